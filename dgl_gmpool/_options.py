@@ -1,0 +1,28 @@
+"""Clear errors for misspelt names: name the closest, list the rest."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name nearest to ``name``, or None when nothing is near."""
+    matches = difflib.get_close_matches(str(name).lower(), sorted(known), n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
+    """A ValueError that names the value seen, the closest known one and the full list."""
+    names = sorted(known)
+    near = closest(str(name), names)
+    hint = f" Did you mean {near!r}?" if near else ""
+    return ValueError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(names)}.")
+
+
+def check_choice(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return ``name`` if it is known; otherwise raise :func:`unknown_name`."""
+    names = list(known)
+    if name not in names:
+        raise unknown_name(kind, name, names)
+    return name
