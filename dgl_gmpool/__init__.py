@@ -7,5 +7,17 @@ from dgl_gmpool._environment import import_dgl
 import_dgl()
 
 from dgl_gmpool._version import __version__  # noqa: E402
+from dgl_gmpool.nn import DMPNN, GMPool, NGMPool, PooledGraph  # noqa: E402
+from dgl_gmpool.nn.predictor import MoleculePredictor  # noqa: E402
+from dgl_gmpool.registry import get_readout, list_readouts  # noqa: E402
 
-__all__ = ["__version__"]
+__all__ = [
+    "DMPNN",
+    "GMPool",
+    "MoleculePredictor",
+    "NGMPool",
+    "PooledGraph",
+    "__version__",
+    "get_readout",
+    "list_readouts",
+]

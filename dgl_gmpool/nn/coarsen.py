@@ -1,0 +1,173 @@
+"""Coarsening with an assignment matrix, eq. 13-15: X' = S' X, A' = S' A S, E' = S' E S."""
+
+from __future__ import annotations
+
+import torch
+from dgl import DGLGraph
+from torch import Tensor
+
+from dgl_gmpool.nn.graph_batch import batched_graph
+from dgl_gmpool.nn.ragged import Bucket, RaggedLayout
+
+#: Entries of A' this small make no edge. Entries of A and S are of order one.
+EDGE_TOLERANCE = 1e-6
+
+
+class DenseEdges:
+    """The edges of a batch, ready to be laid out as A ``(b, w, w)`` and E ``(b, w, w, De)``."""
+
+    def __init__(self, graph: DGLGraph, layout: RaggedLayout, device: torch.device) -> None:
+        source, destination = (ids.to(device, torch.int64) for ids in graph.edges())
+        owner = layout.graph_ids(device)
+        if not torch.equal(owner[source], owner[destination]):
+            edge = int((owner[source] != owner[destination]).nonzero()[0])
+            raise ValueError(
+                f"edge {edge} joins node {int(source[edge])} of graph {int(owner[source[edge]])} "
+                f"and node {int(destination[edge])} of graph {int(owner[destination[edge]])}; "
+                "check batch_num_nodes"
+            )
+        self._source, self._destination = source, destination
+        self._bucket_of_node = torch.empty(layout.num_nodes, dtype=torch.int64, device=device)
+        self._slot_of_node = torch.empty_like(self._bucket_of_node)
+        for index, bucket in enumerate(layout.buckets):
+            self._bucket_of_node[bucket.nodes] = index
+            self._slot_of_node[bucket.nodes] = bucket.slots
+        self._bucket_of_edge = self._bucket_of_node[source]
+
+    def cells(self, index: int, bucket: Bucket) -> tuple[Tensor, Tensor]:
+        """Which edges lie in this bucket, and in which of its b * w * w cells."""
+        edges = (self._bucket_of_edge == index).nonzero().squeeze(1)
+        row = self._slot_of_node[self._source[edges]]
+        column = self._slot_of_node[self._destination[edges]] % bucket.width
+        return edges, row * bucket.width + column
+
+    @staticmethod
+    def dense(values: Tensor, cells: Tensor, bucket: Bucket) -> Tensor:
+        """Edge values ``(e, ...)`` summed into their cells, ``(b, w, w, ...)``."""
+        block = values.new_zeros((len(bucket) * bucket.width**2, *values.shape[1:]))
+        block = block.index_add(0, cells, values)
+        return block.unflatten(0, (len(bucket), bucket.width, bucket.width))
+
+
+def coarsen(
+    graph: DGLGraph,
+    layout: RaggedLayout,
+    assignments: list[tuple[Tensor, Tensor]],
+    feat: Tensor,
+    *,
+    edge_weight: Tensor | None = None,
+    edge_feat: Tensor | None = None,
+    edge_tol: float = EDGE_TOLERANCE,
+) -> tuple[DGLGraph, Tensor, Tensor, Tensor | None, RaggedLayout]:
+    """Coarsen a batch with one assignment matrix per graph.
+
+    Parameters
+    ----------
+    graph : DGLGraph
+        The batch.
+    layout : RaggedLayout
+        Its buckets.
+    assignments : list of (Tensor, Tensor)
+        For each bucket S ``(b, w, K)`` with zeros in padding, and the number of columns that each
+        graph uses ``(b,)``.
+    feat : Tensor
+        X. Shape ``(N, D)``.
+    edge_weight : Tensor, optional
+        The entries of A, one per edge. Shape ``(E,)``. Default: ones.
+    edge_feat : Tensor, optional
+        The entries of E, one row per edge. Shape ``(E, De)``.
+    edge_tol : float, optional
+        Entries of A' with an absolute value up to this make no edge.
+
+    Returns
+    -------
+    tuple
+        Coarse graph, X' ``(sum K_b, D)``, A' ``(E',)``, E' ``(E', De)`` or None, and the layout of
+        the coarse batch, whose buckets hold the same graphs as those of ``layout``.
+    """
+    device = feat.device
+    edges = DenseEdges(graph, layout, device)
+    counts = torch.zeros(layout.batch_size, dtype=torch.int64, device=device)
+    for bucket, (_, columns) in zip(layout.buckets, assignments):
+        counts[bucket.graphs] = columns
+    starts = counts.cumsum(0) - counts
+    coarse_feat = feat.new_zeros((int(counts.sum()), feat.shape[1]))
+    buckets, sources, destinations, weights, features, owners = [], [], [], [], [], []
+    for index, (bucket, (assign, columns)) in enumerate(zip(layout.buckets, assignments)):
+        coarse = _coarse_bucket(bucket, columns, starts, assign.shape[2])
+        buckets.append(coarse)
+        to_features = assign.to(feat.dtype).mT
+        coarse_feat = coarse_feat.index_copy(
+            0, coarse.nodes, coarse.ragged(to_features @ bucket.dense(feat))
+        )
+        members, cells = edges.cells(index, bucket)
+        if edge_weight is None:
+            values = torch.ones(len(members), dtype=assign.dtype, device=device)
+        else:
+            values = edge_weight[members].to(assign.dtype)
+        adjacency = assign.mT @ edges.dense(values, cells, bucket) @ assign
+        present = coarse.mask[:, :, None] & coarse.mask[:, None, :]
+        present = present & (adjacency.detach().abs() > edge_tol)
+        which, row, column = present.nonzero(as_tuple=True)
+        graph_of_edge = bucket.graphs[which]
+        sources.append(starts[graph_of_edge] + row)
+        destinations.append(starts[graph_of_edge] + column)
+        owners.append(graph_of_edge)
+        weights.append(adjacency[which, row, column].to(feat.dtype))
+        if edge_feat is not None:
+            dense = edges.dense(edge_feat[members].to(feat.dtype), cells, bucket)
+            pooled = _both_sides(dense, to_features)
+            cell = (which * pooled.shape[1] + row) * pooled.shape[2] + column
+            features.append(pooled.flatten(0, 2).index_select(0, cell))
+    width = None if edge_feat is None else edge_feat.shape[1]
+    if not buckets:
+        empty = torch.empty(0, dtype=torch.int64, device=device)
+        sources, destinations, owners = [empty], [empty], [empty]
+        weights = [feat.new_empty(0)]
+        features = [] if width is None else [feat.new_empty(0, width)]
+    owner = torch.cat(owners)
+    order = owner.argsort(stable=True)
+    coarse_graph = batched_graph(
+        torch.cat(sources)[order],
+        torch.cat(destinations)[order],
+        counts,
+        torch.bincount(owner, minlength=layout.batch_size),
+        like=graph,
+    )
+    coarse_layout = RaggedLayout(counts=counts.cpu().numpy(), buckets=tuple(buckets))
+    pooled_features = torch.cat(features)[order] if features else None
+    return coarse_graph, coarse_feat, torch.cat(weights)[order], pooled_features, coarse_layout
+
+
+def lift(
+    layout: RaggedLayout,
+    coarse: RaggedLayout,
+    assignments: list[tuple[Tensor, Tensor]],
+    feat: Tensor,
+) -> Tensor:
+    """S X': features of the coarse nodes, ``(sum K_b, D)``, on the original ones, ``(N, D)``."""
+    out = feat.new_zeros((layout.num_nodes, feat.shape[1]))
+    for bucket, small, (assign, _) in zip(layout.buckets, coarse.buckets, assignments):
+        lifted = assign.to(feat.dtype) @ small.dense(feat)
+        out = out.index_copy(0, bucket.nodes, bucket.ragged(lifted))
+    return out
+
+
+def _coarse_bucket(bucket: Bucket, columns: Tensor, starts: Tensor, width: int) -> Bucket:
+    """The bucket of the coarse graphs, whose nodes are the columns in use."""
+    used = torch.arange(width, device=columns.device) < columns[:, None]
+    which, column = used.nonzero(as_tuple=True)
+    return Bucket(
+        graphs=bucket.graphs,
+        sizes=columns,
+        width=width,
+        nodes=starts[bucket.graphs[which]] + column,
+        slots=which * width + column,
+    )
+
+
+def _both_sides(dense: Tensor, transposed: Tensor) -> Tensor:
+    """S' E S for every channel: E ``(b, w, w, De)``, S' ``(b, K, w)`` to ``(b, K, K, De)``."""
+    b, w, _, channels = dense.shape
+    rows = (transposed @ dense.reshape(b, w, w * channels)).unflatten(-1, (w, channels))
+    return transposed[:, None] @ rows

@@ -1,0 +1,127 @@
+"""GMPool, eq. 9-15: pool with a square root of the grouping matrix."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dgl_gmpool._options import check_choice
+from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE
+from dgl_gmpool.nn.dense_pooling import Assignment
+from dgl_gmpool.nn.grouping_pool import GroupingPool
+from dgl_gmpool.nn.ragged import Bucket
+from dgl_gmpool.nn.square_root import (
+    RANK_TOLERANCE,
+    cholesky_root,
+    eigen_root,
+    nearest_psd,
+    symmetric_root,
+)
+
+DECOMPOSITIONS = ("sqrtm", "eigen", "cholesky")
+
+
+class GMPool(GroupingPool):
+    r"""Grouping matrix pooling with an adaptive number of clusters.
+
+    .. math:: S S' = M, \qquad X' = S' X, \qquad A' = S' A S, \qquad E' = S' E S
+
+    from Ko et al., "Grouping Matrix Based Graph Pooling with Adaptive Number of Clusters" (AAAI
+    2023), eq. 9-15, in the only orientation whose shapes fit (that of the paper's preliminaries).
+    With ``similarity="linear"`` M can have negative eigenvalues; its nearest positive semidefinite
+    matrix is taken, and the share cut off is reported as ``negative_share``.
+
+    =================  =================================================  =======================
+    ``decomposition``  S                                                  coarse nodes
+    =================  =================================================  =======================
+    ``"sqrtm"``        symmetric root; unique, so independent of node     n
+                       order and eigenvector signs
+    ``"eigen"``        leading eigenvectors times root eigenvalues        K, by ``tol``
+    ``"cholesky"``     pivoted Cholesky, one column per pivot node; eq.   K, by ``tol``
+                       7 gives eq. 8
+    =================  =================================================  =======================
+
+    Parameters
+    ----------
+    in_feats : int
+        Width D of the node features.
+    similarity : str, optional
+        ``"linear"`` (default, the paper's), ``"cauchy"`` or ``"gaussian"``; see
+        :class:`~dgl_gmpool.nn.GroupingMatrix`.
+    decomposition : str, optional
+        ``"sqrtm"`` (default), ``"eigen"`` or ``"cholesky"``.
+    aggregate : str, optional
+        How the readout reduces the coarse nodes: ``"mean"`` (default), ``"sum"`` or ``"max"``.
+    num_clusters : int, optional
+        Force this number of clusters on every graph (at most its number of nodes), as in the
+        paper's Figure 3a. Default: each graph finds its own.
+    tol : float, optional
+        The number of clusters is the smallest that leaves out at most this share of the trace of
+        M. Default 0.01.
+    edge_tol : float, optional
+        Entries of A' with an absolute value up to this make no coarse edge.
+
+    Examples
+    --------
+    >>> import dgl
+    >>> _ = torch.manual_seed(0)
+    >>> g = dgl.batch([dgl.graph(([0, 1, 1, 2], [1, 0, 2, 1])), dgl.graph(([0, 1], [1, 0]))])
+    >>> x = torch.tensor([[1., 0], [1., 0], [0., 99], [5., 5], [5., 5]])
+    >>> pool = GMPool(2, similarity="gaussian", decomposition="cholesky")
+    >>> pool(g, x).shape
+    torch.Size([2, 2])
+    >>> coarse = pool.coarsen(g, x, edge_feat=torch.ones(6, 3))
+    >>> coarse
+    PooledGraph(graphs=2, nodes=3, edges=4, feat=[3, 2], edge_feat=[4, 3], num_clusters=[2, 1])
+    >>> coarse.feat.tolist()
+    [[2.0, 0.0], [0.0, 99.0], [10.0, 10.0]]
+    >>> coarse.lift(coarse.feat).shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(
+        self,
+        in_feats: int,
+        *,
+        similarity: str = "linear",
+        decomposition: str = "sqrtm",
+        aggregate: str = "mean",
+        num_clusters: int | None = None,
+        tol: float = RANK_TOLERANCE,
+        edge_tol: float = EDGE_TOLERANCE,
+    ) -> None:
+        super().__init__(in_feats, similarity=similarity, aggregate=aggregate, edge_tol=edge_tol)
+        self.decomposition = check_choice("decomposition", decomposition, DECOMPOSITIONS)
+        if num_clusters is not None and (not isinstance(num_clusters, int) or num_clusters < 1):
+            raise ValueError(
+                f"num_clusters is {num_clusters!r}; give an integer >= 1, or None to let every "
+                "graph find its own"
+            )
+        if not 0 <= tol < 1:
+            raise ValueError(f"tol is {tol!r}; give a share of the trace in [0, 1)")
+        self.num_clusters = num_clusters
+        self.tol = tol
+
+    def assign(self, block: Tensor, bucket: Bucket) -> Assignment:
+        matrix = self._masked(block, bucket)
+        forced = self.num_clusters
+        limit = bucket.sizes if forced is None else bucket.sizes.clamp(max=forced)
+        if self.decomposition == "sqrtm":
+            root, eigenvalues = symmetric_root(matrix, num_clusters=forced)
+            clusters = None if forced is None else limit
+            return Assignment(root, bucket.sizes, matrix, eigenvalues, clusters)
+        if self.decomposition == "eigen":
+            root, columns, eigenvalues = eigen_root(matrix, num_clusters=forced, tol=self.tol)
+            columns = torch.minimum(columns, limit)
+            return Assignment(root, columns, matrix, eigenvalues, columns)
+        eigenvalues = None
+        psd = matrix
+        if not self.grouping.positive_semidefinite:
+            psd, eigenvalues = nearest_psd(matrix)
+        root, columns = cholesky_root(psd, num_clusters=forced, tol=self.tol)
+        return Assignment(root, columns, matrix, eigenvalues, columns)
+
+    def extra_repr(self) -> str:
+        forced = "" if self.num_clusters is None else f", num_clusters={self.num_clusters}"
+        options = f"decomposition={self.decomposition!r}{forced}, tol={self.tol}"
+        return f"{super().extra_repr()}, {options}"

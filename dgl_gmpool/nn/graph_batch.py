@@ -1,0 +1,97 @@
+"""Reading a batched DGLGraph, with checks that name the graph, the row and the remedy."""
+
+from __future__ import annotations
+
+import dgl
+import torch
+from dgl import DGLGraph
+from torch import Tensor
+
+
+def node_counts(graph: DGLGraph, feat: Tensor, batch_num_nodes: Tensor | None = None) -> Tensor:
+    """Number of nodes of each graph, ``(B,)`` int64, checked against the rows of ``feat``.
+
+    Parameters
+    ----------
+    graph : DGLGraph
+        A graph or a batch of graphs.
+    feat : Tensor
+        Node features. Shape ``(N, D)``.
+    batch_num_nodes : Tensor, optional
+        Node counts to use where the graph has lost its own: ``dgl.add_self_loop``,
+        ``dgl.reverse``, ``dgl.to_bidirected`` and ``dgl.save_graphs`` all turn a batch into one
+        graph.
+
+    Raises
+    ------
+    ValueError
+        If counts and rows disagree.
+    """
+    counts = graph.batch_num_nodes() if batch_num_nodes is None else batch_num_nodes
+    counts = torch.as_tensor(counts).to(torch.int64)
+    if feat.shape[0] != graph.num_nodes():
+        raise ValueError(
+            f"feat has {feat.shape[0]} rows, the graph has {graph.num_nodes()} nodes; "
+            "pass one row per node of the whole batch"
+        )
+    if counts.dim() != 1 or (counts < 0).any() or int(counts.sum()) != graph.num_nodes():
+        raise ValueError(
+            f"batch_num_nodes adds up to {int(counts.sum())} and the graph has "
+            f"{graph.num_nodes()} nodes; give one non-negative count per graph of the batch"
+        )
+    return counts
+
+
+def check_features(
+    feat: Tensor, width: int, graph: DGLGraph, batch_num_nodes: Tensor | None = None
+) -> None:
+    """Check that ``feat`` is a finite floating-point ``(N, width)`` tensor.
+
+    Raises
+    ------
+    TypeError
+        If it is not a floating-point tensor.
+    ValueError
+        If its shape is wrong, or a value is NaN or infinite: the message names graph and node.
+    """
+    if not isinstance(feat, Tensor) or not feat.is_floating_point():
+        kind = feat.dtype if isinstance(feat, Tensor) else type(feat).__name__
+        raise TypeError(f"feat is {kind}; give a floating-point tensor, for example feat.float()")
+    if feat.dim() != 2 or feat.shape[1] != width:
+        raise ValueError(
+            f"feat has shape {tuple(feat.shape)}; expected (number of nodes, in_feats={width})"
+        )
+    # A sum is one pass, and it is finite exactly when no term is NaN or infinite, save for
+    # overflow, which the second look sorts out.
+    if not torch.isfinite(feat.detach().sum()) and not torch.isfinite(feat).all():
+        row, column = (int(i) for i in (~torch.isfinite(feat)).nonzero()[0])
+        ends = node_counts(graph, feat, batch_num_nodes).cumsum(0).cpu()
+        index = int(torch.searchsorted(ends, row, right=True))
+        start = int(ends[index - 1]) if index else 0
+        raise ValueError(
+            f"feat[{row}, {column}] is {feat[row, column].item()}: node {row - start} of graph "
+            f"{index} of the batch. Fix or drop that graph before pooling"
+        )
+
+
+def batched_graph(
+    source: Tensor,
+    destination: Tensor,
+    num_nodes: Tensor,
+    num_edges: Tensor,
+    *,
+    like: DGLGraph,
+) -> DGLGraph:
+    """A DGLGraph from edges already sorted by graph, with its batch information set.
+
+    Id type and device are those of ``like``.
+    """
+    graph = dgl.graph(
+        (source.to(like.device, like.idtype), destination.to(like.device, like.idtype)),
+        num_nodes=int(num_nodes.sum()),
+        idtype=like.idtype,
+        device=like.device,
+    )
+    graph.set_batch_num_nodes(num_nodes.to(like.device, like.idtype))
+    graph.set_batch_num_edges(num_edges.to(like.device, like.idtype))
+    return graph

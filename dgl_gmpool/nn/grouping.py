@@ -1,0 +1,125 @@
+"""Grouping matrix, eq. 5-7: how likely two nodes are to belong to the same group."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dgl_gmpool._options import check_choice
+
+SIMILARITIES = ("linear", "cauchy", "gaussian")
+
+
+class GroupingMatrix(nn.Module):
+    r"""Pairwise grouping probabilities from node features (eq. 5-7 of Ko et al., 2023).
+
+    With :math:`f` the elementwise squared difference, the parts of the squared Euclidean distance:
+
+    ============  ==================================================================  =============
+    similarity    :math:`M_{ij}`                                                      spectrum
+    ============  ==================================================================  =============
+    ``linear``    :math:`\sigma(w \cdot (x_i - x_j)^2 + b)`, the paper's linear       indefinite in
+                  layer and sigmoid                                                   general
+    ``cauchy``    :math:`1 / (1 + e^{-b} d^2_{ij})`, the same classifier on           positive
+                  :math:`-\log d^2_{ij}`                                              semidefinite
+    ``gaussian``  :math:`\exp(-d^2_{ij})`                                             positive
+                                                                                      semidefinite
+    ============  ==================================================================  =============
+
+    where :math:`d^2_{ij} = \sum_k \mathrm{softplus}(v_k) (x_{ik} - x_{jk})^2`.
+
+    The tensor of all differences (n x n x d) is never built: with
+    :math:`G = X \mathrm{diag}(w) X'`, :math:`w \cdot (x_i - x_j)^2 = G_{ii} + G_{jj} - 2 G_{ij}`.
+    The sums run in float64, whatever the features' dtype: on molecules with symmetry-equivalent
+    atoms, float32 rounding would show up as spurious groups.
+
+    Parameters
+    ----------
+    in_feats : int
+        Width d of the node features.
+    similarity : str, optional
+        ``"linear"`` (default, the paper's), ``"cauchy"`` or ``"gaussian"``.
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> grouping = GroupingMatrix(4, similarity="cauchy")
+    >>> x = torch.tensor([[[1., 0, 0, 0], [1., 0, 0, 0], [0., 9, 0, 0]]])
+    >>> M = grouping(x)
+    >>> M.shape, M.dtype
+    (torch.Size([1, 3, 3]), torch.float64)
+    >>> M[0].detach().round(decimals=2).tolist()
+    [[1.0, 1.0, 0.05], [1.0, 1.0, 0.05], [0.05, 0.05, 1.0]]
+    """
+
+    def __init__(self, in_feats: int, *, similarity: str = "linear") -> None:
+        super().__init__()
+        if not isinstance(in_feats, int) or in_feats < 1:
+            raise ValueError(f"in_feats is {in_feats!r}; give the width of the node features, >= 1")
+        self.in_feats = in_feats
+        self.similarity = check_choice("similarity", similarity, SIMILARITIES)
+        self.weight = nn.Parameter(torch.empty(in_feats))
+        if similarity == "gaussian":
+            self.register_parameter("bias", None)
+        else:
+            self.bias = nn.Parameter(torch.empty(1))
+        self.reset_parameters()
+
+    @property
+    def positive_semidefinite(self) -> bool:
+        """Whether M has no negative eigenvalue by construction."""
+        return self.similarity != "linear"
+
+    def reset_parameters(self) -> None:
+        """``linear``: as ``torch.nn.Linear(in_feats, 1)``. Otherwise every feature starts with
+        weight 1 / in_feats, so that d^2 is the mean squared difference."""
+        if self.similarity == "linear":
+            bound = 1 / math.sqrt(self.in_feats)
+            nn.init.uniform_(self.weight, -bound, bound)
+            nn.init.uniform_(self.bias, -bound, bound)
+        else:
+            nn.init.constant_(self.weight, math.log(math.expm1(1 / self.in_feats)))
+            if self.bias is not None:
+                nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Grouping matrices of a block of graphs.
+
+        Parameters
+        ----------
+        x : Tensor
+            Node features of graphs of like size, zeros in padded rows. Shape ``(b, n, in_feats)``.
+
+        Returns
+        -------
+        Tensor
+            Shape ``(b, n, n)``, float64 (float32 where the device has no float64), symmetric to
+            the bit, values in [0, 1]. Rows of padding are *not* masked here.
+        """
+        dtype = compute_dtype(x.device)
+        x = x.to(dtype)
+        weight = self.weight.to(dtype)
+        if self.similarity != "linear":
+            weight = F.softplus(weight)
+        gram = (x * weight) @ x.mT
+        gram = (gram + gram.mT) / 2
+        square = gram.diagonal(dim1=-2, dim2=-1)
+        distance = square[..., :, None] + square[..., None, :] - 2 * gram
+        if self.similarity == "linear":
+            return torch.sigmoid(distance + self.bias.to(dtype))
+        # Rounding can leave a squared distance of identical nodes a hair below zero.
+        distance = distance.clamp(min=0)
+        if self.similarity == "cauchy":
+            return 1 / (1 + torch.exp(-self.bias.to(dtype)) * distance)
+        return torch.exp(-distance)
+
+    def extra_repr(self) -> str:
+        return f"in_feats={self.in_feats}, similarity={self.similarity!r}"
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """float64 where the device has it: on small matrices it costs no more than float32."""
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -1,0 +1,49 @@
+"""NGMPool, eq. 18-19: the grouping matrix itself as the pooling operator."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from dgl_gmpool.nn.dense_pooling import Assignment
+from dgl_gmpool.nn.grouping_pool import GroupingPool
+from dgl_gmpool.nn.ragged import Bucket
+
+
+class NGMPool(GroupingPool):
+    r"""Grouping matrix pooling without decomposition, for one level.
+
+    .. math:: X' = M X, \qquad E' = M E M, \qquad A' = M A M
+
+    from Ko et al., "Grouping Matrix Based Graph Pooling with Adaptive Number of Clusters" (AAAI
+    2023), eq. 18-19. As a ``mean`` or ``sum`` readout it needs only the column sums of M: O(n^2)
+    time, no n x n product with the features.
+
+    Parameters
+    ----------
+    in_feats : int
+        Width D of the node features.
+    similarity : str, optional
+        ``"linear"`` (default, the paper's), ``"cauchy"`` or ``"gaussian"``; see
+        :class:`~dgl_gmpool.nn.GroupingMatrix`.
+    aggregate : str, optional
+        How the readout reduces the rows of M X: ``"mean"`` (default), ``"sum"`` or ``"max"``.
+    edge_tol : float, optional
+        Entries of A' with an absolute value up to this make no coarse edge.
+
+    Examples
+    --------
+    >>> import dgl, torch
+    >>> _ = torch.manual_seed(0)
+    >>> g = dgl.batch([dgl.graph(([0, 1, 1, 2], [1, 0, 2, 1])), dgl.graph(([0, 1], [1, 0]))])
+    >>> pool = NGMPool(16)
+    >>> vec, weights = pool(g, torch.randn(5, 16), get_node_weight=True)
+    >>> vec.shape, weights[0].shape
+    (torch.Size([2, 16]), torch.Size([5, 1]))
+    """
+
+    #: The paper restricts NGMPool to one level; see the error for its two reasons.
+    single_level = True
+
+    def assign(self, block: Tensor, bucket: Bucket) -> Assignment:
+        matrix = self._masked(block, bucket)
+        return Assignment(matrix=matrix, columns=bucket.sizes, grouping=matrix)

@@ -1,0 +1,102 @@
+"""Mean, sum and max over the nodes of each graph: the readouts without pooling."""
+
+from __future__ import annotations
+
+import torch
+from dgl import DGLGraph
+from torch import Tensor, nn
+
+from dgl_gmpool._options import check_choice
+from dgl_gmpool.nn.dense_pooling import AGGREGATES
+from dgl_gmpool.nn.graph_batch import check_features, node_counts
+
+
+class SegmentReadout(nn.Module):
+    """Mean, sum or max of the node features of each graph.
+
+    As ``dgl.nn.AvgPooling``, ``SumPooling`` and ``MaxPooling``, but computed from node counts with
+    torch alone, so it runs in any floating dtype and on a GPU next to a CPU-only DGL. A graph
+    without nodes gives zeros.
+
+    Parameters
+    ----------
+    in_feats : int
+        Width D of the node features.
+    aggregate : str, optional
+        ``"mean"`` (default), ``"sum"`` or ``"max"``.
+
+    Examples
+    --------
+    >>> import dgl
+    >>> g = dgl.batch([dgl.graph(([0], [1])), dgl.graph(([], []), num_nodes=1)])
+    >>> SegmentReadout(2)(g, torch.tensor([[1., 2], [3, 4], [5, 6]])).tolist()
+    [[2.0, 3.0], [5.0, 6.0]]
+    """
+
+    def __init__(self, in_feats: int, *, aggregate: str = "mean") -> None:
+        super().__init__()
+        if not isinstance(in_feats, int) or in_feats < 1:
+            raise ValueError(f"in_feats is {in_feats!r}; give the width of the node features, >= 1")
+        self.in_feats = in_feats
+        self.aggregate = check_choice("aggregate", aggregate, AGGREGATES)
+
+    @property
+    def out_feats(self) -> int:
+        """Width of the readout: that of the node features."""
+        return self.in_feats
+
+    def reset_parameters(self) -> None:
+        """Nothing to reset: the readout has no parameters."""
+
+    def forward(
+        self,
+        graph: DGLGraph,
+        feat: Tensor,
+        get_node_weight: bool = False,
+        *,
+        batch_num_nodes: Tensor | None = None,
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """One vector per graph, ``(B, in_feats)``; arguments as for the poolings."""
+        check_features(feat, self.in_feats, graph, batch_num_nodes)
+        counts = node_counts(graph, feat, batch_num_nodes).to(feat.device)
+        owner = torch.repeat_interleave(counts)
+        wide = feat.float() if feat.dtype in (torch.float16, torch.bfloat16) else feat
+        out = wide.new_zeros(len(counts), feat.shape[1])
+        if self.aggregate == "max":
+            index = owner[:, None].expand_as(wide)
+            out = out.scatter_reduce(0, index, wide, "amax", include_self=False)
+        else:
+            out = out.index_add(0, owner, wide)
+        weights = torch.ones_like(owner, dtype=feat.dtype)
+        if self.aggregate == "mean":
+            size = counts.clamp(min=1).to(wide.dtype)
+            out = out / size[:, None]
+            weights = (1 / size)[owner].to(feat.dtype)
+        elif self.aggregate == "max":
+            weights = (wide == out[owner]).to(wide.dtype).mean(1).to(feat.dtype)
+        out = out.to(feat.dtype)
+        return (out, [weights[:, None]]) if get_node_weight else out
+
+    def extra_repr(self) -> str:
+        return f"in_feats={self.in_feats}, aggregate={self.aggregate!r}"
+
+
+class MeanReadout(SegmentReadout):
+    """Mean of the node features of each graph, the paper's global average pooling."""
+
+    def __init__(self, in_feats: int) -> None:
+        super().__init__(in_feats, aggregate="mean")
+
+
+class SumReadout(SegmentReadout):
+    """Sum of the node features of each graph."""
+
+    def __init__(self, in_feats: int) -> None:
+        super().__init__(in_feats, aggregate="sum")
+
+
+class MaxReadout(SegmentReadout):
+    """Maximum of the node features of each graph, channel by channel."""
+
+    def __init__(self, in_feats: int) -> None:
+        super().__init__(in_feats, aggregate="max")

@@ -1,0 +1,369 @@
+r"""Square roots of the grouping matrix, S S' = M (eq. 9-12), and their gradients (eq. 16).
+
+Autograd through ``torch.linalg.eigh`` multiplies by :math:`1 / (\lambda_i - \lambda_j)` (eq. 16),
+which is infinite for the repeated eigenvalues that every symmetric molecule has. A *function* of a
+matrix, however, has a derivative without eigengaps: in the eigenbasis, dS is dM times the divided
+differences of f (Daleckii and Krein, 1965; Higham, Functions of Matrices, theorem 3.11). For the
+square root they are :math:`1 / (\sqrt{\lambda_i} + \sqrt{\lambda_j})`.
+
+The root itself is steep at zero, and grouping matrices are close to singular by design. So f is
+
+.. math:: f(\lambda) = \mu / \sqrt{\mu + \delta}, \qquad \mu = \max(\lambda, 0),
+
+which is the root of the nearest positive semidefinite matrix (Higham, 1988) to within
+:math:`\delta`: :math:`S S' = M_+ - \delta + O(\delta^2)`, and its divided differences never exceed
+:math:`1 / \sqrt\delta`. Forward and backward use this same f, so the gradient is exact, not
+approximate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+#: Distance to the exact root: entries of M are in [0, 1], those of S S' are off by at most this.
+DELTA = 1e-7
+
+#: Default share of the trace that the clusters left out may hold.
+RANK_TOLERANCE = 0.01
+
+#: Eigengaps below this count as none, in the one place where a gap is left: the rotation of single
+#: eigenvectors in ``eigen_root``.
+GAP = 1e-6
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """What the eigenvalues of a block of grouping matrices say.
+
+    Attributes
+    ----------
+    num_clusters : Tensor
+        The smallest K for which the K largest eigenvalues hold all but ``tol`` of the trace of the
+        nearest positive semidefinite matrix. Shape ``(b,)``, int64.
+    effective_rank : Tensor
+        exp(entropy of the normalised eigenvalues), Roy and Vetterli (2007). Shape ``(b,)``.
+    negative_share : Tensor
+        Sum of the negative eigenvalues over the sum of all, in absolute values: what the nearest
+        positive semidefinite matrix leaves out. Shape ``(b,)``.
+    """
+
+    num_clusters: Tensor
+    effective_rank: Tensor
+    negative_share: Tensor
+
+
+def spectrum(eigenvalues: Tensor, *, tol: float = RANK_TOLERANCE) -> Spectrum:
+    """Number of clusters, effective rank and negative share from eigenvalues ``(b, n)``.
+
+    Examples
+    --------
+    >>> s = spectrum(torch.tensor([[-0.5, 0., 2., 3.]]))
+    >>> s.num_clusters.tolist(), s.negative_share.tolist()
+    ([2], [0.09090909361839294])
+    """
+    eigenvalues = eigenvalues.detach()
+    positive = eigenvalues.clamp(min=0)
+    trace = positive.sum(-1, keepdim=True)
+    descending = positive.sort(dim=-1, descending=True).values
+    # The tail is summed from its small end: subtracting from the trace would lose it in rounding.
+    tail = descending.flip(-1).cumsum(-1).flip(-1) - descending
+    # Below n * eps of the trace there is only rounding, whatever the tolerance.
+    limit = trace * max(tol, eigenvalues.shape[-1] * torch.finfo(trace.dtype).eps)
+    num_clusters = (1 + (tail > limit).sum(-1)).clamp(max=eigenvalues.shape[-1])
+    share = positive / trace.clamp(min=torch.finfo(trace.dtype).tiny)
+    entropy = -torch.xlogy(share, share).sum(-1)
+    total = eigenvalues.abs().sum(-1).clamp(min=torch.finfo(trace.dtype).tiny)
+    negative = (-eigenvalues).clamp(min=0).sum(-1)
+    return Spectrum(num_clusters, entropy.exp(), negative / total)
+
+
+def symmetric_root(matrix: Tensor, *, num_clusters: int | None = None) -> tuple[Tensor, Tensor]:
+    """The symmetric root S = U f(L) U' (eq. 12): S = S', S S' = nearest PSD matrix of M.
+
+    It is unique: it does not depend on eigenvector signs, bases of repeated eigenvalues or the
+    order of the nodes.
+
+    Parameters
+    ----------
+    matrix : Tensor
+        Symmetric matrices M. Shape ``(b, n, n)``.
+    num_clusters : int, optional
+        Keep only this many of the largest eigenvalues (the paper's Figure 3a).
+
+    Returns
+    -------
+    Tensor
+        S. Shape ``(b, n, n)``. The gradient is finite for every finite M.
+    Tensor
+        The eigenvalues of M, ascending, without gradient. Shape ``(b, n)``.
+
+    Examples
+    --------
+    >>> M = torch.tensor([[[1., 1, 0], [1, 1, 0], [0, 0, 1]]], dtype=torch.float64)
+    >>> S, _ = symmetric_root(M)
+    >>> S[0].round(decimals=4).abs().tolist()
+    [[0.7071, 0.7071, 0.0], [0.7071, 0.7071, 0.0], [0.0, 0.0, 1.0]]
+    """
+    root, eigenvalues = _SymmetricRoot.apply(matrix, num_clusters)
+    return root, eigenvalues
+
+
+def eigen_root(
+    matrix: Tensor, *, num_clusters: int | None = None, tol: float = RANK_TOLERANCE
+) -> tuple[Tensor, Tensor, Tensor]:
+    """S = U f(L) with the K leading eigenvectors as columns, largest first (eq. 11-12).
+
+    Each column's sign is chosen so that its sum is not negative.
+
+    Its gradient splits into a part without eigengaps (that of the symmetric root) and the rotation
+    of single eigenvectors, where 1 / gap becomes gap / (gap^2 + GAP^2): exact for separated
+    eigenvalues, finite for all, zero for equal ones, whose eigenvectors are arbitrary.
+
+    Parameters
+    ----------
+    matrix : Tensor
+        Symmetric matrices M. Shape ``(b, n, n)``.
+    num_clusters : int, optional
+        Force K. By default K follows from ``tol`` for each matrix.
+    tol : float, optional
+        Share of the trace that the columns left out may hold.
+
+    Returns
+    -------
+    Tensor
+        S. Shape ``(b, n, max K)``, zeros in columns beyond a matrix's own K.
+    Tensor
+        K. Shape ``(b,)``, int64.
+    Tensor
+        The eigenvalues of M, ascending, without gradient. Shape ``(b, n)``.
+    """
+    return _EigenRoot.apply(matrix, num_clusters, tol)
+
+
+def cholesky_root(
+    matrix: Tensor, *, num_clusters: int | None = None, tol: float = RANK_TOLERANCE
+) -> tuple[Tensor, Tensor]:
+    """Pivoted (rank-revealing) Cholesky: one column of S per pivot node.
+
+    The next pivot is the longest column of the residual. That depends on no order of the nodes,
+    and bounds the pivots away from zero. It stops when the residual's trace is below ``tol`` times
+    the trace of M. On disjoint clusters (eq. 7) it returns their indicator columns (eq. 8), the
+    largest cluster first.
+
+    With the pivots P fixed, S = M[:, P] L^-T where L L' = M[P, P]; the gradient is that of this
+    expression, in which no eigengap occurs.
+
+    Parameters
+    ----------
+    matrix : Tensor
+        Positive semidefinite matrices M, see :func:`nearest_psd`. Shape ``(b, n, n)``.
+    num_clusters : int, optional
+        Force K (still fewer where M has lower rank).
+    tol : float, optional
+        Relative residual trace at which to stop.
+
+    Returns
+    -------
+    Tensor
+        S. Shape ``(b, n, max K)``, zeros in columns beyond a matrix's own K.
+    Tensor
+        K. Shape ``(b,)``, int64.
+
+    Examples
+    --------
+    >>> M = torch.block_diag(torch.ones(3, 3), torch.ones(1, 1), torch.ones(2, 2))[None]
+    >>> S, K = cholesky_root(M.double())
+    >>> S[0].int().tolist(), K.tolist()
+    ([[1, 0, 0], [1, 0, 0], [1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 0]], [3])
+    """
+    pivots, ranks = _pivots(matrix.detach(), num_clusters, tol)
+    most = pivots.shape[1]
+    used = torch.arange(most, device=matrix.device) < ranks[:, None]
+    columns = matrix.gather(2, pivots[:, None, :].expand(-1, matrix.shape[1], -1))
+    columns = torch.where(used[:, None, :], columns, 0)
+    block = columns.gather(1, pivots[:, :, None].expand(-1, -1, most))
+    # Unused pivots become rows of the identity, which leaves their (zero) columns alone.
+    both = used[:, :, None] & used[:, None, :]
+    block = torch.where(both, block, torch.eye(most, dtype=block.dtype, device=block.device))
+    lower = torch.linalg.cholesky(block)
+    root = torch.linalg.solve_triangular(lower.mT, columns, upper=True, left=False)
+    return root, ranks
+
+
+def nearest_psd(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest positive semidefinite matrix, in the Frobenius norm (Higham, 1988).
+
+    Returns it, ``(b, n, n)``, with a gradient that is bounded by the incoming one, and the
+    eigenvalues of M, ascending, ``(b, n)``, without.
+    """
+    return _NearestPSD.apply(matrix)
+
+
+@torch.no_grad()
+def _pivots(matrix: Tensor, num_clusters: int | None, tol: float) -> tuple[Tensor, Tensor]:
+    """Pivot nodes ``(b, max K)`` and how many of them each matrix uses ``(b,)``."""
+    residual = matrix.clone()
+    trace = matrix.diagonal(dim1=1, dim2=2).sum(-1)
+    # A forced number of clusters still ends where nothing but rounding is left to split.
+    floor = torch.finfo(matrix.dtype).eps * matrix.shape[1] ** 2
+    limit = trace * (tol if num_clusters is None else floor)
+    limit = torch.maximum(limit, trace * floor)
+    most = matrix.shape[1] if num_clusters is None else min(num_clusters, matrix.shape[1])
+    ranks = torch.zeros(len(matrix), dtype=torch.int64, device=matrix.device)
+    chosen = []
+    rows = torch.arange(len(matrix), device=matrix.device)
+    for _ in range(most):
+        active = residual.diagonal(dim1=1, dim2=2).sum(-1) > limit
+        # The first column is always taken: a graph with nodes has at least one cluster.
+        if not chosen:
+            active = trace > 0
+        elif not active.any():
+            break
+        pivot = residual.square().sum(1).argmax(1)
+        column = residual[rows, :, pivot]
+        scale = column[rows, pivot].clamp(min=torch.finfo(matrix.dtype).tiny)
+        update = column[:, :, None] * (column / scale[:, None])[:, None, :]
+        residual = residual - torch.where(active[:, None, None], update, 0)
+        # Exact zeros, so that rounding can never bring a pivot back.
+        residual[rows[active], :, pivot[active]] = 0
+        residual[rows[active], pivot[active], :] = 0
+        ranks += active
+        chosen.append(pivot)
+    return torch.stack(chosen, dim=1), ranks
+
+
+def _kept(eigenvalues: Tensor, counts: Tensor) -> Tensor:
+    """1 for the ``counts`` largest of ascending eigenvalues ``(b, n)``, else 0."""
+    n = eigenvalues.shape[-1]
+    rank = torch.arange(n - 1, -1, -1, device=eigenvalues.device)
+    return (rank < counts[:, None]).to(eigenvalues.dtype)
+
+
+def _smooth_root(eigenvalues: Tensor) -> tuple[Tensor, Tensor]:
+    """f(lambda) = mu / s and s = sqrt(mu + delta)."""
+    mu = eigenvalues.clamp(min=0)
+    s = (mu + DELTA).sqrt()
+    return mu / s, s
+
+
+def _positive_part_differences(eigenvalues: Tensor) -> Tensor:
+    """Divided differences of max(lambda, 0), in [0, 1]. Shape ``(b, n, n)``."""
+    high = torch.maximum(eigenvalues[:, :, None], eigenvalues[:, None, :])
+    low = torch.minimum(eigenvalues[:, :, None], eigenvalues[:, None, :])
+    mixed = high / (high - low).clamp(min=torch.finfo(high.dtype).tiny)
+    return torch.where(low >= 0, 1.0, torch.where(high > 0, mixed, 0.0))
+
+
+def _root_differences(eigenvalues: Tensor, s: Tensor) -> Tensor:
+    """Divided differences of f, from f = s - delta / s and mu = s^2 - delta. ``(b, n, n)``."""
+    si, sj = s[:, :, None], s[:, None, :]
+    return _positive_part_differences(eigenvalues) * (1 + DELTA / (si * sj)) / (si + sj)
+
+
+def _broadened_inverse(gap: Tensor) -> Tensor:
+    """1 / gap for gaps above ``GAP``, falling to 0 below."""
+    return gap / (gap.square() + GAP**2)
+
+
+def _forced_differences(eigenvalues: Tensor, s: Tensor, f: Tensor, kept: Tensor) -> Tensor:
+    """Divided differences of f where only some eigenvalues are kept.
+
+    Between a kept and a dropped one the difference is f / gap, the only eigengap left.
+    """
+    inside = kept[:, :, None] * kept[:, None, :]
+    gap = eigenvalues[:, :, None] - eigenvalues[:, None, :]
+    across = (f[:, :, None] - f[:, None, :]) * _broadened_inverse(gap)
+    neither = (1 - kept)[:, :, None] * (1 - kept)[:, None, :]
+    return torch.where(
+        inside > 0, _root_differences(eigenvalues, s), torch.where(neither > 0, 0.0, across)
+    )
+
+
+class _SymmetricRoot(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, matrix: Tensor, num_clusters: int | None) -> tuple[Tensor, Tensor]:
+        eigenvalues, vectors = torch.linalg.eigh(matrix)
+        f, s = _smooth_root(eigenvalues)
+        kept = None
+        if num_clusters is not None:
+            counts = torch.full((len(matrix),), num_clusters, device=matrix.device)
+            kept = _kept(eigenvalues, counts)
+            f = f * kept
+        root = (vectors * f[:, None, :]) @ vectors.mT
+        root = (root + root.mT) / 2
+        ctx.save_for_backward(eigenvalues, vectors, s, f, kept)
+        ctx.mark_non_differentiable(eigenvalues)
+        return root, eigenvalues
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor, _: Tensor) -> tuple[Tensor, None]:
+        eigenvalues, vectors, s, f, kept = ctx.saved_tensors
+        if kept is None:
+            differences = _root_differences(eigenvalues, s)
+        else:
+            differences = _forced_differences(eigenvalues, s, f, kept)
+        inner = vectors.mT @ ((grad + grad.mT) / 2) @ vectors
+        return vectors @ (inner * differences) @ vectors.mT, None
+
+
+class _EigenRoot(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx, matrix: Tensor, num_clusters: int | None, tol: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        eigenvalues, vectors = torch.linalg.eigh(matrix)
+        f, s = _smooth_root(eigenvalues)
+        if num_clusters is None:
+            counts = spectrum(eigenvalues, tol=tol).num_clusters
+        else:
+            counts = torch.full(
+                (len(matrix),), min(num_clusters, matrix.shape[1]), device=matrix.device
+            )
+        kept = _kept(eigenvalues, counts)
+        f = f * kept
+        sums = vectors.sum(1, keepdim=True)
+        vectors = torch.where(sums < 0, -vectors, vectors)
+        most = int(counts.max())
+        root = (vectors * f[:, None, :]).flip(-1)[:, :, :most].contiguous()
+        ctx.save_for_backward(eigenvalues, vectors, s, f, kept)
+        ctx.mark_non_differentiable(counts, eigenvalues)
+        return root, counts, eigenvalues
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor, _: Tensor, __: Tensor) -> tuple[Tensor, None, None]:
+        eigenvalues, vectors, s, f, kept = ctx.saved_tensors
+        n, most = grad.shape[1:]
+        columns = torch.nn.functional.pad(grad, (0, n - most)).flip(-1) * kept[:, None, :]
+        inner = vectors.mT @ columns
+        even, odd = (inner + inner.mT) / 2, (inner - inner.mT) / 2
+        differences = _forced_differences(eigenvalues, s, f, kept)
+        gap = eigenvalues[:, None, :] - eigenvalues[:, :, None]
+        rotation = odd * (f[:, :, None] + f[:, None, :]) * _broadened_inverse(gap)
+        coefficients = even * differences + rotation
+        # Off the diagonal each pair (i, j) occurs twice; its two halves share the coefficient.
+        diagonal = torch.eye(n, dtype=torch.bool, device=grad.device)
+        coefficients = torch.where(diagonal, coefficients, coefficients / 2)
+        return vectors @ coefficients @ vectors.mT, None, None
+
+
+class _NearestPSD(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        eigenvalues, vectors = torch.linalg.eigh(matrix)
+        nearest = (vectors * eigenvalues.clamp(min=0)[:, None, :]) @ vectors.mT
+        ctx.save_for_backward(eigenvalues, vectors)
+        ctx.mark_non_differentiable(eigenvalues)
+        return (nearest + nearest.mT) / 2, eigenvalues
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor, _: Tensor) -> Tensor:
+        eigenvalues, vectors = ctx.saved_tensors
+        inner = vectors.mT @ ((grad + grad.mT) / 2) @ vectors
+        return vectors @ (inner * _positive_part_differences(eigenvalues)) @ vectors.mT
