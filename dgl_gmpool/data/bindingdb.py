@@ -1,0 +1,260 @@
+"""Measured potencies from BindingDB, selected by UniProt accession."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import statistics
+from collections.abc import Collection
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+
+from dgl_gmpool._options import check_choice
+from dgl_gmpool.data.bindingdb_tsv import BindingDBRows
+from dgl_gmpool.data.molecule import (
+    BLANK_SMILES,
+    NOT_A_SMILES,
+    REFUSED,
+    SEVERAL_FRAGMENTS,
+    canonical_smiles,
+    check_atom_limits,
+    count_atoms,
+    is_missing,
+    selection_label,
+    size_reason,
+)
+from dgl_gmpool.data.report import SelectionTally
+from dgl_gmpool.data.table import MoleculeTable
+
+#: Human P2X1 to P2X7, P2Y1 and P2Y2, which UniProt also names "ATP receptor".
+HUMAN_ATP_RECEPTORS = (
+    "P51575",
+    "Q9UBL9",
+    "P56373",
+    "Q99571",
+    "Q93086",
+    "O15547",
+    "Q99572",
+    "P47900",
+    "P41231",
+)
+MEASURES = ("IC50", "Ki", "Kd", "EC50")
+CENSORED = ("exclude", "as_measured")
+
+BLANK_ROW = "blank row"
+OTHER_TARGET = "another target"
+NOT_A_NUMBER = "a value that is not a number"
+APPROXIMATE = "an approximate value ('~')"
+NOT_POSITIVE = "a value of zero or below"
+
+_VALUE = re.compile(r"(>>|<<|>=|<=|>|<|=|~)?\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
+_ACCESSION = re.compile(r"[OPQ][0-9][A-Z0-9]{3}[0-9]|[A-NR-Z][0-9](?:[A-Z][A-Z0-9]{2}[0-9]){1,2}")
+
+
+def load_bindingdb(
+    path: str | os.PathLike[str],
+    *,
+    accessions: Collection[str] = HUMAN_ATP_RECEPTORS,
+    measure: str = "IC50",
+    min_atoms: Optional[int] = 20,
+    max_atoms: Optional[int] = 40,
+    censored: str = "exclude",
+    member: Optional[str] = None,
+    progress: bool = True,
+) -> MoleculeTable:
+    """Potencies p = 9 - log10(value in nM) of the molecules measured on some targets.
+
+    The file is streamed: memory holds a few megabytes of it and the rows of the targets, so the
+    whole dump (8.8 GB) works on a laptop.
+
+    Parameters
+    ----------
+    path : path
+        BindingDB's tab-separated file, plain, ``.gz`` or ``.zip``; all generations of its header.
+    accessions : collection of str
+        UniProt accessions. A row belongs to a target if the accession is the primary ID
+        (SwissProt or TrEMBL) of any of its chains. Default: the human "ATP receptors" of
+        :data:`HUMAN_ATP_RECEPTORS`; orthologues of other species have accessions of their own.
+    measure : str
+        "IC50" (default), "Ki", "Kd" or "EC50".
+    min_atoms, max_atoms : int or None
+        Limits on the heavy atoms, both included; None for no limit. Only molecules of one fragment
+        are kept.
+    censored : str
+        ``"exclude"`` (default): bounds such as ``>10000`` are left out and counted.
+        ``"as_measured"``: they are used as if the bound had been measured, which biases the
+        targets; the report says how many.
+    member : str, optional
+        Which file of a zip with several tables.
+    progress : bool
+        Show a progress bar (bytes of the file) on standard error.
+
+    Returns
+    -------
+    MoleculeTable
+        ``kind="regression"``, one row per canonical SMILES with the median of its potencies;
+        the id is the ``BindingDB Reactant_set_id`` of its first row.
+
+    Raises
+    ------
+    ValueError
+        For a file that is no BindingDB table or damaged, an accession that is none, or when no
+        row is left; the message holds the report.
+
+    Notes
+    -----
+    Source: BindingDB (Gilson et al. 2016), CC BY 3.0.
+    """
+    check_choice("measure", measure, MEASURES)
+    check_choice("way to treat censored values", censored, CENSORED)
+    check_atom_limits(min_atoms, max_atoms)
+    targets = _checked(accessions)
+
+    source = BindingDBRows(Path(path), targets, member=member, progress=progress)
+    bound = f"a bound ('>' or '<') on the {measure}"
+    blank_value = f"no {measure}"
+    tally = SelectionTally(source.path.name)
+    found: list[tuple[int, list[bytes]]] = []
+    name_at = smiles_at = value_at = None
+    for line, cells in source:
+        if smiles_at is None:
+            layout = source.layout
+            assert layout is not None  # for mypy: known since the header was read
+            smiles_at = layout.column("Ligand SMILES", source.path)
+            value_at = layout.column(f"{measure} (nM)", source.path)
+            name = "BindingDB Reactant_set_id"
+            name_at = layout.names.index(name) if name in layout.names else None
+        # Of a row of several kilobytes only three cells are kept.
+        found.append(
+            (
+                line,
+                [
+                    b"" if at is None or at >= len(cells) else cells[at].strip()
+                    for at in (name_at, smiles_at, value_at)
+                ],
+            )
+        )
+    tally.rows = source.rows
+    tally.leave_out(BLANK_ROW, source.blank)
+    tally.leave_out(OTHER_TARGET, source.rows - source.blank - len(found))
+    tally.total(f"rows of {_short(targets)}", len(found))
+
+    rule = {"min_atoms": min_atoms, "max_atoms": max_atoms, "one_fragment": True}
+    tally.expect(blank_value, NOT_A_NUMBER, APPROXIMATE, bound, NOT_POSITIVE)
+    tally.expect(BLANK_SMILES, NOT_A_SMILES, SEVERAL_FRAGMENTS)
+    known: dict[str, tuple[str, str, str]] = {}
+
+    def describe(smiles: str) -> tuple[str, str, str]:
+        """Canonical SMILES, reason to leave the molecule out, detail if it is to be named."""
+        if smiles not in known:
+            atoms = count_atoms(smiles)
+            if atoms is None:
+                known[smiles] = "", NOT_A_SMILES, NOT_A_SMILES
+            else:
+                outside = size_reason(atoms, **rule)
+                canonical, why = ("", "") if outside else canonical_smiles(smiles)
+                known[smiles] = canonical, outside or (REFUSED if why else ""), why
+        return known[smiles]
+
+    measured: dict[str, list[tuple[str, str, float]]] = {}
+    bounds_used = 0
+    for line, raw in found:
+        ident, smiles, value = (cell.decode("utf-8", errors="replace") for cell in raw)
+        ident = ident or f"line {line}"
+        if is_missing(value):
+            tally.leave_out(blank_value)
+            continue
+        parsed = parse_value(value)
+        if parsed is None:
+            tally.refuse(ident, smiles, f"{measure} is {value!r}", reason=NOT_A_NUMBER)
+            continue
+        relation, nanomolar = parsed
+        if relation == "~":
+            tally.leave_out(APPROXIMATE)
+            continue
+        if relation and censored == "exclude":
+            tally.leave_out(bound)
+            continue
+        if nanomolar <= 0:
+            tally.leave_out(NOT_POSITIVE)
+            continue
+        if is_missing(smiles):
+            tally.leave_out(BLANK_SMILES)
+            continue
+        canonical, reason, detail = describe(smiles)
+        if detail:
+            tally.refuse(ident, smiles, detail, reason=reason)
+            continue
+        if reason:
+            tally.leave_out(reason)
+            continue
+        bounds_used += bool(relation)
+        potency = 9.0 - math.log10(nanomolar)
+        measured.setdefault(canonical, []).append((ident, smiles, potency))
+
+    rows = sum(len(values) for values in measured.values())
+    tally.total(f"rows with a usable {measure}, {selection_label(**rule)}", rows)
+    tally.merge("more measurements of one molecule (median)", rows - len(measured))
+    if bounds_used:
+        tally.notes.append(f"{bounds_used} rows are bounds used as if they had been measured")
+    report = tally.finish("molecules", len(measured))
+    if not measured:
+        raise ValueError(
+            f"no molecule is left; check accessions= ({', '.join(targets)}), measure= and the "
+            f"limits:\n{report}"
+        )
+    keys = list(measured)
+    return MoleculeTable(
+        name="bindingdb",
+        kind="regression",
+        task_names=(f"p{measure}",),
+        ids=tuple(measured[key][0][0] for key in keys),
+        smiles=tuple(measured[key][0][1] for key in keys),
+        canonical=tuple(keys),
+        groups=tuple(keys),
+        targets=np.array(
+            [[statistics.median(value for _, _, value in measured[key])] for key in keys],
+            dtype=np.float32,
+        ),
+        global_feats=None,
+        report=report,
+        units=f"p{measure}",
+    )
+
+
+def parse_value(text: str) -> Optional[tuple[str, float]]:
+    """``(relation, number)`` of a cell; relation is ``">"``, ``"<"``, ``"~"`` or ``""``.
+
+    None if the cell is no finite number.
+
+    >>> [parse_value(cell) for cell in (">10000", " 1e+3", "<= 0.1", "1e-5", "n.d.")]
+    [('>', 10000.0), ('', 1000.0), ('<', 0.1), ('', 1e-05), None]
+    """
+    match = _VALUE.fullmatch(text.strip())
+    if match is None:
+        return None
+    value = float(match.group(2))
+    return ((match.group(1) or "=")[0].replace("=", ""), value) if math.isfinite(value) else None
+
+
+def _checked(accessions: Collection[str]) -> tuple[str, ...]:
+    if isinstance(accessions, (str, bytes)):
+        raise TypeError(f"accessions must be a list of UniProt accessions, got {accessions!r}")
+    targets = tuple(dict.fromkeys(accessions))
+    if not targets:
+        raise ValueError("accessions is empty; give at least one UniProt accession")
+    for accession in targets:
+        if not isinstance(accession, str) or not _ACCESSION.fullmatch(accession):
+            raise ValueError(
+                f"{accession!r} is not a UniProt accession such as 'Q99572'; entry names "
+                f"(P2RX7_HUMAN), isoforms (-2) and gene names are not primary IDs"
+            )
+    return targets
+
+
+def _short(accessions: tuple[str, ...]) -> str:
+    shown = ", ".join(accessions[:4])
+    return shown if len(accessions) <= 4 else f"{shown} and {len(accessions) - 4} more accessions"

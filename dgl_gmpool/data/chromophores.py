@@ -1,0 +1,225 @@
+"""Optical properties of organic chromophores (Joung et al. 2020): a public stand-in for the
+paper's private quantum-yield and emission sets."""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+from typing import Optional
+
+import numpy as np
+from rdkit import Chem
+from rdkit.Chem import Descriptors, rdMolDescriptors
+
+from dgl_gmpool._options import check_choice
+from dgl_gmpool.data.delimited_text import BLANK_ROW, WRONG_LENGTH, DelimitedText
+from dgl_gmpool.data.molecule import (
+    NOT_A_SMILES,
+    REFUSED,
+    canonical_smiles,
+    check_atom_limits,
+    count_atoms,
+    is_missing,
+    read_molecule,
+    selection_label,
+    size_reason,
+)
+from dgl_gmpool.data.report import SelectionTally
+from dgl_gmpool.data.table import MoleculeTable
+
+#: target -> (column, in films?, name of the task, units)
+CHROMOPHORE_TARGETS = {
+    "plqy": ("Quantum yield", True, "quantum yield in films", ""),
+    "emission_film": ("Emission max (nm)", True, "emission maximum in films", "nm"),
+    "emission_solvent": ("Emission max (nm)", False, "emission maximum in solvents", "nm"),
+}
+#: A "solvent" of this many heavy atoms or more is a solid host, not a liquid.
+HOST_ATOMS = 20
+
+#: What is known of a solvent, in the order of the columns of ``global_feats``.
+SOLVENT_DESCRIPTORS = {
+    "molecular weight (g/mol)": Descriptors.MolWt,
+    "heavy atoms": lambda mol: mol.GetNumHeavyAtoms(),
+    "Crippen logP": Descriptors.MolLogP,
+    "Crippen molar refractivity": Descriptors.MolMR,
+    "topological polar surface area": rdMolDescriptors.CalcTPSA,
+    "hydrogen-bond donors": rdMolDescriptors.CalcNumHBD,
+    "hydrogen-bond acceptors": rdMolDescriptors.CalcNumHBA,
+    "fraction of sp3 carbons": rdMolDescriptors.CalcFractionCSP3,
+    "aromatic rings": rdMolDescriptors.CalcNumAromaticRings,
+    "rotatable bonds": rdMolDescriptors.CalcNumRotatableBonds,
+    "halogens": lambda mol: sum(a.GetSymbol() in ("F", "Cl", "Br", "I") for a in mol.GetAtoms()),
+    "formal charges": lambda mol: sum(abs(a.GetFormalCharge()) for a in mol.GetAtoms()),
+}
+
+
+def load_chromophores(
+    path: str | os.PathLike[str],
+    *,
+    target: str = "plqy",
+    min_atoms: Optional[int] = None,
+    max_atoms: Optional[int] = None,
+) -> MoleculeTable:
+    """Emission maximum or quantum yield of chromophores, in films or in solvents.
+
+    A row is a film if its "solvent" is the chromophore itself (a neat solid) or has 20 heavy
+    atoms or more (a solid host); otherwise it is a solution.
+
+    Parameters
+    ----------
+    path : path
+        The publisher's CSV ("DB for chromophore"), plain or gzipped, with the columns
+        ``Chromophore``, ``Solvent``, ``Emission max (nm)`` and ``Quantum yield``.
+    target : str
+        ``"plqy"`` (quantum yield in films, 0 to 1), ``"emission_film"`` (nm) or
+        ``"emission_solvent"`` (nm).
+    min_atoms, max_atoms : int or None
+        Limits on the chromophore's heavy atoms, both included; None (default) for no limit.
+
+    Returns
+    -------
+    MoleculeTable
+        ``kind="regression"``. Films: one row per molecule, the median over its films,
+        ``global_feats`` None. Solvents: one row per molecule and solvent (the median of repeats),
+        ``global_feats`` holds the descriptors of the solvent named in
+        :data:`SOLVENT_DESCRIPTORS`, unscaled, and all rows of a molecule share a group.
+
+    Raises
+    ------
+    ValueError
+        For an unknown target or column, a damaged file, or a file without one usable row.
+
+    Notes
+    -----
+    Source: Joung et al., Sci. Data 7, 295 (2020), CC BY 4.0.
+    """
+    check_choice("target", target, CHROMOPHORE_TARGETS)
+    check_atom_limits(min_atoms, max_atoms)
+    column, films, task, units = CHROMOPHORE_TARGETS[target]
+    text = DelimitedText(path)
+    molecule_at, solvent_at, value_at = (
+        text.column(name) for name in ("Chromophore", "Solvent", column)
+    )
+    id_at = text.header.index("Tag") if text.header.count("Tag") == 1 else None
+
+    rule = {"min_atoms": min_atoms, "max_atoms": max_atoms, "one_fragment": False}
+    known: dict[str, tuple[str, str, int]] = {}
+
+    def describe(smiles: str) -> tuple[str, str, int]:
+        """Canonical SMILES, why there is none, heavy atoms."""
+        if smiles not in known:
+            canonical, why = canonical_smiles(smiles)
+            atoms = count_atoms(smiles)
+            known[smiles] = (canonical, why, atoms.heavy_atoms if atoms else 0)
+        return known[smiles]
+
+    other_phase = "measured in a solvent" if films else "measured in a film"
+    blank = f"blank {column}"
+    tally = SelectionTally(text.path.name)
+    tally.expect(BLANK_ROW, WRONG_LENGTH, "solvent is not a molecule", other_phase, blank)
+    measured: dict[tuple[str, str], list[tuple[str, str, float]]] = {}
+    for row in text:
+        tally.rows += 1
+        if row.blank:
+            tally.leave_out(BLANK_ROW)
+            continue
+        ident = f"row {row.number}" if id_at is None else row.cells[id_at].strip()
+        wrong = text.wrong_length(row)
+        if wrong:
+            tally.refuse(f"row {row.number}", "", wrong, reason=WRONG_LENGTH)
+            continue
+        smiles, solvent = row.cells[molecule_at].strip(), row.cells[solvent_at].strip()
+        solvent_canonical, _, solvent_atoms = describe(solvent)
+        if not solvent_canonical:
+            # "gas" above all; without a solvent's structure a row is neither film nor solution.
+            tally.leave_out("solvent is not a molecule")
+            continue
+        canonical, why, _ = describe(smiles)
+        is_film = solvent_atoms >= HOST_ATOMS or solvent_canonical == canonical
+        if is_film != films:
+            tally.leave_out(other_phase)
+            continue
+        if is_missing(row.cells[value_at]):
+            tally.leave_out(blank)
+            continue
+        value = _value(row.cells[value_at])
+        if value is None:
+            detail = f"{column!r} is {row.cells[value_at]!r}, not a finite number"
+            tally.refuse(ident, smiles, detail, reason="a value that is not a number")
+            continue
+        if not canonical:
+            reason = NOT_A_SMILES if why == NOT_A_SMILES else REFUSED
+            tally.refuse(ident, smiles, why, reason=reason)
+            continue
+        atoms = count_atoms(smiles)
+        outside = "" if atoms is None else size_reason(atoms, **rule)
+        if outside:
+            tally.leave_out(outside)
+            continue
+        key = (canonical, "" if films else solvent_canonical)
+        measured.setdefault(key, []).append((ident, smiles, value))
+
+    used = sum(len(rows) for rows in measured.values())
+    tally.total(
+        ("films" if films else "solutions")
+        + " with a value"
+        + ("" if min_atoms is None and max_atoms is None else f", {selection_label(**rule)}"),
+        used,
+    )
+    tally.merge(
+        f"more {'films' if films else 'measurements'} of one molecule"
+        f"{'' if films else ' in one solvent'} (median)",
+        used - len(measured),
+    )
+    report = tally.finish("molecules" if films else "molecules in a solvent", len(measured))
+    if not measured:
+        raise ValueError(f"{text.path} has no usable row for target={target!r}:\n{report}")
+    keys = list(measured)
+    return MoleculeTable(
+        name=f"chromophores_{target}",
+        kind="regression",
+        task_names=(task,),
+        ids=tuple(measured[key][0][0] for key in keys),
+        smiles=tuple(measured[key][0][1] for key in keys),
+        canonical=tuple(canonical for canonical, _ in keys),
+        groups=tuple(canonical for canonical, _ in keys),
+        targets=np.array(
+            [[statistics.median(value for _, _, value in measured[key])] for key in keys],
+            dtype=np.float32,
+        ),
+        global_feats=None if films else _solvent_features([solvent for _, solvent in keys]),
+        report=report,
+        units=units,
+    )
+
+
+def _value(cell: str) -> Optional[float]:
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _solvent_features(solvents: list[str]) -> np.ndarray:
+    """``(rows, descriptors)`` float32."""
+    known: dict[str, list[float]] = {}
+    for smiles in solvents:
+        if smiles not in known:
+            known[smiles] = solvent_descriptors(smiles)
+    return np.array([known[smiles] for smiles in solvents], dtype=np.float32)
+
+
+def solvent_descriptors(smiles: str) -> list[float]:
+    """The :data:`SOLVENT_DESCRIPTORS` of one solvent, in their order.
+
+    >>> values = dict(zip(SOLVENT_DESCRIPTORS, solvent_descriptors("CCO")))
+    >>> values["heavy atoms"], values["hydrogen-bond donors"]
+    (3.0, 1.0)
+    """
+    mol: Optional[Chem.Mol]
+    mol, why = read_molecule(smiles)
+    if mol is None:
+        raise ValueError(f"the solvent {smiles!r} is refused by RDKit: {why}")
+    return [float(compute(mol)) for compute in SOLVENT_DESCRIPTORS.values()]

@@ -1,0 +1,283 @@
+"""Molecules to graphs, with the atom and bond features of DGL-LifeSci."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import dgl
+import numpy as np
+from rdkit import Chem, rdBase
+
+from dgl_gmpool._environment import import_dgllife
+from dgl_gmpool._options import check_choice
+from dgl_gmpool.data.flat_graphs import FlatGraphs
+from dgl_gmpool.data.graph_cache import GraphCache, smiles_hash, versions
+from dgl_gmpool.data.molecule import read_molecule
+from dgl_gmpool.data.table import MoleculeTable
+
+#: Name -> (dgllife's atom featurizer, dgllife's bond featurizer). Weave's and PAGTN's bond
+#: features describe all pairs of atoms, not bonds, so they do not fit these graphs.
+FEATURIZERS = {
+    "canonical": ("CanonicalAtomFeaturizer", "CanonicalBondFeaturizer"),
+    "attentivefp": ("AttentiveFPAtomFeaturizer", "AttentiveFPBondFeaturizer"),
+}
+#: Molecules per piece of work.
+CHUNK = 200
+
+
+@dataclass(frozen=True)
+class MoleculeDataset:
+    """A table whose rows are graphs.
+
+    Attributes
+    ----------
+    table : MoleculeTable
+        Only the rows that could be featurised; ``table.report`` names the others.
+    graphs : list of DGLGraph
+        One per row, int32 ids, both directions of every bond as consecutive edges, no
+        self-loops. ``ndata["h"]`` ``(atoms, node_in_feats)`` and ``edata["e"]``
+        ``(2 bonds, edge_in_feats)`` float32; the latter is there with 0 rows for a molecule
+        without bonds. Node i is atom ``atom_order(smiles)[i]`` of the SMILES.
+    node_in_feats, edge_in_feats : int
+    featurizer : str
+    """
+
+    table: MoleculeTable
+    graphs: list[dgl.DGLGraph]
+    node_in_feats: int
+    edge_in_feats: int
+    featurizer: str = "canonical"
+
+    def __len__(self) -> int:
+        return len(self.graphs)
+
+    def __repr__(self) -> str:
+        return (
+            f"MoleculeDataset({self.table.name!r}, graphs={len(self)}, "
+            f"node_in_feats={self.node_in_feats}, edge_in_feats={self.edge_in_feats})"
+        )
+
+
+def featurize(
+    table: MoleculeTable,
+    *,
+    featurizer: str = "canonical",
+    cache_dir: Optional[str | os.PathLike[str]] = None,
+    processes: Optional[int] = None,
+    progress: bool = True,
+) -> MoleculeDataset:
+    """Turn every molecule of a table into a featurised DGLGraph.
+
+    The graphs are those of dgllife's recipes (``SMILESToBigraph`` with canonical atom order),
+    without self-loops. Equal SMILES are featurised once.
+
+    Parameters
+    ----------
+    table : MoleculeTable
+    featurizer : str
+        ``"canonical"`` (74 atom and 12 bond features) or ``"attentivefp"`` (39 and 10).
+    cache_dir : path, optional
+        Keep the graphs there, under a name that covers SMILES, featurizer and versions, and take
+        them from there next time. A damaged or foreign file is reported through the logger
+        ``dgl_gmpool.data`` and built again. None (default) keeps nothing.
+    processes : int, optional
+        None: one, or several where that was measured to be faster (large tables).
+    progress : bool
+        Show a progress bar on standard error.
+
+    Returns
+    -------
+    MoleculeDataset
+        Rows that could not be featurised are missing from its table and named in its report.
+
+    Raises
+    ------
+    ValueError
+        For an unknown featurizer, or if no row at all can be featurised.
+
+    Examples
+    --------
+    >>> from dgl_gmpool.data import load_sodium_channel
+    >>> data = featurize(load_sodium_channel().take(range(3)), progress=False)
+    >>> data.graphs[0].ndata["h"].shape, data.graphs[0].edata["e"].shape
+    (torch.Size([30, 74]), torch.Size([66, 12]))
+    """
+    check_choice("featurizer", featurizer, FEATURIZERS)
+    if processes is not None and (
+        isinstance(processes, bool) or not isinstance(processes, int) or processes < 1
+    ):
+        raise ValueError(f"processes must be an int of 1 or more, or None, got {processes!r}")
+    unique = list(dict.fromkeys(table.smiles))
+    cache = None
+    found = None
+    if cache_dir is not None:
+        key = {"smiles": smiles_hash(unique), "featurizer": featurizer, "versions": versions()}
+        cache = GraphCache(cache_dir, f"{table.name}-{featurizer}", key)
+        found = cache.load()
+    if found is None:
+        found = _featurize_all(unique, featurizer, processes, progress)
+        if cache is not None:
+            cache.save(*found)
+    flat, failed = found
+
+    why = {unique[index]: reason for index, reason in failed}
+    position = {s: i for i, s in enumerate(s for s in unique if s not in why)}
+    rows = [row for row, smiles in enumerate(table.smiles) if smiles not in why]
+    if not rows:
+        raise ValueError(
+            f"none of the {len(table)} rows of {table.name!r} can be featurised"
+            + (f"; the first: {next(iter(why.items()))}" if why else "")
+        )
+    refused = [
+        (table.ids[row], smiles, why[smiles])
+        for row, smiles in enumerate(table.smiles)
+        if smiles in why
+    ]
+    if refused:
+        steps = [("could not be featurised", len(refused))]
+        table = table.take(rows, report=table.report.then(steps, refused, "featurised molecules"))
+    return MoleculeDataset(
+        table=table,
+        graphs=flat.graphs([position[smiles] for smiles in table.smiles]),
+        node_in_feats=flat.node_feats.shape[1],
+        edge_in_feats=flat.edge_feats.shape[1],
+        featurizer=featurizer,
+    )
+
+
+def atom_order(smiles: str) -> list[int]:
+    """For each node of a molecule's graph, the index of its atom in the SMILES.
+
+    dgllife renumbers atoms before it builds the graph, so node i is *not* atom i. Use this before
+    node weights are shown on a drawing.
+
+    Raises
+    ------
+    ValueError
+        If RDKit refuses the SMILES.
+
+    Examples
+    --------
+    >>> atom_order("CCO")
+    [0, 2, 1]
+    """
+    mol, why = read_molecule(smiles)
+    if mol is None:
+        raise ValueError(f"{smiles!r} is refused by RDKit: {why}")
+    return list(Chem.CanonicalRankAtoms(mol))
+
+
+def _featurize_all(
+    smiles: Sequence[str], featurizer: str, processes: Optional[int], progress: bool
+) -> tuple[FlatGraphs, list[tuple[int, str]]]:
+    from tqdm import tqdm
+
+    chunks = [smiles[start : start + CHUNK] for start in range(0, len(smiles), CHUNK)]
+    workers = _worker_count(len(smiles), processes)
+    parts: list[FlatGraphs] = []
+    failed: list[tuple[int, str]] = []
+    done = 0
+    with tqdm(
+        total=len(smiles), desc="featurise", unit="mol", disable=not progress, leave=False
+    ) as bar:
+        for chunk, (part, chunk_failed) in zip(chunks, _results(chunks, featurizer, workers)):
+            parts.append(part)
+            failed.extend((done + index, reason) for index, reason in chunk_failed)
+            done += len(chunk)
+            bar.update(len(chunk))
+    if not parts:
+        parts = [FlatGraphs.empty(*feature_widths(featurizer))]
+    return FlatGraphs.join(parts), failed
+
+
+def _worker_count(molecules: int, processes: Optional[int]) -> int:
+    if processes is not None:
+        return processes
+    return 1
+
+
+def _results(
+    chunks: list[Sequence[str]], featurizer: str, workers: int
+) -> Iterator[tuple[FlatGraphs, list[tuple[int, str]]]]:
+    if workers == 1 or len(chunks) < 2:
+        return (featurize_smiles(chunk, featurizer) for chunk in chunks)
+    from joblib import Parallel, delayed
+
+    # loky starts clean processes: forking one that has run OpenMP (torch, DGL) can hang.
+    parallel = Parallel(n_jobs=workers, backend="loky", return_as="generator")
+    return parallel(delayed(featurize_smiles)(chunk, featurizer) for chunk in chunks)
+
+
+def featurize_smiles(
+    smiles: Sequence[str], featurizer: str
+) -> tuple[FlatGraphs, list[tuple[int, str]]]:
+    """Featurise a list of SMILES: ``(graphs, [(index, why it failed), ...])``."""
+    make = _dgllife_arrays(featurizer)
+    node_in_feats, edge_in_feats = feature_widths(featurizer)
+    arrays: list[tuple[np.ndarray, ...]] = []
+    failed: list[tuple[int, str]] = []
+    for index, text in enumerate(smiles):
+        mol, why = read_molecule(text)
+        if mol is None:
+            failed.append((index, why))
+            continue
+        arrays.append(make(mol))
+    if not arrays:
+        return FlatGraphs.empty(node_in_feats, edge_in_feats), failed
+    src, dst, nodes, edges = (list(column) for column in zip(*arrays))
+    return (
+        FlatGraphs(
+            np.array([len(a) for a in nodes], np.int64),
+            np.array([len(a) for a in src], np.int64),
+            np.concatenate(src).astype(np.int32, copy=False),
+            np.concatenate(dst).astype(np.int32, copy=False),
+            np.concatenate(nodes),
+            np.concatenate(edges),
+        ),
+        failed,
+    )
+
+
+def feature_widths(featurizer: str) -> tuple[int, int]:
+    """``(node_in_feats, edge_in_feats)`` of a featurizer.
+
+    >>> feature_widths("attentivefp")
+    (39, 10)
+    """
+    atoms, bonds = _dgllife_featurizers(featurizer)
+    # Sizes are found by featurising a molecule, with the same deprecated call as below.
+    with rdBase.BlockLogs():
+        return atoms.feat_size(), bonds.feat_size()
+
+
+def _dgllife_featurizers(featurizer: str) -> tuple[Any, Any]:
+    utils = import_dgllife("utils")
+    atoms, bonds = FEATURIZERS[featurizer]
+    return getattr(utils, atoms)("h"), getattr(utils, bonds)("e")
+
+
+def _dgllife_arrays(featurizer: str) -> Callable[[Chem.Mol], tuple[np.ndarray, ...]]:
+    """A function molecule -> (src, dst, node features, edge features), through dgllife."""
+    atoms, bonds = _dgllife_featurizers(featurizer)
+    mol_to_bigraph = import_dgllife("utils").mol_to_bigraph
+    _, edge_in_feats = feature_widths(featurizer)
+
+    def arrays(mol: Chem.Mol) -> tuple[np.ndarray, ...]:
+        # dgllife's bond featurizers leave out or misshape the feature of a molecule without bonds.
+        has_bonds = mol.GetNumBonds() > 0
+        # dgllife calls a method that RDKit reports as deprecated, once for every atom.
+        with rdBase.BlockLogs():
+            graph = mol_to_bigraph(
+                mol,
+                node_featurizer=atoms,
+                edge_featurizer=bonds if has_bonds else None,
+                canonical_atom_order=True,
+            )
+        src, dst = (ends.numpy() for ends in graph.edges())
+        edges = graph.edata["e"].numpy() if has_bonds else np.zeros((0, edge_in_feats), np.float32)
+        return src, dst, graph.ndata["h"].numpy(), edges
+
+    return arrays

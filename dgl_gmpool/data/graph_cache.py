@@ -1,0 +1,100 @@
+"""Featurised graphs on disk: found by what they depend on, checked before they are used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import torch
+
+from dgl_gmpool._io import atomic_torch_save
+from dgl_gmpool.data.flat_graphs import FlatGraphs
+
+#: Of the file, and of the way features are computed: raise it when either changes.
+FORMAT = 1
+
+_LOG = logging.getLogger("dgl_gmpool.data")
+
+
+class GraphCache:
+    """One file per list of SMILES, featurizer, its options and the versions that matter.
+
+    Parameters
+    ----------
+    folder : path
+        Made if needed.
+    name : str
+        First part of the file's name, for people.
+    key : dict
+        JSON-able; everything the graphs depend on.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], name: str, key: dict[str, Any]) -> None:
+        full = {"format": FORMAT, **key}
+        self.key = hashlib.sha256(json.dumps(full, sort_keys=True).encode("utf-8")).hexdigest()
+        self.path = Path(folder).expanduser() / f"{name}-{self.key[:16]}.pt"
+
+    def save(self, graphs: FlatGraphs, failed: Sequence[tuple[int, str]]) -> None:
+        """Write atomically: a reader sees the whole file or none."""
+        atomic_torch_save(
+            self.path,
+            {
+                "format": FORMAT,
+                "key": self.key,
+                "checksum": _checksum(graphs, failed),
+                "failed": [[index, reason] for index, reason in failed],
+                **graphs.tensors(),
+            },
+        )
+
+    def load(self) -> Optional[tuple[FlatGraphs, list[tuple[int, str]]]]:
+        """What :meth:`save` wrote, or None: no file, or one that cannot be trusted (logged)."""
+        if not self.path.exists():
+            return None
+        try:
+            return self._read()
+        except Exception as error:
+            # torch.load alone raises six types on a torn file; each means "build it again".
+            _LOG.warning(
+                "cached graphs %s cannot be used (%s: %s); featurising again",
+                self.path,
+                type(error).__name__,
+                error,
+            )
+            return None
+
+    def _read(self) -> tuple[FlatGraphs, list[tuple[int, str]]]:
+        content = torch.load(self.path, weights_only=True, map_location="cpu")
+        if content["format"] != FORMAT or content["key"] != self.key:
+            raise ValueError("it belongs to other molecules, options or versions")
+        names = FlatGraphs.__dataclass_fields__
+        graphs = FlatGraphs(**{name: content[name].numpy() for name in names})
+        failed = [(int(index), str(reason)) for index, reason in content["failed"]]
+        if content["checksum"] != _checksum(graphs, failed):
+            raise ValueError("its checksum is wrong")
+        return graphs, failed
+
+
+def _checksum(graphs: FlatGraphs, failed: Sequence[tuple[int, str]]) -> str:
+    rest = json.dumps([[index, reason] for index, reason in failed])
+    return hashlib.sha256(f"{graphs.checksum()} {rest}".encode()).hexdigest()
+
+
+def smiles_hash(smiles: Sequence[str]) -> str:
+    """SHA-256 over a list of SMILES, in order."""
+    return hashlib.sha256(json.dumps(list(smiles)).encode("utf-8")).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions on which features depend."""
+    from importlib.metadata import version
+
+    import rdkit
+
+    return {"rdkit": rdkit.__version__, "dgllife": version("dgllife"), "numpy": np.__version__}
