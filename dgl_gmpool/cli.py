@@ -1,0 +1,66 @@
+"""The command ``dgl-gmpool``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from typing import Optional
+
+from dgl_gmpool._version import __version__
+
+# name -> (module with add_arguments(parser) and main(args), one line of help). A module is
+# imported only when its command is used: --version must not wait for torch.
+COMMANDS = {
+    "quickstart": (
+        "dgl_gmpool.training.quickstart",
+        "train three readouts on 1,017 measured potencies that come with RDKit (2 minutes)",
+    ),
+    "predict": ("dgl_gmpool.training.predict", "predict the molecules of a table"),
+    "run": (
+        "dgl_gmpool.lifesci.launcher",
+        "run an unmodified DGL-LifeSci script with another readout",
+    ),
+}
+
+
+def _available() -> dict[str, tuple[str, str]]:
+    return {
+        name: (module, text)
+        for name, (module, text) in COMMANDS.items()
+        if importlib.util.find_spec(module) is not None
+    }
+
+
+def _parser(chosen: Optional[str]) -> argparse.ArgumentParser:
+    """The parser, with the flags of the chosen command only."""
+    parser = argparse.ArgumentParser(
+        prog="dgl-gmpool", description="Graph pooling that finds the number of groups by itself."
+    )
+    parser.add_argument("--version", action="version", version=f"dgl-gmpool {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (module, text) in _available().items():
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name == chosen:
+            importlib.import_module(module).add_arguments(command)
+    return parser
+
+
+def _run(arguments: list[str]) -> int:
+    chosen = next((text for text in arguments if not text.startswith("-")), None)
+    args = _parser(chosen).parse_args(arguments)
+    module = importlib.import_module(COMMANDS[args.command][0])
+    return int(module.main(args) or 0)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Entry point; returns the exit code (0, 2 for an error in the input, 130 after Ctrl-C)."""
+    from dgl_gmpool.training.script import run_script
+
+    return run_script(_run, argv, program="dgl-gmpool")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,282 @@
+"""Train one fold: Adam on the training rows, the best epoch by the score on the validation rows."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dgl_gmpool import MoleculePredictor
+from dgl_gmpool._io import atomic_torch_save
+from dgl_gmpool.data import MoleculeDataset
+from dgl_gmpool.training.batches import collate, count_batches, row_batches, shuffled
+from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.early_stopping import EarlyStopping
+from dgl_gmpool.training.errors import TrainingError
+from dgl_gmpool.training.fold_data import FoldData, check_fold
+from dgl_gmpool.training.inference import raw_outputs
+from dgl_gmpool.training.losses import masked_bce, masked_mse
+from dgl_gmpool.training.metrics import choose_metric, scores
+from dgl_gmpool.training.model import build_model, detached_state
+from dgl_gmpool.training.seeds import derived_seed
+from dgl_gmpool.training.standardize import Standardizer
+
+
+@dataclass
+class FittedFold:
+    """A trained fold: the best epoch's weights and how it got there. Epochs count from 1."""
+
+    model: MoleculePredictor
+    target_scaler: Standardizer
+    global_scaler: Optional[Standardizer]
+    best_epoch: int
+    best_score: float
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """Training and validation time, over all the times the fold was started."""
+        return sum(row["seconds"] for row in self.history)
+
+
+def train_epoch(
+    model: MoleculePredictor,
+    optimizer: torch.optim.Optimizer,
+    dataset: MoleculeDataset,
+    data: FoldData,
+    train: Sequence[int],
+    config: TrainingConfig,
+    *,
+    fold: int,
+    epoch: int,
+    device: torch.device,
+    bar: Optional[tqdm] = None,
+) -> float:
+    """One pass over the training rows; the mean loss over measured cells.
+
+    Order and dropout follow from ``(config.seed, fold, epoch)``; the global random state is set.
+
+    Raises
+    ------
+    TrainingError
+        The loss is not finite.
+    """
+    # Epochs count from 1: the weights use (seed, fold), which NumPy reads as (seed, fold, 0).
+    seed = derived_seed(config.seed, fold, epoch)
+    torch.manual_seed(seed)
+    model.train()
+    regression = dataset.table.kind == "regression"
+    loss_sum, cells = 0.0, 0
+    for rows in row_batches(shuffled(train, seed), config.batch_size):
+        members = rows.tolist()
+        batch = collate(
+            [dataset.graphs[i] for i in members],
+            edge_in_feats=dataset.edge_in_feats,
+            device=device,
+            global_feats=None if data.global_feats is None else data.global_feats[rows],
+        )
+        outputs, targets = model(*batch), data.targets[rows.to(device)]
+        if regression:
+            loss = masked_mse(outputs, targets)
+        else:
+            loss = masked_bce(outputs, targets, data.positive_weight)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingError(_non_finite_loss(value, dataset, members, config, fold, epoch))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        measured = int(data.measured[members].sum())
+        loss_sum, cells = loss_sum + value * measured, cells + measured
+        if bar is not None:
+            bar.update()
+    return loss_sum / max(cells, 1)
+
+
+def fit_fold(
+    dataset: MoleculeDataset,
+    train: Sequence[int],
+    valid: Sequence[int],
+    config: TrainingConfig,
+    *,
+    fold: int = 0,
+    device: Optional[torch.device] = None,
+    checkpoint: Optional[Path] = None,
+    progress: bool = False,
+) -> FittedFold:
+    """Train on ``train``, choose the epoch on ``valid``, return the best epoch's model.
+
+    On the CPU a repeated call gives the same bits (with the same number of threads). The
+    caller's random state is left as it was.
+
+    Parameters
+    ----------
+    dataset : MoleculeDataset
+        Featurised molecules with targets.
+    train, valid : sequence of int
+        Rows of ``dataset``.
+    config : TrainingConfig
+        Model and training options.
+    fold : int
+        Number of the fold; part of the seed.
+    device : torch.device, optional
+        Default: CPU.
+    checkpoint : path, optional
+        Written after every epoch. If it exists, training goes on from it and ends with the same
+        numbers as if it had never stopped.
+    progress : bool
+        Show a progress bar (only on a terminal).
+
+    Returns
+    -------
+    FittedFold
+
+    Raises
+    ------
+    ValueError
+        The rows cannot be trained on or scored (see ``check_fold``), or the checkpoint cannot
+        be read.
+    TrainingError
+        The loss, or every validation score, is not finite.
+    """
+    check_fold(dataset, train, valid, fold=fold)
+    table = dataset.table
+    device = torch.device("cpu") if device is None else device
+    metric = choose_metric(table.kind, config.metric)
+    data = FoldData.prepare(dataset, train, config, device=device)
+    model = build_model(
+        config,
+        node_in_feats=dataset.node_in_feats,
+        edge_in_feats=dataset.edge_in_feats,
+        n_tasks=len(table.task_names),
+        global_feats=0 if data.global_feats is None else data.global_feats.shape[1],
+        fold=fold,
+    ).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    stopping = EarlyStopping(metric.higher_is_better, config.patience)
+    best: dict[str, torch.Tensor] = {}
+    history: list[dict[str, Any]] = []
+    if checkpoint is not None and checkpoint.exists():
+        saved = _read_checkpoint(checkpoint)
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        stopping = EarlyStopping(**saved["stopping"])
+        best, history = saved["best"], saved["history"]
+
+    valid_rows = np.asarray(valid)
+    valid_graphs = [dataset.graphs[i] for i in valid]
+    valid_feats = None if data.global_feats is None else data.global_feats[valid_rows].numpy()
+    steps = count_batches(len(train), config.batch_size)
+    with ExitStack() as stack:
+        stack.enter_context(
+            torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+        )
+        bar = stack.enter_context(
+            tqdm(
+                total=config.epochs * steps,
+                initial=len(history) * steps,
+                desc=f"{config.label}, fold {fold}",
+                unit="batch",
+                leave=False,
+                disable=None if progress else True,  # None: a bar only on a terminal
+            )
+        )
+        while len(history) < config.epochs and not stopping.stopped:
+            started, epoch = time.perf_counter(), len(history) + 1
+            loss = train_epoch(
+                model,
+                optimizer,
+                dataset,
+                data,
+                train,
+                config,
+                fold=fold,
+                epoch=epoch,
+                device=device,
+                bar=bar,
+            )
+            outputs = raw_outputs(
+                model,
+                valid_graphs,
+                global_feats=valid_feats,
+                batch_size=config.batch_size,
+                device=device,
+            )
+            outputs = data.target_scaler.inverse(outputs)
+            score = scores(table.kind, table.targets[valid_rows], outputs)[metric.name]
+            is_best = stopping.update(epoch, score)
+            if is_best:
+                best = detached_state(model)
+            bar.set_postfix_str(f"epoch {epoch}, valid {metric.label} {score:.3f}")
+            history.append(
+                {
+                    "epoch": epoch,
+                    "train_loss": loss,
+                    "valid_score": score,
+                    "is_best": is_best,
+                    "seconds": time.perf_counter() - started,
+                }
+            )
+            if checkpoint is not None:
+                atomic_torch_save(
+                    checkpoint,
+                    {
+                        "model": detached_state(model),
+                        "optimizer": optimizer.state_dict(),
+                        "stopping": stopping.state_dict(),
+                        "best": best,
+                        "history": history,
+                    },
+                )
+    if stopping.best_epoch is None or stopping.best_score is None:
+        raise TrainingError(
+            f"{config.label}, fold {fold}: the validation {metric.label} was not a number in any "
+            f"of {len(history)} epochs, so there is no best model; try a smaller --lr and look "
+            "for extreme targets"
+        )
+    model.load_state_dict(best)
+    model.eval()
+    return FittedFold(
+        model,
+        data.target_scaler,
+        data.global_scaler,
+        stopping.best_epoch,
+        stopping.best_score,
+        history,
+    )
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        return {key: saved[key] for key in ("model", "optimizer", "stopping", "best", "history")}
+    except Exception as error:  # torch.load raises many kinds for a damaged file
+        raise ValueError(
+            f"{path} cannot be read ({type(error).__name__}: {error}); delete it to train this "
+            "fold from its start"
+        ) from error
+
+
+def _non_finite_loss(
+    value: float,
+    dataset: MoleculeDataset,
+    rows: list[int],
+    config: TrainingConfig,
+    fold: int,
+    epoch: int,
+) -> str:
+    table = dataset.table
+    named = [f"{table.ids[i]} {table.smiles[i]}" for i in rows]
+    return (
+        f"{config.label}: the loss became {value} in fold {fold}, epoch {epoch} "
+        f"(lr {config.lr:g}). Try a smaller --lr, and look for extreme targets or features in "
+        f"this batch of {len(rows)} rows (id SMILES): {'; '.join(named)}"
+    )

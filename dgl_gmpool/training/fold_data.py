@@ -1,0 +1,118 @@
+"""What one fold trains on: standardised targets, features and the checks that they suffice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+import numpy as np
+import torch
+
+from dgl_gmpool.data import MoleculeDataset
+from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.metrics import scores
+from dgl_gmpool.training.standardize import Standardizer
+
+
+@dataclass(frozen=True)
+class FoldData:
+    """All rows of the data set, in the units the fold's model sees.
+
+    Attributes
+    ----------
+    targets : torch.Tensor
+        ``(rows, tasks)`` on the training device, NaN where nothing was measured.
+    measured : numpy.ndarray
+        ``(rows,)`` int, measured cells per row.
+    global_feats : torch.Tensor or None
+        ``(rows, g)`` on the CPU, standardised.
+    positive_weight : torch.Tensor or None
+        ``(tasks,)`` on the training device.
+    target_scaler, global_scaler : Standardizer
+        Constants of the training rows.
+    """
+
+    targets: torch.Tensor
+    measured: np.ndarray
+    global_feats: Optional[torch.Tensor]
+    positive_weight: Optional[torch.Tensor]
+    target_scaler: Standardizer
+    global_scaler: Optional[Standardizer]
+
+    @classmethod
+    def prepare(
+        cls,
+        dataset: MoleculeDataset,
+        train: Sequence[int],
+        config: TrainingConfig,
+        *,
+        device: torch.device,
+    ) -> FoldData:
+        """Standardise on the rows ``train``."""
+        table, rows = dataset.table, np.asarray(train)
+        global_scaler, global_feats = None, None
+        if table.global_feats is not None:
+            global_scaler = Standardizer.fit(table.global_feats[rows])
+            global_feats = torch.as_tensor(global_scaler.transform(table.global_feats))
+        if table.kind == "regression":
+            scaler, weight = Standardizer.fit(table.targets[rows]), None
+        else:
+            scaler = Standardizer.identity(len(table.task_names))
+            weight = positive_weights(config, table.targets[rows])
+        return cls(
+            torch.as_tensor(scaler.transform(table.targets)).to(device),
+            (~np.isnan(table.targets)).sum(axis=1),
+            global_feats,
+            None if weight is None else weight.to(device),
+            scaler,
+            global_scaler,
+        )
+
+
+def positive_weights(config: TrainingConfig, targets: np.ndarray) -> Optional[torch.Tensor]:
+    """``(tasks,)`` weights of positive cells, or None; ``balanced`` is negatives / positives."""
+    if config.positive_weight is None:
+        return None
+    if not isinstance(config.positive_weight, str):
+        return torch.full((targets.shape[1],), float(config.positive_weight))
+    positive = np.nansum(targets, axis=0)
+    negative = (~np.isnan(targets)).sum(axis=0) - positive
+    # A task with one class only has no balance to restore: it stays at 1.
+    both = (positive > 0) & (negative > 0)
+    weight = np.where(both, negative / np.maximum(positive, 1), 1.0)
+    return torch.as_tensor(weight, dtype=torch.float32)
+
+
+def check_fold(
+    dataset: MoleculeDataset, train: Sequence[int], valid: Sequence[int], *, fold: int
+) -> None:
+    """Refuse a fold that cannot be trained or validated, before any time is spent on it.
+
+    Raises
+    ------
+    ValueError
+        A task has no measured training row, or no task can be scored on the validation rows.
+    """
+    table = dataset.table
+    if len(train) == 0 or len(valid) == 0:
+        raise ValueError(
+            f"fold {fold} has {len(train)} training and {len(valid)} validation rows; "
+            "use fewer folds or more data"
+        )
+    unmeasured = np.isnan(table.targets[np.asarray(train)]).all(axis=0)
+    if unmeasured.any():
+        names = ", ".join(name for name, bad in zip(table.task_names, unmeasured) if bad)
+        raise ValueError(
+            f"fold {fold}: none of its {len(train)} training rows has a measured {names}; "
+            "leave that target out or use fewer folds"
+        )
+    targets = table.targets[np.asarray(valid)]
+    if scores(table.kind, targets, np.zeros_like(targets))["tasks"] == 0:
+        wanted = (
+            "both classes of any target" if table.kind == "classification" else "a measured target"
+        )
+        raise ValueError(
+            f"fold {fold}: its {len(valid)} validation rows do not hold {wanted}, so they cannot "
+            "choose the best epoch; use fewer folds, another kind of split or more data"
+        )

@@ -1,0 +1,195 @@
+"""A trained model in one file, and predictions from it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import dgl
+import numpy as np
+import torch
+
+import dgl_gmpool
+from dgl_gmpool import MoleculePredictor
+from dgl_gmpool._io import atomic_torch_save
+from dgl_gmpool.training.inference import raw_outputs
+from dgl_gmpool.training.standardize import Standardizer
+
+_FORMAT = 1
+
+
+@dataclass
+class TrainedModel:
+    """A model and all that is needed to use it on new molecules.
+
+    Attributes
+    ----------
+    model : MoleculePredictor
+        In evaluation mode.
+    kind : str
+        ``"classification"`` or ``"regression"``.
+    task_names : tuple of str
+        Columns of the predictions.
+    units : str
+        Of the targets.
+    target_scaler : Standardizer
+        Of the training targets (changes nothing for a classification).
+    global_scaler : Standardizer or None
+        Of the training rows' global features.
+    featurizer : str
+        Name to pass to ``featurize``.
+    """
+
+    model: MoleculePredictor
+    kind: str
+    task_names: tuple[str, ...]
+    units: str
+    target_scaler: Standardizer
+    global_scaler: Optional[Standardizer]
+    featurizer: str = "canonical"
+
+    def outputs(
+        self,
+        graphs: Sequence[dgl.DGLGraph],
+        *,
+        global_feats: Optional[np.ndarray] = None,
+        batch_size: int = 80,
+        device: Optional[torch.device] = None,
+    ) -> np.ndarray:
+        """Logits (classification) or predictions in the target's units, ``(rows, tasks)`` float64.
+
+        Raises
+        ------
+        ValueError
+            ``global_feats`` is missing, superfluous, or has another width than in training.
+        """
+        wanted = 0 if self.global_scaler is None else len(self.global_scaler.mean)
+        given = 0 if global_feats is None else int(np.asarray(global_feats).shape[1])
+        if wanted != given:
+            raise ValueError(
+                f"the model was trained with {wanted} global features per row and got {given}; "
+                "give global_feats with the columns of the training table"
+            )
+        if self.global_scaler is not None and global_feats is not None:
+            global_feats = self.global_scaler.transform(global_feats)
+        raw = raw_outputs(
+            self.model, graphs, global_feats=global_feats, batch_size=batch_size, device=device
+        )
+        return self.target_scaler.inverse(raw)
+
+    def predict(
+        self,
+        graphs: Sequence[dgl.DGLGraph],
+        *,
+        global_feats: Optional[np.ndarray] = None,
+        batch_size: int = 80,
+        device: Optional[torch.device] = None,
+    ) -> np.ndarray:
+        """Probabilities or predictions in the target's units, ``(rows, tasks)`` float64."""
+        outputs = self.outputs(
+            graphs, global_feats=global_feats, batch_size=batch_size, device=device
+        )
+        return probabilities(outputs) if self.kind == "classification" else outputs
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Sigmoid in float64, without overflow.
+
+    Examples
+    --------
+    >>> probabilities(np.array([0.0, -800.0, 800.0])).tolist()
+    [0.5, 0.0, 1.0]
+    """
+    small = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1.0, small) / (1.0 + small)
+
+
+def save_model(path: Union[str, os.PathLike[str]], trained: TrainedModel) -> None:
+    """Write tensors, numbers and strings only: ``torch.load(path, weights_only=True)`` reads it."""
+    scaler, extra = trained.target_scaler, trained.global_scaler
+    atomic_torch_save(
+        path,
+        {
+            "format": _FORMAT,
+            "dgl_gmpool": dgl_gmpool.__version__,
+            "config": dict(trained.model.config),
+            "state_dict": {
+                key: value.detach().cpu() for key, value in trained.model.state_dict().items()
+            },
+            "kind": trained.kind,
+            "task_names": list(trained.task_names),
+            "units": trained.units,
+            "featurizer": trained.featurizer,
+            "target_scaler": _scaler_to_dict(scaler),
+            "global_scaler": None if extra is None else _scaler_to_dict(extra),
+        },
+    )
+
+
+def load_model(path: Union[str, os.PathLike[str]]) -> TrainedModel:
+    """Read one fold's ``model.pt``.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The file is damaged or holds something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no model file {path}; a finished run has fold_0/model.pt")
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many kinds for a damaged file
+        raise ValueError(f"{path} is not a readable model file: {error}") from error
+    if not isinstance(saved, dict) or saved.get("format") != _FORMAT:
+        raise ValueError(
+            f"{path} was not written by this version of dgl_gmpool ({dgl_gmpool.__version__}); "
+            "expected a fold's model.pt"
+        )
+    model = MoleculePredictor(**saved["config"])
+    model.load_state_dict(saved["state_dict"])
+    model.eval()
+    extra = saved["global_scaler"]
+    return TrainedModel(
+        model,
+        saved["kind"],
+        tuple(saved["task_names"]),
+        saved["units"],
+        _scaler_from_dict(saved["target_scaler"]),
+        None if extra is None else _scaler_from_dict(extra),
+        saved["featurizer"],
+    )
+
+
+def load_models(path: Union[str, os.PathLike[str]]) -> list[TrainedModel]:
+    """The models of every fold of a run folder, or the one of a ``model.pt``.
+
+    Raises
+    ------
+    FileNotFoundError
+        Nothing of the kind is there.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [load_model(path)]
+    if not path.is_dir():
+        raise FileNotFoundError(f"no run folder {path}")
+    files = sorted(path.glob("fold_*/model.pt"), key=lambda file: int(file.parent.name[5:]))
+    if not files:
+        inside = sorted(str(file.parent) for file in path.glob("*/config.json"))
+        hint = f"; did you mean {inside[0]}?" if inside else ""
+        raise FileNotFoundError(f"{path} holds no fold_*/model.pt{hint}")
+    return [load_model(file) for file in files]
+
+
+def _scaler_to_dict(scaler: Standardizer) -> dict[str, Any]:
+    return {"mean": torch.as_tensor(scaler.mean), "std": torch.as_tensor(scaler.std)}
+
+
+def _scaler_from_dict(saved: dict[str, Any]) -> Standardizer:
+    return Standardizer(saved["mean"].numpy(), saved["std"].numpy())

@@ -1,0 +1,106 @@
+"""Where numbers came from: versions, the commit, the machine, and what the data were."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import torch
+
+import dgl_gmpool
+from dgl_gmpool.data import MoleculeDataset, Splits
+
+_PACKAGES = ("dgl", "torch", "dgllife", "rdkit", "numpy", "scikit-learn")
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of this package and of what its numbers rest on."""
+    found = {"dgl_gmpool": dgl_gmpool.__version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def source_commit() -> Optional[str]:
+    """Commit of the package's source, with ``+changes`` if files differ; None outside a checkout.
+
+    A copy installed below some other repository is not taken for a part of it.
+    """
+    file = Path(dgl_gmpool.__file__).resolve()
+
+    def git(*arguments: str) -> Optional[str]:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(file.parent), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    if git("ls-files", "--error-unmatch", file.name) is None:
+        return None
+    commit = git("rev-parse", "HEAD")
+    changes = git("status", "--porcelain", "--untracked-files=no", "--", str(file.parent))
+    return None if commit is None else commit + ("+changes" if changes else "")
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What the machine adds: sums on another number of threads differ in their last digits."""
+    return {
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+        "command": sys.argv,
+    }
+
+
+def data_record(dataset: MoleculeDataset) -> dict[str, Any]:
+    """Facts that identify a featurised data set, JSON-able; ``fingerprint`` covers every value."""
+    table = dataset.table
+    digest = hashlib.sha256(table.fingerprint().encode())
+    digest.update(np.ascontiguousarray(table.targets).tobytes())
+    if table.global_feats is not None:
+        digest.update(np.ascontiguousarray(table.global_feats).tobytes())
+    return {
+        "name": table.name,
+        "kind": table.kind,
+        "task_names": list(table.task_names),
+        "units": table.units,
+        "rows": len(dataset),
+        "featurizer": featurizer_name(dataset),
+        "node_in_feats": dataset.node_in_feats,
+        "edge_in_feats": dataset.edge_in_feats,
+        "global_feats": 0 if table.global_feats is None else int(table.global_feats.shape[1]),
+        "fingerprint": digest.hexdigest(),
+    }
+
+
+def featurizer_name(dataset: MoleculeDataset) -> str:
+    """Name under which ``featurize`` makes the same features again."""
+    return str(getattr(dataset, "featurizer", "canonical"))
+
+
+def splits_record(splits: Splits) -> dict[str, Any]:
+    """Facts that identify the splits, JSON-able; ``fingerprint`` covers every row number."""
+    rows = [splits.test, *(part for fold in splits.folds for part in fold)]
+    text = ";".join(",".join(str(int(row)) for row in part) for part in rows)
+    return {
+        "kind": splits.kind,
+        "seed": splits.seed,
+        "folds": len(splits.folds),
+        "test_rows": len(splits.test),
+        "fingerprint": hashlib.sha256(text.encode()).hexdigest(),
+    }

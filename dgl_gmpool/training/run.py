@@ -1,0 +1,346 @@
+"""One run: every fold of one configuration, with its folder of results."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Optional, Union
+
+import numpy as np
+from tqdm import tqdm
+
+from dgl_gmpool._io import atomic_write, atomic_write_text
+from dgl_gmpool.data import MoleculeDataset, Splits
+from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.fold import fit_fold
+from dgl_gmpool.training.fold_data import check_fold
+from dgl_gmpool.training.metrics import METRICS, choose_metric, scores
+from dgl_gmpool.training.model import choose_device, count_parameters
+from dgl_gmpool.training.model_file import TrainedModel, probabilities, save_model
+from dgl_gmpool.training.provenance import (
+    data_record,
+    environment,
+    featurizer_name,
+    library_versions,
+    source_commit,
+    splits_record,
+)
+from dgl_gmpool.training.run_folder import FoldFiles, RunFolder, read_json, write_json
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run: its folder, configuration and the content of ``metrics.json``."""
+
+    folder: Path
+    config: TrainingConfig
+    metrics: dict[str, Any]
+
+    @classmethod
+    def load(cls, folder: Union[str, os.PathLike[str]]) -> RunResult:
+        """Read a finished run.
+
+        Raises
+        ------
+        ValueError
+            The folder holds no finished run.
+        """
+        files = RunFolder(folder)
+        if not files.finished:
+            raise ValueError(f"{files.path} holds no finished run; continue it with --resume")
+        config = TrainingConfig(**read_json(files.config)["training"])
+        return cls(files.path, config, read_json(files.metrics))
+
+    def fold_scores(self, name: Optional[str] = None) -> list[float]:
+        """Test score of every fold, NaN where it is not defined; default: the run's metric."""
+        name = self.metrics["metric"] if name is None else name
+        values = [fold["test"][name] for fold in self.metrics["folds"]]
+        return [float("nan") if value is None else float(value) for value in values]
+
+
+def train_run(
+    dataset: MoleculeDataset,
+    splits: Splits,
+    config: TrainingConfig,
+    folder: Union[str, os.PathLike[str]],
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    progress: bool = True,
+) -> RunResult:
+    """Train every fold and write the run folder.
+
+    The folder holds ``config.json``, ``splits.json``, ``metrics.json``, ``history.csv``,
+    ``test_predictions.csv`` and per fold ``model.pt``, ``outputs.npz`` (rows and outputs of
+    validation and test set) and ``result.json``. Every file is whole or absent at any moment; a
+    killed run continues with ``resume=True`` and ends with the same numbers.
+
+    Parameters
+    ----------
+    dataset : MoleculeDataset
+        Featurised molecules.
+    splits : Splits
+        Made for ``dataset.table``.
+    config : TrainingConfig
+        Model and training options.
+    folder : path
+        Made if missing.
+    resume : bool
+        Continue the run in ``folder`` if there is one; a finished one is only read.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+    progress : bool
+        Print one line per fold, with a progress bar on a terminal.
+
+    Returns
+    -------
+    RunResult
+
+    Raises
+    ------
+    ValueError
+        The folder is not empty and ``resume`` is false, the stored run has other settings, the
+        splits do not fit the data, or a fold cannot be trained.
+    TrainingError
+        A loss was not finite.
+    """
+    files = RunFolder(folder)
+    files.check_free(resume=resume)
+    splits.check(dataset.table)
+    torch_device = choose_device(device)
+    choose_metric(dataset.table.kind, config.metric)
+    if not len(splits.test) or not len(splits.folds):
+        raise ValueError(
+            f"the splits hold {len(splits.test)} test rows and {len(splits.folds)} folds; "
+            "both must be at least 1"
+        )
+    for number, (train, valid) in enumerate(splits.folds):
+        check_fold(dataset, train, valid, fold=number)
+    say: Callable[[str], None] = tqdm.write if progress else lambda text: None
+
+    with files.locked():
+        files.remove_torn_files()
+        record = {
+            "training": config.to_dict(),
+            "data": data_record(dataset),
+            "splits": splits_record(splits),
+        }
+        if files.config.exists():
+            files.check_same(record)
+            if files.finished:
+                say(f"{config.label}: finished before, in {files.path}")
+                return RunResult.load(files.path)
+            _say_if_moved(files, say)
+        else:
+            write_json(
+                files.config,
+                {
+                    "format": 1,
+                    **record,
+                    "report": dataset.table.report.to_dict(),
+                    "versions": library_versions(),
+                    "commit": source_commit(),
+                    "environment": environment(torch_device),
+                },
+            )
+        if not files.splits.exists():
+            splits.save(files.splits)
+        results: list[dict[str, Any]] = []
+        for number in range(len(splits.folds)):
+            fold_files = files.fold(number)
+            if not fold_files.finished:
+                _train_fold(
+                    dataset, splits, config, number, fold_files, torch_device, progress=progress
+                )
+            results.append(read_json(fold_files.result))
+            say(f"  {_fold_line(results[-1], len(splits.folds), config, dataset.table.kind)}")
+            _write_summary(files, dataset, splits, config, results)
+    return RunResult.load(files.path)
+
+
+def _train_fold(
+    dataset: MoleculeDataset,
+    splits: Splits,
+    config: TrainingConfig,
+    number: int,
+    files: FoldFiles,
+    device: Any,
+    *,
+    progress: bool,
+) -> None:
+    train, valid = splits.folds[number]
+    files.path.mkdir(parents=True, exist_ok=True)
+    fitted = fit_fold(
+        dataset,
+        train,
+        valid,
+        config,
+        fold=number,
+        device=device,
+        checkpoint=files.checkpoint,
+        progress=progress,
+    )
+    table = dataset.table
+    trained = TrainedModel(
+        fitted.model,
+        table.kind,
+        table.task_names,
+        table.units,
+        fitted.target_scaler,
+        fitted.global_scaler,
+        featurizer_name(dataset),
+    )
+    save_model(files.model, trained)
+    outputs: dict[str, Any] = {}
+    results: dict[str, Any] = {}
+    for name, part in (("valid", valid), ("test", splits.test)):
+        rows = np.asarray(part, dtype=np.int64)
+        outputs[f"{name}_rows"] = rows
+        outputs[f"{name}_outputs"] = trained.outputs(
+            [dataset.graphs[i] for i in part],
+            global_feats=None if table.global_feats is None else table.global_feats[rows],
+            batch_size=config.batch_size,
+            device=device,
+        )
+        results[name] = scores(table.kind, table.targets[rows], outputs[f"{name}_outputs"])
+    atomic_write(files.outputs, lambda file: np.savez(file, **outputs))
+    write_json(
+        files.result,
+        {
+            "fold": number,
+            "train_rows": len(train),
+            "valid_rows": len(valid),
+            "test_rows": len(splits.test),
+            "best_epoch": fitted.best_epoch,
+            "epochs": len(fitted.history),
+            "seconds": fitted.seconds,
+            "parameters": count_parameters(fitted.model),
+            "valid": results["valid"],
+            "test": results["test"],
+            "history": fitted.history,
+        },
+    )
+    files.checkpoint.unlink(missing_ok=True)
+
+
+def _write_summary(
+    files: RunFolder,
+    dataset: MoleculeDataset,
+    splits: Splits,
+    config: TrainingConfig,
+    results: list[dict[str, Any]],
+) -> None:
+    """Everything that follows from the folds finished so far; metrics.json comes last."""
+    table, complete = dataset.table, len(results) == len(splits.folds)
+    rows: list[list[Any]] = [["fold", "epoch", "train_loss", "valid_score", "is_best", "seconds"]]
+    for result in results:
+        for epoch in result["history"]:
+            rows.append([result["fold"], *(epoch[name] for name in rows[0][1:])])
+    _write_csv(files.history, rows)
+
+    metric = choose_metric(table.kind, config.metric)
+    summary: dict[str, Any] = {
+        "format": 1,
+        "complete": complete,
+        "metric": metric.name,
+        "higher_is_better": metric.higher_is_better,
+        "kind": table.kind,
+        "units": table.units,
+        "test_rows": len(splits.test),
+        "folds_planned": len(splits.folds),
+        "parameters": results[0]["parameters"],
+        "seconds": sum(result["seconds"] for result in results),
+        "std": "sample standard deviation over the folds (divides by folds - 1)",
+        "test": _mean_and_std(results, "test", table.kind),
+        "valid": _mean_and_std(results, "valid", table.kind),
+        "folds": [
+            {key: value for key, value in result.items() if key != "history"} for result in results
+        ],
+    }
+    if complete:
+        outputs = [_test_outputs(files.fold(result["fold"])) for result in results]
+        predictions = np.stack(outputs)
+        if table.kind == "classification":
+            predictions = probabilities(predictions)
+        mean = predictions.mean(axis=0)
+        targets = table.targets[np.asarray(splits.test)]
+        summary["ensemble_test"] = scores(table.kind, targets, mean)
+        _write_csv(files.predictions, _prediction_rows(dataset, splits, predictions, mean))
+    write_json(files.metrics, summary)
+
+
+def _prediction_rows(
+    dataset: MoleculeDataset, splits: Splits, predictions: np.ndarray, mean: np.ndarray
+) -> list[list[Any]]:
+    """One row per test row, in its order; every number round-trips."""
+    table = dataset.table
+    header = ["id", "smiles"]
+    for task in table.task_names:
+        header += [task, f"{task} predicted"]
+        header += [f"{task} fold {fold}" for fold in range(len(predictions))]
+    rows: list[list[Any]] = [header]
+    for place, row in enumerate(splits.test):
+        cells: list[Any] = [table.ids[row], table.smiles[row]]
+        for column in range(len(table.task_names)):
+            target = table.targets[row, column]
+            # str of a float32 is the shortest text that reads back as the same float32.
+            cells += ["" if np.isnan(target) else str(target), float(mean[place, column])]
+            cells += [float(value) for value in predictions[:, place, column]]
+        rows.append(cells)
+    return rows
+
+
+def _test_outputs(files: FoldFiles) -> np.ndarray:
+    with np.load(files.outputs) as saved:
+        return saved["test_outputs"]
+
+
+def _mean_and_std(results: Sequence[dict[str, Any]], part: str, kind: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, metric in METRICS.items():
+        if metric.kind != kind:
+            continue
+        values = [result[part][name] for result in results if result[part][name] is not None]
+        found[name] = {
+            "mean": float(np.mean(values)) if values else None,
+            "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            "folds": len(values),
+        }
+    return found
+
+
+def _write_csv(path: Path, rows: list[list[Any]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    atomic_write_text(path, text.getvalue())
+
+
+def _fold_line(result: dict[str, Any], folds: int, config: TrainingConfig, kind: str) -> str:
+    metric = choose_metric(kind, config.metric)
+
+    def shown(part: str) -> str:
+        value = result[part][metric.name]
+        return "not defined" if value is None else f"{value:.3f}"
+
+    return (
+        f"{config.label}, fold {result['fold'] + 1} of {folds}: best epoch "
+        f"{result['best_epoch']} of {result['epochs']}, {metric.label} valid {shown('valid')}, "
+        f"test {shown('test')}, {result['seconds']:.0f} s"
+    )
+
+
+def _say_if_moved(files: RunFolder, say: Callable[[str], None]) -> None:
+    """Numbers are bit-equal only with the same libraries: say so where they changed."""
+    before, now = read_json(files.config).get("versions", {}), library_versions()
+    changed = [
+        f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]
+    ]
+    if changed:
+        say(
+            f"note: {files.path} was started with other versions ({', '.join(changed)}); its "
+            "last digits may differ from those of an uninterrupted run"
+        )

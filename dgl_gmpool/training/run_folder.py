@@ -1,0 +1,228 @@
+"""The files of one run, and when a run may be started or continued in a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Union
+
+from dgl_gmpool._io import atomic_write_json
+
+_LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class FoldFiles:
+    """Files of one fold. ``result`` is written last: with it, the fold is finished."""
+
+    path: Path
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model.pt"
+
+    @property
+    def outputs(self) -> Path:
+        return self.path / "outputs.npz"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.pt"
+
+    @property
+    def finished(self) -> bool:
+        return self.result.exists() and self.outputs.exists() and self.model.exists()
+
+
+class RunFolder:
+    """Paths of a run's files and the rules for entering its folder.
+
+    Parameters
+    ----------
+    path : path
+        The folder; made when the run starts.
+    """
+
+    def __init__(self, path: Union[str, os.PathLike[str]]) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.splits = self.path / "splits.json"
+        self.metrics = self.path / "metrics.json"
+        self.history = self.path / "history.csv"
+        self.predictions = self.path / "test_predictions.csv"
+
+    def fold(self, number: int) -> FoldFiles:
+        """Files of fold ``number``, counted from 0."""
+        return FoldFiles(self.path / f"fold_{number}")
+
+    @property
+    def finished(self) -> bool:
+        """True once every fold is trained and the summary is written."""
+        return self.metrics.exists() and bool(read_json(self.metrics).get("complete"))
+
+    def check_free(self, *, resume: bool) -> None:
+        """Refuse a folder that holds something, unless a run is to be continued in it.
+
+        Raises
+        ------
+        ValueError
+            The folder is not empty and ``resume`` is false; or ``resume`` is true and the
+            folder holds something other than a run.
+        """
+        check_free_folder(self.path, resume=resume)
+        if resume and _contents(self.path) and not self.config.exists():
+            raise ValueError(
+                f"{self.path} holds files but no config.json, so it is not a run that could be "
+                "continued; use another output folder"
+            )
+
+    def check_same(self, record: dict[str, Any]) -> None:
+        """Compare the stored configuration with ``record`` (sections of plain values).
+
+        Raises
+        ------
+        ValueError
+            They differ; the message names the keys and both values.
+        """
+        stored = read_json(self.config)
+        changes = []
+        for section, values in record.items():
+            old = _flat(stored.get(section, {}))
+            # A round trip through JSON makes tuples lists, as they are in the stored file.
+            new = _flat(json.loads(json.dumps(values)))
+            for key in [*new, *(key for key in old if key not in new)]:
+                if old.get(key) != new.get(key):
+                    changes.append(
+                        f"{section}.{key} was {_short(old.get(key))}, now {_short(new.get(key))}"
+                    )
+        if changes:
+            raise ValueError(
+                f"{self.path} holds a run with other settings: {'; '.join(changes)}. Continue it "
+                "with the settings it was started with, or use another output folder"
+            )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder; a second process that wants it gets an error.
+
+        The system drops the lock when the process ends, however it ends.
+
+        Raises
+        ------
+        ValueError
+            Another process is writing here.
+        """
+        import fcntl
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / _LOCK, "w", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ValueError(
+                    f"another process is writing to {self.path}; wait for it, or use another "
+                    "output folder"
+                ) from error
+            except OSError:
+                pass  # a file system without locks: go on as without this guard
+            yield
+
+    def remove_torn_files(self) -> None:
+        """Delete the temporary neighbours that a killed process left behind."""
+        for folder in (self.path, *self.path.glob("fold_*")):
+            for file in folder.iterdir():
+                if _is_temporary(file):
+                    file.unlink()
+
+
+def check_free_folder(path: Path, *, resume: bool) -> None:
+    """Refuse a folder that holds something, unless ``resume``.
+
+    Raises
+    ------
+    ValueError
+        ``path`` is a file, or a folder that is not empty.
+    """
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file; the output must be a folder")
+    if not resume and _contents(path):
+        raise ValueError(
+            f"the output folder {path} is not empty. Add --resume to continue the run in it, or "
+            "name another folder with --output"
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file as a dict.
+
+    Raises
+    ------
+    ValueError
+        The file is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not readable JSON ({error}); was it edited?") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, with NaN (an undefined score) as null."""
+    atomic_write_json(path, _without_nan(value))
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, float) and value != value:
+        return None
+    return value
+
+
+def _is_temporary(file: Path) -> bool:
+    # Made by atomic_write: ".<name>.<eight random characters>".
+    return file.name.startswith(".") and any(
+        file.name.startswith(f".{name}.")
+        for name in (
+            "config.json",
+            "splits.json",
+            "metrics.json",
+            "history.csv",
+            "test_predictions.csv",
+            "model.pt",
+            "outputs.npz",
+            "result.json",
+            "checkpoint.pt",
+        )
+    )
+
+
+def _contents(path: Path) -> list[str]:
+    if not path.is_dir():
+        return []
+    return [file.name for file in path.iterdir() if file.name != _LOCK and not _is_temporary(file)]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found.update(_flat(value, f"{prefix}{key}."))
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

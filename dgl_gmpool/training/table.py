@@ -1,0 +1,168 @@
+"""The table at the end of a recipe: one row per model, mean and spread of its test scores."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import numpy as np
+
+from dgl_gmpool._io import atomic_write_text
+from dgl_gmpool.training.metrics import METRICS
+from dgl_gmpool.training.run import RunResult
+from dgl_gmpool.training.run_folder import write_json
+
+_BESIDE = {
+    "roc_auc": "average_precision",
+    "average_precision": "roc_auc",
+    "rmse": "r2",
+    "mae": "r2",
+    "r2": "rmse",
+}
+
+
+def comparison_rows(results: Sequence[RunResult]) -> list[dict[str, Any]]:
+    """One dict per configuration; the seeds of a configuration are put together.
+
+    ``mean`` and ``std`` are over the test scores of all folds of all seeds, ``std`` dividing by
+    their number - 1; NaN where it is not defined.
+    """
+    groups: dict[str, list[RunResult]] = {}
+    for result in results:
+        groups.setdefault(result.config.label, []).append(result)
+    rows = []
+    for label, runs in groups.items():
+        name = runs[0].metrics["metric"]
+        beside = _BESIDE[name]
+        values = np.array([value for run in runs for value in run.fold_scores(name)])
+        others = np.array([value for run in runs for value in run.fold_scores(beside)])
+        rows.append(
+            {
+                "label": label,
+                "backbone": runs[0].config.backbone,
+                "readout": runs[0].config.readout,
+                "readout_options": dict(runs[0].config.readout_options),
+                "levels": runs[0].config.levels,
+                "seeds": [run.config.seed for run in runs],
+                "models": len(values),
+                "metric": name,
+                "mean": _mean(values),
+                "std": _std(values),
+                "beside": beside,
+                "beside_mean": _mean(others),
+                "units": runs[0].metrics["units"],
+                "test_rows": runs[0].metrics["test_rows"],
+                "parameters": runs[0].metrics["parameters"],
+                "seconds": float(sum(run.metrics["seconds"] for run in runs)),
+                "folders": [run.folder.name for run in runs],
+            }
+        )
+    return rows
+
+
+def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows of :func:`comparison_rows` as a Markdown table, aligned for the eye."""
+    metric, beside = METRICS[rows[0]["metric"]], METRICS[rows[0]["beside"]]
+    units = rows[0]["units"]
+    header = [
+        "readout",
+        "levels",
+        f"test {metric.label}" + (f" ({units})" if units and metric.in_units else ""),
+        "std",
+        f"{beside.label}" + (f" ({units})" if units and beside.in_units else ""),
+        "models",
+        "parameters",
+        "time",
+    ]
+    lines = [header]
+    for row in rows:
+        lines.append(
+            [
+                _readout(row),
+                _text(row["levels"]),
+                _score(row["mean"]),
+                _score(row["std"]),
+                _score(row["beside_mean"]),
+                _text(row["models"]),
+                "-" if row["parameters"] is None else f"{row['parameters']:,}",
+                "-" if row["seconds"] is None else duration(row["seconds"]),
+            ]
+        )
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+
+    def shown(cells: list[str]) -> str:
+        first, *rest = (
+            cell.ljust(w) if i == 0 else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(cells, widths))
+        )
+        return "| " + " | ".join([first, *rest]) + " |"
+
+    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join([shown(header), shown(rule), *(shown(line) for line in lines[1:])])
+
+
+def write_table(
+    results: Sequence[RunResult],
+    folder: Union[str, os.PathLike[str]],
+    *,
+    baselines: Sequence[dict[str, Any]] = (),
+) -> str:
+    """Write ``table.md`` and ``table.json`` and return the Markdown text.
+
+    Parameters
+    ----------
+    results : sequence of RunResult
+        In the order of the table.
+    folder : path
+        Where the two files go.
+    baselines : sequence of dict
+        Rows to put first, with the keys of :func:`comparison_rows`.
+    """
+    rows = [*baselines, *comparison_rows(results)]
+    text = markdown_table(rows)
+    write_json(Path(folder) / "table.json", {"format": 1, "rows": rows})
+    atomic_write_text(Path(folder) / "table.md", text + "\n")
+    return text
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people.
+
+    Examples
+    --------
+    >>> [duration(s) for s in (4.2, 75, 7300)]
+    ['4 s', '1 min 15 s', '2 h 01 min']
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _readout(row: dict[str, Any]) -> str:
+    options = ", ".join(f"{key}={value}" for key, value in row["readout_options"].items())
+    name = row["readout"] + (f" ({options})" if options else "")
+    return name if row["backbone"] in ("", "dmpnn") else f"{row['backbone']}, {name}"
+
+
+def _mean(values: np.ndarray) -> float:
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def _std(values: np.ndarray) -> float:
+    values = values[~np.isnan(values)]
+    return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+
+
+def _score(value: Optional[float]) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def _text(value: Any) -> str:
+    return "-" if value is None else str(value)
