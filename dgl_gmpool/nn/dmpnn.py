@@ -123,29 +123,28 @@ class DMPNN(nn.Module):
         source, destination = (ids.to(node_feats.device, torch.int64) for ids in graph.edges())
         reverse = reverse_edges(source, destination, graph.num_nodes())
         if edge_weight is not None:
-            edge_weight = edge_weight.reshape(-1, 1)
-        initial = torch.cat([node_feats[source], edge_feats], dim=1)
-        initial = F.relu(self.edge_init(initial))
-        hidden = initial
-        has_reverse = None if bool((reverse >= 0).all()) else (reverse >= 0)[:, None]
+            edge_weight = edge_weight.reshape(-1, 1).to(node_feats.dtype)
+        has_reverse = reverse >= 0
+        # Most molecular graphs have all their reverses; then no mask is needed in any step.
+        mask = None if bool(has_reverse.all()) else has_reverse[:, None]
         reverse = reverse.clamp(min=0)
+        initial = F.relu(self._initial(node_feats, edge_feats, source))
+        hidden = initial
         for _ in range(self.num_steps):
             weighted = hidden if edge_weight is None else hidden * edge_weight
-            arriving = self._arriving(weighted, destination, graph.num_nodes())
-            own = weighted.index_select(0, reverse)
-            if has_reverse is not None:
-                own = torch.where(has_reverse, own, 0)
-            message = arriving.index_select(0, source) - own
+            message = _DirectedMessage.apply(
+                weighted, source, destination, reverse, mask, graph.num_nodes()
+            )
             hidden = self.dropout(F.relu(initial + self.edge_update(message)))
         weighted = hidden if edge_weight is None else hidden * edge_weight
-        arriving = self._arriving(weighted, destination, graph.num_nodes())
+        arriving = _arriving(weighted, destination, graph.num_nodes())
         nodes = F.relu(self.node_update(torch.cat([node_feats, arriving], dim=1)))
         return self.dropout(nodes), hidden
 
-    @staticmethod
-    def _arriving(hidden: Tensor, destination: Tensor, num_nodes: int) -> Tensor:
-        """Sum of the edge states that arrive at each node (eq. 3)."""
-        return hidden.new_zeros(num_nodes, hidden.shape[1]).index_add(0, destination, hidden)
+    def _initial(self, node_feats: Tensor, edge_feats: Tensor, source: Tensor) -> Tensor:
+        """W_i [x_i, e_ij], with the part of x_i computed once per node, not once per edge."""
+        of_node, of_edge = self.edge_init.weight.split([self.node_in_feats, self.edge_in_feats], 1)
+        return F.linear(node_feats, of_node)[source] + F.linear(edge_feats, of_edge)
 
     def _check(self, graph: DGLGraph, node_feats: Tensor, edge_feats: Tensor | None) -> Tensor:
         if node_feats.shape != (graph.num_nodes(), self.node_in_feats):
@@ -172,3 +171,44 @@ class DMPNN(nn.Module):
             f"node_in_feats={self.node_in_feats}, edge_in_feats={self.edge_in_feats}, "
             f"hidden_feats={self.hidden_feats}, num_steps={self.num_steps}"
         )
+
+
+def _arriving(hidden: Tensor, destination: Tensor, num_nodes: int) -> Tensor:
+    """Sum of the edge states that arrive at each node (eq. 3)."""
+    return hidden.new_zeros(num_nodes, hidden.shape[1]).index_add_(0, destination, hidden)
+
+
+class _DirectedMessage(torch.autograd.Function):
+    """m_ij = sum of h_ki over k in N(i), save for k = j (eq. 1).
+
+    Written out because "the reverse of" is an involution: its gradient gathers where that of a
+    general index would scatter.
+    """
+
+    @staticmethod
+    def forward(
+        ctx,
+        hidden: Tensor,
+        source: Tensor,
+        destination: Tensor,
+        reverse: Tensor,
+        mask: Tensor | None,
+        num_nodes: int,
+    ) -> Tensor:
+        ctx.save_for_backward(source, destination, reverse, mask)
+        ctx.num_nodes = num_nodes
+        arriving = _arriving(hidden, destination, num_nodes)
+        return arriving.index_select(0, source).sub_(_of_reverse(hidden, reverse, mask))
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+        source, destination, reverse, mask = ctx.saved_tensors
+        leaving = _arriving(grad, source, ctx.num_nodes)
+        grad_hidden = leaving.index_select(0, destination) - _of_reverse(grad, reverse, mask)
+        return grad_hidden, None, None, None, None, None
+
+
+def _of_reverse(hidden: Tensor, reverse: Tensor, mask: Tensor | None) -> Tensor:
+    """The state of each edge's reverse, zero for edges without one."""
+    own = hidden.index_select(0, reverse)
+    return own if mask is None else own * mask

@@ -100,12 +100,10 @@ class GroupingMatrix(nn.Module):
             the bit, values in [0, 1]. Rows of padding are *not* masked here.
         """
         dtype = compute_dtype(x.device)
-        x = x.to(dtype)
         weight = self.weight.to(dtype)
         if self.similarity != "linear":
             weight = F.softplus(weight)
-        gram = (x * weight) @ x.mT
-        gram = (gram + gram.mT) / 2
+        gram = _WeightedGram.apply(x, weight)
         square = gram.diagonal(dim1=-2, dim2=-1)
         distance = square[..., :, None] + square[..., None, :] - 2 * gram
         if self.similarity == "linear":
@@ -123,3 +121,26 @@ class GroupingMatrix(nn.Module):
 def compute_dtype(device: torch.device) -> torch.dtype:
     """float64 where the device has it: on small matrices it costs no more than float32."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+class _WeightedGram(torch.autograd.Function):
+    """G = X diag(w) X', symmetric to the bit, in the dtype of w.
+
+    Its gradient needs one product with X where autograd, blind to the symmetry, takes two.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        x = x.to(weight.dtype)
+        gram = (x * weight) @ x.mT
+        return (gram + gram.mT) / 2
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        wide = x.to(weight.dtype)
+        product = ((grad + grad.mT) / 2) @ wide
+        grad_x = (2 * product * weight).to(x.dtype) if ctx.needs_input_grad[0] else None
+        grad_weight = (product * wide).flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
+        return grad_x, grad_weight
