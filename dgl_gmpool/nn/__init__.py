@@ -3,6 +3,7 @@
 from dgl_gmpool.nn.backbones import Backbone, get_backbone
 from dgl_gmpool.nn.dense_pooling import Assignment, DensePooling
 from dgl_gmpool.nn.dmpnn import DMPNN
+from dgl_gmpool.nn.edge_weight import normalise_edge_weight
 from dgl_gmpool.nn.gmpool import GMPool
 from dgl_gmpool.nn.grouping import GroupingMatrix
 from dgl_gmpool.nn.ngmpool import NGMPool
@@ -24,5 +25,6 @@ __all__ = [
     "SegmentReadout",
     "SumReadout",
     "get_backbone",
+    "normalise_edge_weight",
     "reverse_edges",
 ]

@@ -9,6 +9,7 @@ from dgl import DGLGraph
 from torch import Tensor, nn
 
 from dgl_gmpool.nn.backbones import Backbone, get_backbone, reset_parameters
+from dgl_gmpool.nn.edge_weight import normalise_edge_weight
 from dgl_gmpool.registry import get_readout, readout_entry
 
 
@@ -17,8 +18,9 @@ class MoleculePredictor(nn.Module):
 
     As in the paper's "hierarchical layers", each level is a graph neural network followed by a
     pooling. ``levels=1``: backbone, then the pooling as a readout. ``levels=2``: backbone,
-    coarsening, a second backbone on the coarse graph, then the readout; and so on. A feed-forward
-    head of one hidden layer makes the predictions.
+    coarsening, a second backbone on the coarse graph, then the readout; and so on. Backbones see
+    the coarse edge weights A' symmetrically normalised, or their steps would multiply by the
+    number of bonds in a group. A feed-forward head of one hidden layer makes the predictions.
 
     Parameters
     ----------
@@ -181,7 +183,8 @@ class MoleculePredictor(nn.Module):
             edges = edge_feats if states is None else states
             coarse = pool.coarsen(graph, node_feats, edges, edge_weight=edge_weight)
             graph, node_feats = coarse.graph, coarse.feat
-            edge_feats, edge_weight = coarse.edge_feat, coarse.edge_weight
+            edge_feats = coarse.edge_feat
+            edge_weight = normalise_edge_weight(graph, coarse.edge_weight)
         node_feats, _ = self.backbones[-1](graph, node_feats, edge_feats, edge_weight)
         return self.poolings[-1](graph, node_feats)
 
