@@ -83,14 +83,20 @@ def train_epoch(
             device=device,
             global_feats=None if data.global_feats is None else data.global_feats[rows],
         )
-        outputs, targets = model(*batch), data.targets[rows.to(device)]
+        targets = data.targets[rows.to(device)]
+        try:
+            outputs = model(*batch)
+        except ValueError as error:  # poolings refuse features that are not finite
+            said = f"the model refused a batch ({error})"
+            raise TrainingError(_blame(said, dataset, members, config, fold, epoch)) from error
         if regression:
             loss = masked_mse(outputs, targets)
         else:
             loss = masked_bce(outputs, targets, data.positive_weight)
         value = loss.item()
         if not math.isfinite(value):
-            raise TrainingError(_non_finite_loss(value, dataset, members, config, fold, epoch))
+            said = f"the loss became {value}"
+            raise TrainingError(_blame(said, dataset, members, config, fold, epoch))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -203,13 +209,19 @@ def fit_fold(
                 device=device,
                 bar=bar,
             )
-            outputs = raw_outputs(
-                model,
-                valid_graphs,
-                global_feats=valid_feats,
-                batch_size=config.batch_size,
-                device=device,
-            )
+            try:
+                outputs = raw_outputs(
+                    model,
+                    valid_graphs,
+                    global_feats=valid_feats,
+                    batch_size=config.batch_size,
+                    device=device,
+                )
+            except ValueError as error:  # poolings refuse features that are not finite
+                raise TrainingError(
+                    f"{config.label}: after fold {fold}, epoch {epoch} (lr {config.lr:g}) the "
+                    f"model cannot predict its validation rows ({error}); try a smaller --lr"
+                ) from error
             outputs = data.target_scaler.inverse(outputs)
             score = scores(table.kind, table.targets[valid_rows], outputs)[metric.name]
             is_best = stopping.update(epoch, score)
@@ -265,8 +277,8 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _non_finite_loss(
-    value: float,
+def _blame(
+    what: str,
     dataset: MoleculeDataset,
     rows: list[int],
     config: TrainingConfig,
@@ -276,7 +288,7 @@ def _non_finite_loss(
     table = dataset.table
     named = [f"{table.ids[i]} {table.smiles[i]}" for i in rows]
     return (
-        f"{config.label}: the loss became {value} in fold {fold}, epoch {epoch} "
-        f"(lr {config.lr:g}). Try a smaller --lr, and look for extreme targets or features in "
-        f"this batch of {len(rows)} rows (id SMILES): {'; '.join(named)}"
+        f"{config.label}: {what} in fold {fold}, epoch {epoch} (lr {config.lr:g}). Try a smaller "
+        f"--lr, and look for extreme targets or features in this batch of {len(rows)} rows "
+        f"(id SMILES): {'; '.join(named)}"
     )

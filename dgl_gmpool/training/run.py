@@ -156,6 +156,8 @@ def train_run(
                 _train_fold(
                     dataset, splits, config, number, fold_files, torch_device, progress=progress
                 )
+            # Here and not in _train_fold, so that a kill just before it leaves nothing behind.
+            fold_files.checkpoint.unlink(missing_ok=True)
             results.append(read_json(fold_files.result))
             say(f"  {_fold_line(results[-1], len(splits.folds), config, dataset.table.kind)}")
             _write_summary(files, dataset, splits, config, results)
@@ -224,7 +226,6 @@ def _train_fold(
             "history": fitted.history,
         },
     )
-    files.checkpoint.unlink(missing_ok=True)
 
 
 def _write_summary(
