@@ -8,6 +8,7 @@ from torch import Tensor
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE
 from dgl_gmpool.nn.dense_pooling import Assignment
+from dgl_gmpool.nn.grouping import compute_dtype
 from dgl_gmpool.nn.grouping_pool import GroupingPool
 from dgl_gmpool.nn.ragged import Bucket
 from dgl_gmpool.nn.square_root import (
@@ -118,10 +119,22 @@ class GMPool(GroupingPool):
         psd = matrix
         if not self.grouping.positive_semidefinite:
             psd, eigenvalues = nearest_psd(matrix)
-        root, columns = cholesky_root(psd, num_clusters=forced, tol=self.tol)
+        root, columns = cholesky_root(
+            psd, num_clusters=forced, tol=self.tol, priority=_priority(block)
+        )
         return Assignment(root, columns, matrix, eigenvalues, columns)
 
     def extra_repr(self) -> str:
         forced = "" if self.num_clusters is None else f", num_clusters={self.num_clusters}"
         options = f"decomposition={self.decomposition!r}{forced}, tol={self.tol}"
         return f"{super().extra_repr()}, {options}"
+
+
+def _priority(block: Tensor) -> Tensor:
+    """A number per node, ``(b, w)``, that differs where features do: a fixed, generic projection.
+
+    Which one does not matter, only that it follows the node and not its place in the graph.
+    """
+    dtype = compute_dtype(block.device)
+    direction = torch.arange(1, block.shape[-1] + 1, dtype=dtype, device=block.device).sin()
+    return block.detach().to(dtype) @ direction

@@ -30,6 +30,10 @@ DELTA = 1e-7
 #: Default share of the trace that the clusters left out may hold.
 RANK_TOLERANCE = 0.01
 
+#: Columns whose squared lengths are this close, relatively, are of equal length: above rounding in
+#: float64, below any difference that means something.
+TIE = 1e-9
+
 #: Eigengaps below this count as none, in the one place where a gap is left: the rotation of single
 #: eigenvectors in ``eigen_root``.
 GAP = 1e-6
@@ -145,7 +149,11 @@ def eigen_root(
 
 
 def cholesky_root(
-    matrix: Tensor, *, num_clusters: int | None = None, tol: float = RANK_TOLERANCE
+    matrix: Tensor,
+    *,
+    num_clusters: int | None = None,
+    tol: float = RANK_TOLERANCE,
+    priority: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Pivoted (rank-revealing) Cholesky: one column of S per pivot node.
 
@@ -165,6 +173,10 @@ def cholesky_root(
         Force K (still fewer where M has lower rank).
     tol : float, optional
         Relative residual trace at which to stop.
+    priority : Tensor, optional
+        Decides between columns of equal length: the node with the larger value comes first. Two
+        different nodes always tie, as do two sets of equivalent atoms of equal size; without a
+        priority the earlier node wins, and S depends on the order of the nodes. Shape ``(b, n)``.
 
     Returns
     -------
@@ -180,7 +192,9 @@ def cholesky_root(
     >>> S[0].int().tolist(), K.tolist()
     ([[1, 0, 0], [1, 0, 0], [1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 0]], [3])
     """
-    pivots, ranks = _pivots(matrix.detach(), num_clusters, tol)
+    if priority is None:
+        priority = matrix.new_zeros(matrix.shape[:2])
+    pivots, ranks = _pivots(matrix.detach(), num_clusters, tol, priority.detach())
     most = pivots.shape[1]
     used = torch.arange(most, device=matrix.device) < ranks[:, None]
     columns = matrix.gather(2, pivots[:, None, :].expand(-1, matrix.shape[1], -1))
@@ -204,7 +218,9 @@ def nearest_psd(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _pivots(matrix: Tensor, num_clusters: int | None, tol: float) -> tuple[Tensor, Tensor]:
+def _pivots(
+    matrix: Tensor, num_clusters: int | None, tol: float, priority: Tensor
+) -> tuple[Tensor, Tensor]:
     """Pivot nodes ``(b, max K)`` and how many of them each matrix uses ``(b,)``."""
     residual = matrix.clone()
     trace = matrix.diagonal(dim1=1, dim2=2).sum(-1)
@@ -223,7 +239,9 @@ def _pivots(matrix: Tensor, num_clusters: int | None, tol: float) -> tuple[Tenso
             active = trace > 0
         elif not active.any():
             break
-        pivot = residual.square().sum(1).argmax(1)
+        length = residual.square().sum(1)
+        tied = length >= length.amax(1, keepdim=True) * (1 - TIE)
+        pivot = priority.masked_fill(~tied, -torch.inf).argmax(1)
         column = residual[rows, :, pivot]
         scale = column[rows, pivot].clamp(min=torch.finfo(matrix.dtype).tiny)
         update = column[:, :, None] * (column / scale[:, None])[:, None, :]
