@@ -18,15 +18,12 @@ from dgl_gmpool.data.molecule import (
     BLANK_SMILES,
     NOT_A_SMILES,
     REFUSED,
-    SEVERAL_FRAGMENTS,
     canonical_smiles,
-    check_atom_limits,
     count_atoms,
     is_missing,
-    selection_label,
-    size_reason,
 )
 from dgl_gmpool.data.report import SelectionTally
+from dgl_gmpool.data.size_rule import SEVERAL_FRAGMENTS, SizeRule
 from dgl_gmpool.data.table import MoleculeTable
 
 #: Human P2X1 to P2X7, P2Y1 and P2Y2, which UniProt also names "ATP receptor".
@@ -110,7 +107,7 @@ def load_bindingdb(
     """
     check_choice("measure", measure, MEASURES)
     check_choice("way to treat censored values", censored, CENSORED)
-    check_atom_limits(min_atoms, max_atoms)
+    rule = SizeRule(min_atoms, max_atoms, one_fragment=True)
     targets = _checked(accessions)
 
     source = BindingDBRows(Path(path), targets, member=member, progress=progress)
@@ -142,7 +139,6 @@ def load_bindingdb(
     tally.leave_out(OTHER_TARGET, source.rows - source.blank - len(found))
     tally.total(f"rows of {_short(targets)}", len(found))
 
-    rule = {"min_atoms": min_atoms, "max_atoms": max_atoms, "one_fragment": True}
     tally.expect(blank_value, NOT_A_NUMBER, APPROXIMATE, bound, NOT_POSITIVE)
     tally.expect(BLANK_SMILES, NOT_A_SMILES, SEVERAL_FRAGMENTS)
     known: dict[str, tuple[str, str, str]] = {}
@@ -154,7 +150,7 @@ def load_bindingdb(
             if atoms is None:
                 known[smiles] = "", NOT_A_SMILES, NOT_A_SMILES
             else:
-                outside = size_reason(atoms, **rule)
+                outside = rule.reason_against(atoms)
                 canonical, why = ("", "") if outside else canonical_smiles(smiles)
                 known[smiles] = canonical, outside or (REFUSED if why else ""), why
         return known[smiles]
@@ -196,7 +192,7 @@ def load_bindingdb(
         measured.setdefault(canonical, []).append((ident, smiles, potency))
 
     rows = sum(len(values) for values in measured.values())
-    tally.total(f"rows with a usable {measure}, {selection_label(**rule)}", rows)
+    tally.total(f"rows with a usable {measure}, {rule}", rows)
     tally.merge("more measurements of one molecule (median)", rows - len(measured))
     if bounds_used:
         tally.notes.append(f"{bounds_used} rows are bounds used as if they had been measured")

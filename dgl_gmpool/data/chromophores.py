@@ -10,7 +10,7 @@ from typing import Optional
 
 import numpy as np
 from rdkit import Chem
-from rdkit.Chem import Descriptors, rdMolDescriptors
+from rdkit.Chem import rdMolDescriptors
 
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.data.delimited_text import BLANK_ROW, WRONG_LENGTH, DelimitedText
@@ -18,14 +18,12 @@ from dgl_gmpool.data.molecule import (
     NOT_A_SMILES,
     REFUSED,
     canonical_smiles,
-    check_atom_limits,
     count_atoms,
     is_missing,
     read_molecule,
-    selection_label,
-    size_reason,
 )
 from dgl_gmpool.data.report import SelectionTally
+from dgl_gmpool.data.size_rule import SizeRule
 from dgl_gmpool.data.table import MoleculeTable
 
 #: target -> (column, in films?, name of the task, units)
@@ -39,10 +37,10 @@ HOST_ATOMS = 20
 
 #: What is known of a solvent, in the order of the columns of ``global_feats``.
 SOLVENT_DESCRIPTORS = {
-    "molecular weight (g/mol)": Descriptors.MolWt,
+    "exact mass (g/mol)": rdMolDescriptors.CalcExactMolWt,
     "heavy atoms": lambda mol: mol.GetNumHeavyAtoms(),
-    "Crippen logP": Descriptors.MolLogP,
-    "Crippen molar refractivity": Descriptors.MolMR,
+    "Crippen logP": lambda mol: rdMolDescriptors.CalcCrippenDescriptors(mol)[0],
+    "Crippen molar refractivity": lambda mol: rdMolDescriptors.CalcCrippenDescriptors(mol)[1],
     "topological polar surface area": rdMolDescriptors.CalcTPSA,
     "hydrogen-bond donors": rdMolDescriptors.CalcNumHBD,
     "hydrogen-bond acceptors": rdMolDescriptors.CalcNumHBA,
@@ -95,7 +93,7 @@ def load_chromophores(
     Source: Joung et al., Sci. Data 7, 295 (2020), CC BY 4.0.
     """
     check_choice("target", target, CHROMOPHORE_TARGETS)
-    check_atom_limits(min_atoms, max_atoms)
+    rule = SizeRule(min_atoms, max_atoms, one_fragment=False)
     column, films, task, units = CHROMOPHORE_TARGETS[target]
     text = DelimitedText(path)
     molecule_at, solvent_at, value_at = (
@@ -103,7 +101,6 @@ def load_chromophores(
     )
     id_at = text.header.index("Tag") if text.header.count("Tag") == 1 else None
 
-    rule = {"min_atoms": min_atoms, "max_atoms": max_atoms, "one_fragment": False}
     known: dict[str, tuple[str, str, int]] = {}
 
     def describe(smiles: str) -> tuple[str, str, int]:
@@ -153,7 +150,7 @@ def load_chromophores(
             tally.refuse(ident, smiles, why, reason=reason)
             continue
         atoms = count_atoms(smiles)
-        outside = "" if atoms is None else size_reason(atoms, **rule)
+        outside = "" if atoms is None else rule.reason_against(atoms)
         if outside:
             tally.leave_out(outside)
             continue
@@ -164,7 +161,7 @@ def load_chromophores(
     tally.total(
         ("films" if films else "solutions")
         + " with a value"
-        + ("" if min_atoms is None and max_atoms is None else f", {selection_label(**rule)}"),
+        + ("" if rule.takes_all else f", {rule}"),
         used,
     )
     tally.merge(

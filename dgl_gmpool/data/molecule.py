@@ -13,7 +13,6 @@ MISSING_WORDS = frozenset({"", "nan", "na", "n/a", "null", "none", "<na>"})
 REFUSED = "refused by RDKit"
 BLANK_SMILES = "blank SMILES"
 NOT_A_SMILES = "not a SMILES"
-SEVERAL_FRAGMENTS = "more than one fragment"
 
 
 def is_missing(text: Optional[str]) -> bool:
@@ -44,14 +43,20 @@ def count_atoms(smiles: str) -> Optional[AtomCount]:
     >>> count_atoms("C1CC") is None
     True
     """
-    options = Chem.SmilesParserParams()
-    options.sanitize = False
-    options.removeHs = False
+    options = _unchecked()
     with rdBase.BlockLogs():
         mol = Chem.MolFromSmiles(smiles, options)
     if mol is None or mol.GetNumAtoms() == 0:
         return None
     return AtomCount(len(Chem.GetMolFrags(mol)), mol.GetNumHeavyAtoms())
+
+
+def _unchecked() -> Chem.SmilesParserParams:
+    options = Chem.SmilesParserParams()
+    # RDKit's stubs give these flags the type of the whole object.
+    options.sanitize = False  # type: ignore[assignment]
+    options.removeHs = False  # type: ignore[assignment]
+    return options
 
 
 def read_molecule(smiles: str) -> tuple[Optional[Chem.Mol], str]:
@@ -69,9 +74,7 @@ def read_molecule(smiles: str) -> tuple[Optional[Chem.Mol], str]:
             return mol, ""
         if mol is not None:
             return None, "it has no atoms"
-        options = Chem.SmilesParserParams()
-        options.sanitize = False
-        raw = Chem.MolFromSmiles(smiles, options)
+        raw = Chem.MolFromSmiles(smiles, _unchecked())
         if raw is None:
             return None, NOT_A_SMILES
         try:
@@ -90,49 +93,3 @@ def canonical_smiles(smiles: str) -> tuple[str, str]:
     """
     mol, why = read_molecule(smiles)
     return (Chem.MolToSmiles(mol), "") if mol is not None else ("", why)
-
-
-def size_reason(
-    atoms: AtomCount, *, min_atoms: Optional[int], max_atoms: Optional[int], one_fragment: bool
-) -> str:
-    """Why a molecule is outside a selection by size, or ``""`` when it is inside.
-
-    >>> size_reason(AtomCount(1, 12), min_atoms=20, max_atoms=40, one_fragment=True)
-    'fewer than 20 heavy atoms'
-    """
-    if one_fragment and atoms.fragments > 1:
-        return SEVERAL_FRAGMENTS
-    if min_atoms is not None and atoms.heavy_atoms < min_atoms:
-        return f"fewer than {min_atoms} heavy atoms"
-    if max_atoms is not None and atoms.heavy_atoms > max_atoms:
-        return f"more than {max_atoms} heavy atoms"
-    return ""
-
-
-def check_atom_limits(min_atoms: Optional[int], max_atoms: Optional[int]) -> None:
-    """Raise a ValueError unless ``0 <= min_atoms <= max_atoms`` (None means no limit)."""
-    for name, value in (("min_atoms", min_atoms), ("max_atoms", max_atoms)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise TypeError(f"{name} must be an int or None, got {value!r}")
-        if value is not None and value < 0:
-            raise ValueError(f"{name} must not be negative, got {value}; use None for no limit")
-    if min_atoms is not None and max_atoms is not None and min_atoms > max_atoms:
-        raise ValueError(f"min_atoms={min_atoms} is above max_atoms={max_atoms}; swap them")
-
-
-def selection_label(
-    *, min_atoms: Optional[int], max_atoms: Optional[int], one_fragment: bool
-) -> str:
-    """The rule of :func:`size_reason` in words, for a report.
-
-    >>> selection_label(min_atoms=20, max_atoms=40, one_fragment=True)
-    'selected: one fragment, 20 to 40 heavy atoms'
-    """
-    parts = ["one fragment"] if one_fragment else []
-    if min_atoms is not None and max_atoms is not None:
-        parts.append(f"{min_atoms} to {max_atoms} heavy atoms")
-    elif min_atoms is not None:
-        parts.append(f"at least {min_atoms} heavy atoms")
-    elif max_atoms is not None:
-        parts.append(f"at most {max_atoms} heavy atoms")
-    return "selected: " + (", ".join(parts) if parts else "any size")

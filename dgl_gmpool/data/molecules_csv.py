@@ -15,15 +15,12 @@ from dgl_gmpool.data.molecule import (
     BLANK_SMILES,
     NOT_A_SMILES,
     REFUSED,
-    SEVERAL_FRAGMENTS,
     canonical_smiles,
-    check_atom_limits,
     count_atoms,
     is_missing,
-    selection_label,
-    size_reason,
 )
 from dgl_gmpool.data.report import SelectionTally
+from dgl_gmpool.data.size_rule import SEVERAL_FRAGMENTS, SizeRule
 from dgl_gmpool.data.table import KINDS, MoleculeTable
 
 BLANK_TARGET = "blank target"
@@ -101,7 +98,7 @@ def load_csv(
     >>> table.report.refused
     (('row 4', 'C1CC', 'not a SMILES'),)
     """
-    check_atom_limits(min_atoms, max_atoms)
+    rule = SizeRule(min_atoms, max_atoms, one_fragment=one_fragment)
     if kind is not None:
         check_choice("kind", kind, KINDS)
     tasks = [target_columns] if isinstance(target_columns, str) else list(target_columns)
@@ -118,7 +115,6 @@ def load_csv(
     group_at = None if group_column is None else text.column(group_column)
     id_at = None if id_column is None else text.column(id_column)
 
-    rule = {"min_atoms": min_atoms, "max_atoms": max_atoms, "one_fragment": one_fragment}
     tally = SelectionTally(text.path.name)
     tally.expect(BLANK_ROW, WRONG_LENGTH, BLANK_SMILES, BLANK_TARGET, NOT_A_NUMBER)
     tally.expect(NOT_A_SMILES, REFUSED, SEVERAL_FRAGMENTS)
@@ -169,7 +165,7 @@ def load_csv(
             refuse(row.number, smiles, why, NOT_A_SMILES if why == NOT_A_SMILES else REFUSED)
             continue
         atoms = count_atoms(smiles)
-        outside = "" if atoms is None else size_reason(atoms, **rule)
+        outside = "" if atoms is None else rule.reason_against(atoms)
         if outside:
             tally.leave_out(outside)
             continue
@@ -185,8 +181,7 @@ def load_csv(
         tally.notes.append(
             f"{without_group} rows have a blank {group_column!r}: each is grouped by its molecule"
         )
-    limits = min_atoms is not None or max_atoms is not None or one_fragment
-    report = tally.finish(selection_label(**rule) if limits else "usable rows", len(ids))
+    report = tally.finish("usable rows" if rule.takes_all else str(rule), len(ids))
     if not ids:
         raise ValueError(f"{text.path} has no usable row:\n{report}")
     array = np.array(targets, dtype=np.float32)

@@ -90,7 +90,7 @@ class MoleculeTable:
                 row, task = np.argwhere(odd)[0]
                 raise ValueError(
                     f"classification targets are 0, 1 or NaN; id {self.ids[row]!r} has "
-                    f"{self.targets[row, task]} for {self.task_names[task]!r}. "
+                    f"{self.targets[row, task]:g} for {self.task_names[task]!r}. "
                     f"For measured values use kind='regression'"
                 )
         extra = self.global_feats

@@ -14,15 +14,12 @@ from dgl_gmpool.data.molecule import (
     BLANK_SMILES,
     NOT_A_SMILES,
     REFUSED,
-    SEVERAL_FRAGMENTS,
     canonical_smiles,
-    check_atom_limits,
     count_atoms,
     is_missing,
-    selection_label,
-    size_reason,
 )
 from dgl_gmpool.data.report import SelectionTally
+from dgl_gmpool.data.size_rule import SEVERAL_FRAGMENTS, SizeRule
 from dgl_gmpool.data.table import MoleculeTable
 
 #: The assays, in the order of the published file.
@@ -83,12 +80,11 @@ def load_tox21(
     -----
     Source: Tox21 Data Challenge 2014, through MoleculeNet (Wu et al. 2018).
     """
-    check_atom_limits(min_atoms, max_atoms)
+    rule = SizeRule(min_atoms, max_atoms, one_fragment=True)
     text = DelimitedText(_downloaded() if path is None else path)
     id_column, smiles_column = text.column("mol_id"), text.column("smiles")
     assay_columns = [text.column(task) for task in TOX21_TASKS]
 
-    rule = {"min_atoms": min_atoms, "max_atoms": max_atoms, "one_fragment": True}
     tally = SelectionTally(text.path.name)
     tally.expect(BLANK_ROW, WRONG_LENGTH, BLANK_SMILES, NOT_A_SMILES, SEVERAL_FRAGMENTS)
     selected: list[tuple[str, str, list[float]]] = []
@@ -113,13 +109,13 @@ def load_tox21(
         if atoms is None:
             tally.refuse(name, smiles, NOT_A_SMILES, reason=NOT_A_SMILES)
             continue
-        reason = size_reason(atoms, **rule)
+        reason = rule.reason_against(atoms)
         if reason:
             tally.leave_out(reason)
             continue
         selected.append((name, smiles, labels))
 
-    tally.total(selection_label(**rule), len(selected))
+    tally.total(str(rule), len(selected))
     kept: list[tuple[str, str, str]] = []
     targets: list[list[float]] = []
     for name, smiles, labels in selected:

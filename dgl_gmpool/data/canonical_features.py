@@ -1,0 +1,116 @@
+"""dgllife's canonical atom and bond features, several times faster and equal to the bit.
+
+A canonical feature row depends on eight properties of an atom (four of a bond), and a data set
+has only some hundred different combinations. So dgllife itself computes the row of each new
+combination once; after that an atom is a look-up, and a chunk of molecules one array gather.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from rdkit import Chem, rdBase
+
+from dgl_gmpool.data.dgllife_features import dgllife_featurizers, feature_widths
+from dgl_gmpool.data.flat_graphs import FlatGraphs
+
+_IMPLICIT: Any = getattr(getattr(Chem, "ValenceType", None), "IMPLICIT", None)
+
+
+class CanonicalEncoder:
+    """Collects molecules; the same graphs as ``DgllifeEncoder("canonical")``."""
+
+    def __init__(self) -> None:
+        atoms, bonds = dgllife_featurizers("canonical")
+        self._atom_rows = _Rows(atoms.featurizer_funcs["h"])
+        self._bond_rows = _Rows(bonds.featurizer_funcs["e"])
+        self._widths = feature_widths("canonical")
+        self._node_counts: list[int] = []
+        self._edge_counts: list[int] = []
+        self._atoms: list[int] = []
+        self._bonds: list[int] = []
+        self._ends: list[int] = []
+
+    def add(self, mol: Chem.Mol) -> None:
+        order = list(Chem.CanonicalRankAtoms(mol))
+        node_of = [0] * len(order)
+        for node, atom in enumerate(order):
+            node_of[atom] = node
+        known, learn = self._atom_rows.known, self._atom_rows.learn
+        for index in order:
+            atom = mol.GetAtomWithIdx(index)
+            # Explicit hydrogens and implicit valence together say what GetTotalNumHs says, and
+            # cost less.
+            key = (
+                atom.GetAtomicNum(),
+                atom.GetDegree(),
+                atom.GetNumExplicitHs(),
+                _implicit_valence(atom),
+                atom.GetHybridization(),
+                atom.GetIsAromatic(),
+                atom.GetFormalCharge(),
+                atom.GetNumRadicalElectrons(),
+            )
+            row = known.get(key)
+            self._atoms.append(learn(key, atom) if row is None else row)
+
+        known_bonds, learn_bond = self._bond_rows.known, self._bond_rows.learn
+        for index in range(mol.GetNumBonds()):
+            bond = mol.GetBondWithIdx(index)
+            bond_key = (
+                bond.GetBondType(),
+                bond.GetIsConjugated(),
+                bond.IsInRing(),
+                bond.GetStereo(),
+            )
+            row = known_bonds.get(bond_key)
+            self._bonds.append(learn_bond(bond_key, bond) if row is None else row)
+            self._ends.append(node_of[bond.GetBeginAtomIdx()])
+            self._ends.append(node_of[bond.GetEndAtomIdx()])
+        self._node_counts.append(len(order))
+        self._edge_counts.append(2 * mol.GetNumBonds())
+
+    def finish(self) -> FlatGraphs:
+        # Bond k is edges 2k (u to v) and 2k + 1 (v to u), with one feature row.
+        ends = np.array(self._ends, np.int32).reshape(-1, 2)
+        return FlatGraphs(
+            np.array(self._node_counts, np.int64),
+            np.array(self._edge_counts, np.int64),
+            ends.ravel(),
+            ends[:, ::-1].ravel(),
+            self._atom_rows.table(self._widths[0])[np.array(self._atoms, np.int64)],
+            np.repeat(
+                self._bond_rows.table(self._widths[1])[np.array(self._bonds, np.int64)], 2, axis=0
+            ),
+        )
+
+
+class _Rows:
+    """Feature rows met so far, by the properties they depend on."""
+
+    def __init__(self, compute: Any) -> None:
+        self.known: dict[tuple, int] = {}
+        self._compute = compute
+        self._rows: list[np.ndarray] = []
+
+    def learn(self, key: tuple, item: Any) -> int:
+        with rdBase.BlockLogs():
+            self._rows.append(np.asarray(self._compute(item)).astype(np.float32))
+        self.known[key] = len(self._rows) - 1
+        return self.known[key]
+
+    def table(self, width: int) -> np.ndarray:
+        return np.stack(self._rows) if self._rows else np.zeros((0, width), np.float32)
+
+
+def _implicit_valence_since_2025(atom: Chem.Atom) -> int:
+    return atom.GetValence(_IMPLICIT)
+
+
+def _implicit_valence_before(atom: Chem.Atom) -> int:
+    return atom.GetImplicitValence()
+
+
+# GetImplicitValence is deprecated, and logs so, since RDKit has ValenceType.
+_implicit_valence = _implicit_valence_before if _IMPLICIT is None else _implicit_valence_since_2025

@@ -1,0 +1,323 @@
+"""Featurising: equal to dgllife to the bit, nothing dropped in silence, caches never trusted."""
+
+from __future__ import annotations
+
+import logging
+
+import dgl
+import numpy as np
+import pytest
+import torch
+from rdkit import Chem, rdBase
+
+from dgl_gmpool._environment import import_dgllife
+from dgl_gmpool.data import atom_order, featurize, load_csv, load_sodium_channel
+from dgl_gmpool.data import graph_cache as cache_module
+from dgl_gmpool.data.canonical_features import CanonicalEncoder
+from dgl_gmpool.data.dgllife_features import DgllifeEncoder
+from dgl_gmpool.data.featurize import _featurize_all, featurize_smiles
+from dgl_gmpool.data.flat_graphs import FlatGraphs
+
+#: Elements, charges, radicals, isotopes, stereo, dative bonds, odd valences, salts, no bonds.
+UNUSUAL = [
+    "C",
+    "[H][H]",
+    "[2H]C",
+    "[Na+].[Cl-]",
+    "C/C=C/C",
+    "F/C=C\\F",
+    "C[Pt](Cl)(Cl)N",
+    "[O-][Cl+3]([O-])([O-])[O-]",
+    "CN->[Fe]",
+    "*CC",
+    "S(F)(F)(F)(F)(F)F",
+    "P(Cl)(Cl)(Cl)(Cl)Cl",
+    "[CH3]",
+    "[CH2]",
+    "C[C@H](N)C(=O)O",
+    "[Xe]",
+    "CB(O)O",
+    "[nH]1cccc1",
+    "c1ccc2[nH]ccc2c1",
+    "C=C=C",
+    "N#N",
+    "[U]",
+    "CC(C)(C)c1ccc(cc1)Nc2ncnc3c2CCN(CC3)c4nncc5ccccc45",
+]
+
+
+def table_of(tmp_path, smiles, name="molecules"):
+    file = tmp_path / f"{name}.csv"
+    file.write_text("smiles,y\n" + "".join(f"{s},{i}\n" for i, s in enumerate(smiles)))
+    return load_csv(file, smiles_column="smiles", target_columns="y")
+
+
+def equal(a: dgl.DGLGraph, b: dgl.DGLGraph) -> bool:
+    return (
+        a.idtype == b.idtype
+        and a.num_nodes() == b.num_nodes()
+        and all(torch.equal(x, y) for x, y in zip(a.edges(), b.edges()))
+        and torch.equal(a.ndata["h"], b.ndata["h"])
+        and torch.equal(a.edata["e"], b.edata["e"])
+    )
+
+
+def test_fast_canonical_features_equal_dgllifes_to_the_bit():
+    smiles = UNUSUAL + list(load_sodium_channel().smiles[::10])
+    fast, reference = CanonicalEncoder(), DgllifeEncoder("canonical")
+    for text in smiles:
+        fast.add(Chem.MolFromSmiles(text))
+        reference.add(Chem.MolFromSmiles(text))
+    fast_graphs, reference_graphs = fast.finish(), reference.finish()
+    for name in FlatGraphs.__dataclass_fields__:
+        mine, theirs = getattr(fast_graphs, name), getattr(reference_graphs, name)
+        assert mine.dtype == theirs.dtype, name
+        np.testing.assert_array_equal(mine, theirs, err_msg=name)
+    assert fast_graphs.checksum() == reference_graphs.checksum()
+
+
+@pytest.mark.parametrize(
+    ("featurizer", "widths"), [("canonical", (74, 12)), ("attentivefp", (39, 10))]
+)
+def test_graphs_are_those_of_dgllifes_recipes(tmp_path, featurizer, widths):
+    utils = import_dgllife("utils")
+    prefix = {"canonical": "Canonical", "attentivefp": "AttentiveFP"}[featurizer]
+    to_graph = utils.SMILESToBigraph(
+        node_featurizer=getattr(utils, f"{prefix}AtomFeaturizer")("h"),
+        edge_featurizer=getattr(utils, f"{prefix}BondFeaturizer")("e"),
+    )
+    smiles = [s for s in UNUSUAL if Chem.MolFromSmiles(s).GetNumBonds() > 0]
+    data = featurize(table_of(tmp_path, smiles), featurizer=featurizer, progress=False)
+    assert (data.node_in_feats, data.edge_in_feats) == widths
+    with rdBase.BlockLogs():
+        assert all(equal(graph, to_graph(s)) for graph, s in zip(data.graphs, smiles))
+
+
+@pytest.mark.parametrize("featurizer", ["canonical", "attentivefp"])
+def test_molecules_without_bonds_have_empty_edge_features(tmp_path, featurizer):
+    data = featurize(table_of(tmp_path, ["C", "[Na+].[Cl-]"]), featurizer=featurizer)
+    for graph, nodes in zip(data.graphs, (1, 2)):
+        assert (graph.num_nodes(), graph.num_edges(), graph.idtype) == (nodes, 0, torch.int32)
+        assert graph.edata["e"].shape == (0, data.edge_in_feats)
+        assert graph.edata["e"].dtype == graph.ndata["h"].dtype == torch.float32
+    batch = dgl.batch(data.graphs)
+    assert batch.edata["e"].shape == (0, data.edge_in_feats)
+
+
+def test_atom_order_says_which_atom_a_node_is(tmp_path):
+    smiles = [s for s in UNUSUAL if "." not in s]
+    data = featurize(table_of(tmp_path, smiles), progress=False)
+    symbols = ["C", "N", "O", "S", "F", "Si", "P", "Cl", "Br"]
+    for graph, text in zip(data.graphs, smiles):
+        mol, order = Chem.MolFromSmiles(text), atom_order(text)
+        assert sorted(order) == list(range(mol.GetNumAtoms()))
+        for node, atom in enumerate(order):
+            symbol = mol.GetAtomWithIdx(atom).GetSymbol()
+            if symbol in symbols:
+                assert graph.ndata["h"][node, symbols.index(symbol)] == 1
+        bonds = {frozenset((b.GetBeginAtomIdx(), b.GetEndAtomIdx())) for b in mol.GetBonds()}
+        src, dst = graph.edges()
+        assert {frozenset((order[u], order[v])) for u, v in zip(src, dst)} == bonds
+    with pytest.raises(ValueError, match="refused by RDKit"):
+        atom_order("C1CC")
+
+
+def test_equal_smiles_are_separate_graphs(tmp_path):
+    data = featurize(table_of(tmp_path, ["CCO", "C", "CCO"]), progress=False)
+    data.graphs[0].ndata["h"].zero_()
+    data.graphs[0].ndata.pop("h")
+    assert data.graphs[2].ndata["h"].sum() > 0
+
+
+def test_rows_that_cannot_be_featurised_are_named(tmp_path):
+    table = table_of(tmp_path, ["CCO", "CCN", "CCC"])
+    from dataclasses import replace
+
+    broken = replace(table, smiles=("CCO", "C1CC", "CCC"))
+    data = featurize(broken, progress=False)
+    assert data.table.ids == ("2", "4")
+    assert len(data) == len(data.graphs) == 2
+    assert data.table.report.refused[-1] == ("3", "C1CC", "not a SMILES")
+    assert data.table.report.counts[-2:] == (
+        ("left out: could not be featurised", 1),
+        ("featurised molecules", 2),
+    )
+    np.testing.assert_array_equal(data.table.targets, [[0], [2]])
+    with pytest.raises(ValueError, match="none of the 1 rows"):
+        featurize(broken.take([1]), progress=False)
+
+
+def test_options_are_checked(tmp_path):
+    table = table_of(tmp_path, ["C"])
+    with pytest.raises(ValueError, match="Did you mean 'canonical'"):
+        featurize(table, featurizer="canonic")
+    for processes in (0, -1, 1.5, True):
+        with pytest.raises(ValueError, match="processes"):
+            featurize(table, processes=processes)
+
+
+def test_several_processes_give_the_same_graphs_in_order(monkeypatch):
+    from dgl_gmpool.data import featurize as module
+
+    monkeypatch.setattr(__import__("sys").modules[module.__module__], "CHUNK", 50)
+    smiles = list(load_sodium_channel().smiles[:120])
+    smiles[70] = "C1CC"
+    one, failed_one = _featurize_all(smiles, "canonical", 1, False)
+    two, failed_two = _featurize_all(smiles, "canonical", 2, False)
+    assert one.checksum() == two.checksum()
+    assert failed_one == failed_two == [(70, "not a SMILES")]
+
+
+def test_featurising_leaves_rdkits_log_as_it_was(tmp_path, capfd):
+    before = rdBase.LogStatus()
+    featurize(table_of(tmp_path, UNUSUAL), featurizer="attentivefp", progress=False)
+    assert rdBase.LogStatus() == before
+    assert "DEPRECATION" not in capfd.readouterr().err
+
+
+# --- the cache ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """How many times molecules were featurised rather than read."""
+    import sys
+
+    module = sys.modules["dgl_gmpool.data.featurize"]
+    calls = []
+    original = module._featurize_all
+    monkeypatch.setattr(module, "_featurize_all", lambda *args: calls.append(1) or original(*args))
+    return calls
+
+
+def test_the_cache_gives_the_same_graphs_without_work(tmp_path, built, caplog):
+    table = table_of(tmp_path, UNUSUAL)
+    cold = featurize(table, cache_dir=tmp_path / "cache", progress=False)
+    warm = featurize(table, cache_dir=tmp_path / "cache", progress=False)
+    assert len(built) == 1
+    assert all(equal(a, b) for a, b in zip(cold.graphs, warm.graphs))
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert not caplog.records
+
+
+def test_no_cache_by_default(tmp_path, built, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = table_of(tmp_path, ["C"])
+    before = sorted(tmp_path.rglob("*"))
+    featurize(table)
+    featurize(table)
+    assert len(built) == 2
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_cache_remembers_refusals(tmp_path, built):
+    from dataclasses import replace
+
+    table = replace(table_of(tmp_path, ["CCO", "CCN"]), smiles=("CCO", "C1CC"))
+    reports = [featurize(table, cache_dir=tmp_path / "c").table.report for _ in range(2)]
+    assert len(built) == 1
+    assert reports[0] == reports[1]
+
+
+def test_other_molecules_featurizers_and_versions_have_other_files(tmp_path, built, monkeypatch):
+    folder = tmp_path / "cache"
+    featurize(table_of(tmp_path, ["C", "CC"]), cache_dir=folder)
+    featurize(table_of(tmp_path, ["CC", "C"]), cache_dir=folder)
+    featurize(table_of(tmp_path, ["C", "CC"]), cache_dir=folder, featurizer="attentivefp")
+    monkeypatch.setattr(cache_module, "FORMAT", cache_module.FORMAT + 1)
+    featurize(table_of(tmp_path, ["C", "CC"]), cache_dir=folder)
+    monkeypatch.setattr("rdkit.__version__", "1999.1.1")
+    featurize(table_of(tmp_path, ["C", "CC"]), cache_dir=folder)
+    assert len(built) == len(list(folder.iterdir())) == 5
+
+
+def damage_tear(path):
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def damage_empty(path):
+    path.write_bytes(b"")
+
+
+def damage_text(path):
+    path.write_text("not a cache")
+
+
+def damage_values(path):
+    content = torch.load(path, weights_only=True)
+    content["node_feats"][0, 0] += 1
+    torch.save(content, path)
+
+
+def damage_counts(path):
+    content = torch.load(path, weights_only=True)
+    content["node_counts"] = content["node_counts"].flip(0)
+    torch.save(content, path)
+
+
+def damage_refusals(path):
+    content = torch.load(path, weights_only=True)
+    content["failed"] = [[0, "made up"]]
+    torch.save(content, path)
+
+
+def damage_key(path):
+    content = torch.load(path, weights_only=True)
+    content["key"] = "0" * 64
+    torch.save(content, path)
+
+
+def damage_entries(path):
+    torch.save({"format": 1}, path)
+
+
+def damage_pickle(path):
+    import pickle
+
+    path.write_bytes(pickle.dumps({"format": 1}))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_tear,
+        damage_empty,
+        damage_text,
+        damage_values,
+        damage_counts,
+        damage_refusals,
+        damage_key,
+        damage_entries,
+        damage_pickle,
+    ],
+)
+def test_a_damaged_cache_is_reported_and_built_again(tmp_path, built, caplog, damage):
+    table = table_of(tmp_path, ["CCO", "C", "c1ccccc1"])
+    first = featurize(table, cache_dir=tmp_path / "c", progress=False)
+    (file,) = (tmp_path / "c").iterdir()
+    damage(file)
+    with caplog.at_level(logging.WARNING):
+        again = featurize(table, cache_dir=tmp_path / "c", progress=False)
+    assert len(built) == 2
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "featurising again" in record.getMessage()
+    assert all(equal(a, b) for a, b in zip(first.graphs, again.graphs))
+    featurize(table, cache_dir=tmp_path / "c", progress=False)
+    assert len(built) == 2  # the file is whole again
+
+
+def test_another_tables_file_under_this_name_is_not_trusted(tmp_path, built, caplog):
+    one, two = table_of(tmp_path, ["CCO", "C"]), table_of(tmp_path, ["CCN", "C"])
+    featurize(one, cache_dir=tmp_path / "1")
+    featurize(two, cache_dir=tmp_path / "2")
+    (file,), (other,) = (tmp_path / "1").iterdir(), (tmp_path / "2").iterdir()
+    file.write_bytes(other.read_bytes())
+    data = featurize(one, cache_dir=tmp_path / "1")
+    assert "other molecules" in caplog.text
+    assert data.graphs[0].ndata["h"][:, 2].sum() == 1  # oxygen
+
+
+def test_no_molecules_at_all():
+    flat, failed = featurize_smiles(["C1CC"], "canonical")
+    assert (len(flat), flat.node_feats.shape, failed) == (0, (0, 74), [(0, "not a SMILES")])
