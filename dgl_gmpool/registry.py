@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import entry_points
-from typing import Any, Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from torch import nn
 
@@ -22,6 +23,16 @@ BUILT_IN = {
     "max": "dgl_gmpool.nn:MaxReadout",
     "gmpool": "dgl_gmpool.nn:GMPool",
     "ngmpool": "dgl_gmpool.nn:NGMPool",
+    # DGL's and dgllife's own.
+    "attention": "dgl_gmpool.readouts:AttentionReadout",
+    "attentivefp": "dgl_gmpool.readouts:AttentiveFPReadout",
+    "mlp": "dgl_gmpool.readouts:MLPReadout",
+    "set2set": "dgl_gmpool.readouts:Set2SetReadout",
+    "set_transformer": "dgl_gmpool.readouts:SetTransformerReadout",
+    "sort": "dgl_gmpool.readouts:SortReadout",
+    "sum_and_max": "dgl_gmpool.readouts:SumAndMaxReadout",
+    "weave": "dgl_gmpool.readouts:WeaveReadout",
+    "weighted_sum_and_max": "dgl_gmpool.readouts:WeightedSumAndMaxReadout",
 }
 
 
@@ -43,10 +54,18 @@ class ReadoutEntry:
     @property
     def options(self) -> tuple[str, ...]:
         """Names of the options that the factory takes besides ``in_feats``."""
-        parameters = list(inspect.signature(self.factory).parameters.values())[1:]
         return tuple(
-            p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
+            p.name for p in self._parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
         )
+
+    @property
+    def takes_any_option(self) -> bool:
+        """Whether the factory has ``**options``, so that only it can say which exist."""
+        return any(p.kind is p.VAR_KEYWORD for p in self._parameters)
+
+    @property
+    def _parameters(self) -> list[inspect.Parameter]:
+        return list(inspect.signature(self.factory).parameters.values())[1:]
 
     @property
     def coarsens(self) -> bool:
@@ -69,21 +88,36 @@ def list_readouts() -> list[str]:
 
     Examples
     --------
-    >>> {"gmpool", "ngmpool", "mean"} <= set(list_readouts())
+    >>> {"gmpool", "ngmpool", "mean", "set2set"} <= set(list_readouts())
     True
     """
     return sorted({*BUILT_IN, *_installed()})
 
 
 def readout_entry(name: str) -> ReadoutEntry:
-    """The registered readout of that name; unknown names raise and name the closest."""
+    """The registered readout of that name; unknown names raise and name the closest.
+
+    A built-in name is always ours, whatever other packages list.
+    """
     if name in BUILT_IN:
         module, attribute = BUILT_IN[name].split(":")
         return ReadoutEntry(name, getattr(import_module(module), attribute))
-    installed = _installed()
-    if name in installed:
-        return ReadoutEntry(name, installed[name].load())
-    raise unknown_name("readout", name, list_readouts())
+    points = _installed().get(name, [])
+    if not points:
+        raise unknown_name("readout", name, list_readouts())
+    if len(points) > 1:
+        raise ValueError(
+            f"readout {name!r} is offered by several installed packages: "
+            f"{', '.join(point.value for point in points)}; uninstall all but one of them"
+        )
+    try:
+        factory = points[0].load()
+    except Exception as error:
+        raise ImportError(
+            f"readout {name!r} comes from the entry point {points[0].value!r}, which cannot be "
+            f"loaded: {type(error).__name__}: {error}. Repair or uninstall that package"
+        ) from error
+    return ReadoutEntry(name, factory)
 
 
 def get_readout(name: str, *, in_feats: int, **options: Any) -> nn.Module:
@@ -103,10 +137,18 @@ def get_readout(name: str, *, in_feats: int, **options: Any) -> nn.Module:
     torch.nn.Module
         Called as ``module(graph, feat)``.
 
+    Raises
+    ------
+    ValueError
+        On an unknown name or option, or if the readout of another package states no
+        ``out_feats``.
+
     Examples
     --------
     >>> get_readout("ngmpool", in_feats=64, similarity="cauchy").out_feats
     64
+    >>> get_readout("weighted_sum_and_max", in_feats=64).out_feats
+    128
     >>> get_readout("gmpool", in_feats=64, similarty="cauchy")
     Traceback (most recent call last):
         ...
@@ -114,21 +156,41 @@ def get_readout(name: str, *, in_feats: int, **options: Any) -> nn.Module:
 aggregate, decomposition, edge_tol, num_clusters, similarity, tol.
     """
     entry = readout_entry(name)
+    check_options(entry, options)
+    module = entry.factory(in_feats, **options)
+    width = getattr(module, "out_feats", None)
+    if not isinstance(width, int):
+        raise ValueError(
+            f"readout {name!r} made a {type(module).__name__} with out_feats={width!r}; it must "
+            "state the width of its output as an integer"
+        )
+    return module
+
+
+def check_options(entry: ReadoutEntry, options: Iterable[str]) -> None:
+    """Raise a ValueError for the first option that the readout does not take."""
+    if entry.takes_any_option:
+        return
     known = sorted(entry.options)
     for option in options:
         if option not in known:
             near = closest(option, known)
             hint = f" Did you mean {near!r}?" if near else ""
             listing = f"Options: {', '.join(known)}." if known else "It has no options."
-            raise ValueError(f"readout {name!r} has no option {option!r}.{hint} {listing}")
-    return entry.factory(in_feats, **options)
+            raise ValueError(f"readout {entry.name!r} has no option {option!r}.{hint} {listing}")
 
 
-def _installed() -> dict[str, Any]:
-    """Entry points of the group. Python 3.9's ``entry_points`` takes no group."""
+def _installed() -> dict[str, list[EntryPoint]]:
+    """Entry points of the group by name. Python 3.9's ``entry_points`` takes no group."""
     found = entry_points()
     if hasattr(found, "select"):
         group = found.select(group=ENTRY_POINT_GROUP)
     else:
         group = found.get(ENTRY_POINT_GROUP, ())
-    return {point.name: point for point in group}
+    by_name: dict[str, list[EntryPoint]] = {}
+    for point in group:
+        # One installation can be seen twice, through its folder and through its metadata.
+        same = by_name.setdefault(point.name, [])
+        if point.value not in [other.value for other in same]:
+            same.append(point)
+    return by_name

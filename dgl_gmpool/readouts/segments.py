@@ -1,0 +1,59 @@
+"""Sum, mean, max and softmax over the nodes of each graph, from node counts alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Segments:
+    """Which rows of a batch belong to which graph.
+
+    DGL's own segment operations raise for half precision on a CPU, need a CUDA build on a GPU,
+    and lose track of the batch where the graph has. These need torch and the counts only.
+
+    Parameters
+    ----------
+    counts : Tensor
+        Number of nodes of each graph, zeros allowed. Shape ``(B,)``, int64, on the device of the
+        features.
+
+    Examples
+    --------
+    >>> segments = Segments(torch.tensor([2, 0, 1]))
+    >>> x = torch.tensor([[1.], [3.], [5.]])
+    >>> segments.sum(x).flatten().tolist(), segments.max(x).flatten().tolist()
+    ([4.0, 0.0, 5.0], [3.0, 0.0, 5.0])
+    >>> segments.softmax(torch.zeros(3, 1)).flatten().tolist()
+    [0.5, 0.5, 1.0]
+    """
+
+    def __init__(self, counts: Tensor) -> None:
+        self.counts = counts
+        self.owner = torch.repeat_interleave(counts)
+
+    def __len__(self) -> int:
+        return self.counts.shape[0]
+
+    def broadcast(self, rows: Tensor) -> Tensor:
+        """Rows of graphs ``(B, D)`` on their nodes, ``(N, D)``."""
+        return rows.index_select(0, self.owner)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """``(N, D)`` to ``(B, D)``; 0 for a graph without nodes."""
+        return values.new_zeros(len(self), values.shape[1]).index_add(0, self.owner, values)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """``(N, D)`` to ``(B, D)``; 0 for a graph without nodes."""
+        return self.sum(values) / self.counts.clamp(min=1).to(values.dtype)[:, None]
+
+    def max(self, values: Tensor) -> Tensor:
+        """``(N, D)`` to ``(B, D)``; 0 for a graph without nodes."""
+        index = self.owner[:, None].expand_as(values)
+        out = values.new_zeros(len(self), values.shape[1])
+        return out.scatter_reduce(0, index, values, "amax", include_self=False)
+
+    def softmax(self, logits: Tensor) -> Tensor:
+        """Softmax of ``(N, D)`` over the nodes of each graph, ``(N, D)``."""
+        shifted = (logits - self.broadcast(self.max(logits.detach()))).exp()
+        return shifted / self.broadcast(self.sum(shifted))
