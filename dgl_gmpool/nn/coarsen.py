@@ -93,12 +93,13 @@ def coarsen(
     starts = counts.cumsum(0) - counts
     coarse_feat = feat.new_zeros((int(counts.sum()), feat.shape[1]))
     buckets, sources, destinations, weights, features, owners = [], [], [], [], [], []
+    blocks = layout.blocks(feat)
     for index, (bucket, (assign, columns)) in enumerate(zip(layout.buckets, assignments)):
         coarse = _coarse_bucket(bucket, columns, starts, assign.shape[2])
         buckets.append(coarse)
         to_features = assign.to(feat.dtype).mT
         coarse_feat = coarse_feat.index_copy(
-            0, coarse.nodes, coarse.ragged(to_features @ bucket.dense(feat))
+            0, coarse.nodes, coarse.ragged(to_features @ blocks[index])
         )
         members, cells = edges.cells(index, bucket)
         if edge_weight is None:
@@ -134,7 +135,7 @@ def coarsen(
         torch.bincount(owner, minlength=layout.batch_size),
         like=graph,
     )
-    coarse_layout = RaggedLayout(counts=counts.cpu().numpy(), buckets=tuple(buckets))
+    coarse_layout = RaggedLayout(counts.cpu().numpy(), tuple(buckets), _position(buckets, counts))
     pooled_features = torch.cat(features)[order] if features else None
     return coarse_graph, coarse_feat, torch.cat(weights)[order], pooled_features, coarse_layout
 
@@ -146,11 +147,14 @@ def lift(
     feat: Tensor,
 ) -> Tensor:
     """S X': features of the coarse nodes, ``(sum K_b, D)``, on the original ones, ``(N, D)``."""
-    out = feat.new_zeros((layout.num_nodes, feat.shape[1]))
-    for bucket, small, (assign, _) in zip(layout.buckets, coarse.buckets, assignments):
-        lifted = assign.to(feat.dtype) @ small.dense(feat)
-        out = out.index_copy(0, bucket.nodes, bucket.ragged(lifted))
-    return out
+    if not layout.buckets:
+        return feat.new_zeros(0, feat.shape[1])
+    return layout.rows(
+        [
+            assign.to(feat.dtype) @ block
+            for (assign, _), block in zip(assignments, coarse.blocks(feat))
+        ]
+    )
 
 
 def _coarse_bucket(bucket: Bucket, columns: Tensor, starts: Tensor, width: int) -> Bucket:
@@ -164,6 +168,16 @@ def _coarse_bucket(bucket: Bucket, columns: Tensor, starts: Tensor, width: int) 
         nodes=starts[bucket.graphs[which]] + column,
         slots=which * width + column,
     )
+
+
+def _position(buckets: list[Bucket], counts: Tensor) -> Tensor:
+    """Where each coarse node stands in the flattened blocks."""
+    position = torch.empty(int(counts.sum()), dtype=torch.int64, device=counts.device)
+    filled = 0
+    for bucket in buckets:
+        position[bucket.nodes] = filled + bucket.slots
+        filled += len(bucket) * bucket.width
+    return position
 
 
 def _both_sides(dense: Tensor, transposed: Tensor) -> Tensor:

@@ -159,7 +159,7 @@ class DensePooling(nn.Module):
         edge_feat = _check_edges("edge_feat", edge_feat, graph, dims=2)
         edge_weight = _check_edges("edge_weight", edge_weight, graph, dims=1)
         with torch.autocast(feat.device.type, enabled=False):
-            assigned = [self.assign(bucket.dense(feat), bucket) for bucket in layout.buckets]
+            assigned = self._assign_all(layout, feat)
             pairs = [(each.matrix, each.columns) for each in assigned]
             coarse_graph, coarse_feat, weight, features, coarse = coarsen(
                 graph,
@@ -191,8 +191,7 @@ class DensePooling(nn.Module):
         """S of each graph: list of B tensors ``(n_b, K_b)``, dtype of ``feat``."""
         layout = self._layout(graph, feat, batch_num_nodes)
         out = [feat.new_zeros(0, 0) for _ in range(layout.batch_size)]
-        for bucket in layout.buckets:
-            assigned = self.assign(bucket.dense(feat), bucket)
+        for bucket, assigned in zip(layout.buckets, self._assign_all(layout, feat)):
             for index, which in enumerate(bucket.graphs.tolist()):
                 n, k = int(bucket.sizes[index]), int(assigned.columns[index])
                 out[which] = assigned.matrix[index, :n, :k].to(feat.dtype)
@@ -204,7 +203,7 @@ class DensePooling(nn.Module):
         """Number of clusters, effective rank and negative share of each graph, ``(B,)`` each."""
         layout = self._layout(graph, feat, batch_num_nodes)
         with torch.no_grad():
-            assigned = [self.assign(bucket.dense(feat), bucket) for bucket in layout.buckets]
+            assigned = self._assign_all(layout, feat)
             return _spectrum(layout, assigned, feat, self.tol)
 
     def extra_repr(self) -> str:
@@ -220,25 +219,38 @@ class DensePooling(nn.Module):
         counts = node_counts(graph, feat, batch_num_nodes)
         return RaggedLayout.from_counts(counts, feat.device)
 
+    def node_shares(self, block: Tensor, bucket: Bucket) -> tuple[Tensor, Tensor]:
+        """sum_k S_ik, ``(b, w)``, and the number of columns, ``(b,)``: all that a mean or sum of
+        S' X over coarse nodes needs. Padded rows must be finite."""
+        assigned = self.assign(block, bucket)
+        return assigned.matrix.sum(-1), assigned.columns
+
+    def _assign_all(self, layout: RaggedLayout, feat: Tensor) -> list[Assignment]:
+        return [
+            self.assign(block, bucket) for bucket, block in zip(layout.buckets, layout.blocks(feat))
+        ]
+
     def _weighted_sum(self, layout: RaggedLayout, feat: Tensor) -> tuple[Tensor, Tensor]:
         """Mean or sum of S' X over coarse nodes: node i counts with sum_k S_ik."""
-        weights = feat.new_zeros(layout.num_nodes, dtype=_at_least_float32(feat.dtype))
-        for bucket in layout.buckets:
-            assigned = self.assign(bucket.dense(feat), bucket)
-            share = assigned.matrix.sum(-1)
+        wide = _at_least_float32(feat.dtype)
+        out = feat.new_zeros(layout.batch_size, feat.shape[1], dtype=wide)
+        shares = []
+        for bucket, block in zip(layout.buckets, layout.blocks(feat)):
+            share, columns = self.node_shares(block, bucket)
             if self.aggregate == "mean":
-                share = share / assigned.columns.clamp(min=1)[:, None]
-            weights = weights.index_copy(0, bucket.nodes, bucket.ragged(share).to(weights.dtype))
-        out = weights.new_zeros(layout.batch_size, feat.shape[1])
-        out = out.index_add(0, layout.graph_ids(feat.device), weights[:, None] * feat)
+                share = share / columns.clamp(min=1)[:, None]
+            share = share.to(wide)
+            shares.append(share)
+            sums = (share[:, None, :] @ block.to(wide)).squeeze(1)
+            out = out.index_copy(0, bucket.graphs, sums)
+        weights = layout.rows(shares) if shares else out.new_zeros(0)
         return out.to(feat.dtype), weights.to(feat.dtype)
 
     def _max(self, layout: RaggedLayout, feat: Tensor) -> tuple[Tensor, Tensor]:
         """Max of S' X over coarse nodes, channel by channel."""
         out = feat.new_zeros(layout.batch_size, feat.shape[1])
         weights = feat.new_zeros(layout.num_nodes)
-        for bucket in layout.buckets:
-            block = bucket.dense(feat)
+        for bucket, block in zip(layout.buckets, layout.blocks(feat)):
             assigned = self.assign(block, bucket)
             matrix = assigned.matrix.to(_at_least_float32(feat.dtype))
             groups = matrix.mT @ block.to(matrix.dtype)

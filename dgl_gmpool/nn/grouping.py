@@ -132,15 +132,16 @@ class _WeightedGram(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        x = x.to(weight.dtype)
-        gram = (x * weight) @ x.mT
+        wide = x.to(weight.dtype)
+        gram = (wide * weight) @ wide.mT
         return (gram + gram.mT) / 2
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
         x, weight = ctx.saved_tensors
-        wide = x.to(weight.dtype)
-        product = ((grad + grad.mT) / 2) @ wide
-        grad_x = (2 * product * weight).to(x.dtype) if ctx.needs_input_grad[0] else None
-        grad_weight = (product * wide).flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
-        return grad_x, grad_weight
+        product = ((grad + grad.mT) / 2) @ x.to(weight.dtype)
+        # The sums over nodes, where terms cancel, are done: what follows is exact enough in the
+        # dtype of x.
+        product = product.to(x.dtype)
+        grad_weight = (product * x).flatten(0, -2).sum(0).to(weight.dtype)
+        return product * (2 * weight).to(x.dtype), grad_weight

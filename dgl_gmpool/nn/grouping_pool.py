@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from dgl import DGLGraph
 from torch import Tensor
 
@@ -36,8 +35,8 @@ class GroupingPool(DensePooling):
         """M of each graph (eq. 5): list of B tensors ``(n_b, n_b)``, dtype of ``feat``."""
         layout = self._layout(graph, feat, batch_num_nodes)
         out = [feat.new_zeros(0, 0) for _ in range(layout.batch_size)]
-        for bucket in layout.buckets:
-            matrix = self.grouping(bucket.dense(feat))
+        for bucket, block in zip(layout.buckets, layout.blocks(feat)):
+            matrix = self.grouping(block)
             for index, which in enumerate(bucket.graphs.tolist()):
                 n = int(bucket.sizes[index])
                 out[which] = matrix[index, :n, :n].to(feat.dtype)
@@ -48,5 +47,5 @@ class GroupingPool(DensePooling):
         matrix = self.grouping(block)
         if int(bucket.sizes.min()) == bucket.width:
             return matrix
-        mask = bucket.mask
-        return torch.where(mask[:, :, None] & mask[:, None, :], matrix, 0)
+        mask = bucket.mask.to(matrix.dtype)
+        return matrix * (mask[:, :, None] * mask[:, None, :])

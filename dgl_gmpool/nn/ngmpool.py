@@ -47,3 +47,8 @@ class NGMPool(GroupingPool):
     def assign(self, block: Tensor, bucket: Bucket) -> Assignment:
         matrix = self._masked(block, bucket)
         return Assignment(matrix=matrix, columns=bucket.sizes, grouping=matrix)
+
+    def node_shares(self, block: Tensor, bucket: Bucket) -> tuple[Tensor, Tensor]:
+        matrix = self.grouping(block)
+        mask = bucket.mask.to(matrix.dtype)
+        return (matrix @ mask[:, :, None]).squeeze(-1), bucket.sizes

@@ -16,7 +16,7 @@ from torch import Tensor
 
 #: What one more bucket costs, in cells of a grouping matrix: the fixed time of its tensor
 #: operations against the time per cell. Only speed depends on it.
-BUCKET_CHARGE = 2000
+BUCKET_CHARGE = 6000
 
 #: Above this many distinct sizes, sizes are first rounded up to a grid, to keep the search short.
 MAX_DISTINCT_SIZES = 192
@@ -77,10 +77,14 @@ class RaggedLayout:
         Number of nodes of each graph. Shape ``(B,)``, int64.
     buckets : tuple of Bucket
         Every graph with at least one node is in exactly one of them.
+    position : Tensor
+        Where each node stands when the blocks are flattened and laid end to end. Shape ``(N,)``,
+        int64.
     """
 
     counts: np.ndarray
     buckets: tuple[Bucket, ...]
+    position: Tensor
 
     @property
     def batch_size(self) -> int:
@@ -94,6 +98,21 @@ class RaggedLayout:
     def cells(self) -> int:
         """Cells that the dense blocks hold: the sum of b * w^2 over buckets."""
         return sum(len(bucket) * bucket.width**2 for bucket in self.buckets)
+
+    def blocks(self, feat: Tensor) -> list[Tensor]:
+        """All rows of a batch, ``(N, ...)``, as one block ``(b, w, ...)`` for each bucket."""
+        slots = [len(bucket) * bucket.width for bucket in self.buckets]
+        # Writing rows into zeros, rather than gathering and masking, keeps a NaN in one graph out
+        # of the others; and one write for all buckets has a single gather for its gradient.
+        flat = feat.new_zeros((sum(slots), *feat.shape[1:])).index_copy(0, self.position, feat)
+        return [
+            block.unflatten(0, (len(bucket), bucket.width))
+            for bucket, block in zip(self.buckets, flat.split(slots))
+        ]
+
+    def rows(self, blocks: list[Tensor]) -> Tensor:
+        """Blocks ``(b, w, ...)``, one for each bucket, back as rows of the batch ``(N, ...)``."""
+        return torch.cat([block.flatten(0, 1) for block in blocks]).index_select(0, self.position)
 
     def graph_ids(self, device: torch.device) -> Tensor:
         """The graph each node belongs to. Shape ``(N,)``, int64."""
@@ -124,8 +143,9 @@ class RaggedLayout:
         order = np.argsort(sizes, kind="stable")
         order = order[sizes[order] > 0]
         offsets = np.concatenate([[0], np.cumsum(sizes)])
-        buckets = []
-        start = 0
+        buckets: list[Bucket] = []
+        position = np.empty(int(sizes.sum()), dtype=np.int64)
+        start = filled = 0
         for stop in _cut(sizes[order]):
             graphs = order[start:stop]
             members = sizes[graphs]
@@ -142,8 +162,9 @@ class RaggedLayout:
                     slots=torch.from_numpy(slots).to(device),
                 )
             )
-            start = stop
-        return RaggedLayout(counts=sizes, buckets=tuple(buckets))
+            position[nodes] = filled + slots
+            start, filled = stop, filled + len(graphs) * width
+        return RaggedLayout(sizes, tuple(buckets), torch.from_numpy(position).to(device))
 
 
 def _cut(sizes: np.ndarray) -> list[int]:
