@@ -41,6 +41,7 @@ HUMAN_ATP_RECEPTORS = (
 MEASURES = ("IC50", "Ki", "Kd", "EC50")
 CENSORED = ("exclude", "as_measured")
 
+ROW_ID = "BindingDB Reactant_set_id"
 BLANK_ROW = "blank row"
 OTHER_TARGET = "another target"
 NOT_A_NUMBER = "a value that is not a number"
@@ -87,7 +88,7 @@ def load_bindingdb(
     member : str, optional
         Which file of a zip with several tables.
     progress : bool
-        Show a progress bar (bytes of the file) on standard error.
+        Show a progress bar (bytes of the file) on standard error, if that is a terminal.
 
     Returns
     -------
@@ -115,15 +116,11 @@ def load_bindingdb(
     blank_value = f"no {measure}"
     tally = SelectionTally(source.path.name)
     found: list[tuple[int, list[bytes]]] = []
-    name_at = smiles_at = value_at = None
+    smiles_at = source.layout.column("Ligand SMILES", source.path)
+    value_at = source.layout.column(f"{measure} (nM)", source.path)
+    names = source.layout.names
+    name_at = names.index(ROW_ID) if ROW_ID in names else None
     for line, cells in source:
-        if smiles_at is None:
-            layout = source.layout
-            assert layout is not None  # for mypy: known since the header was read
-            smiles_at = layout.column("Ligand SMILES", source.path)
-            value_at = layout.column(f"{measure} (nM)", source.path)
-            name = "BindingDB Reactant_set_id"
-            name_at = layout.names.index(name) if name in layout.names else None
         # Of a row of several kilobytes only three cells are kept.
         found.append(
             (

@@ -8,7 +8,7 @@ import re
 import zipfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Callable, Optional
 
@@ -101,8 +101,8 @@ class BindingDBRows:
         Rows of the file seen so far, without the header.
     blank : int
         Of these, blank ones.
-    layout : BindingDBLayout or None
-        Known once iteration has begun.
+    layout : BindingDBLayout
+        Where its columns are; the header is read at once.
     """
 
     path: Path
@@ -111,10 +111,13 @@ class BindingDBRows:
     progress: bool = True
     rows: int = 0
     blank: int = 0
-    layout: Optional[BindingDBLayout] = None
+    layout: BindingDBLayout = field(init=False)
 
     def __post_init__(self) -> None:
         self.path = existing_file(self.path)
+        with damage_explained(self.path), self._open() as (file, _, _):
+            header, _ = _header_and_blocks(file, self.path)
+        self.layout = BindingDBLayout.from_header(header, self.path)
 
     def __iter__(self) -> Iterator[tuple[int, list[bytes]]]:
         """``(line number, cells)`` of each row that has one of the accessions as the UniProt
@@ -124,14 +127,13 @@ class BindingDBRows:
         with damage_explained(self.path), self._open() as (file, position, size):
             from tqdm import tqdm
 
-            header, blocks = _header_and_blocks(file, self.path)
-            layout = self.layout = BindingDBLayout.from_header(header, self.path)
+            _, blocks = _header_and_blocks(file, self.path)
             with tqdm(
                 total=size,
                 desc=self.path.name,
                 unit="B",
                 unit_scale=True,
-                disable=not self.progress,
+                disable=None if self.progress else True,
                 leave=False,
             ) as bar:
                 for block in blocks:
@@ -144,7 +146,7 @@ class BindingDBRows:
                             if len(cells) == 1 and not cells[0]:
                                 self.blank += 1
                             continue
-                        if not wanted.isdisjoint(layout.primary_ids(cells)):
+                        if not wanted.isdisjoint(self.layout.primary_ids(cells)):
                             yield self.rows + 1, cells
                     bar.update(position() - bar.n)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import os
 import statistics
+from collections.abc import Callable
 from typing import Optional
 
 import numpy as np
@@ -36,7 +37,7 @@ CHROMOPHORE_TARGETS = {
 HOST_ATOMS = 20
 
 #: What is known of a solvent, in the order of the columns of ``global_feats``.
-SOLVENT_DESCRIPTORS = {
+SOLVENT_DESCRIPTORS: dict[str, Callable[[Chem.Mol], float]] = {
     "exact mass (g/mol)": rdMolDescriptors.CalcExactMolWt,
     "heavy atoms": lambda mol: mol.GetNumHeavyAtoms(),
     "Crippen logP": lambda mol: rdMolDescriptors.CalcCrippenDescriptors(mol)[0],

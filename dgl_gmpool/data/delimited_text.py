@@ -41,7 +41,7 @@ def damage_explained(path: Path) -> Iterator[None]:
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} is not UTF-8 text (byte {error.start}: {error.reason}); "
-            f"save it as UTF-8, or as .gz if it is compressed"
+            f"save it as UTF-8 (a spreadsheet: as CSV)"
         ) from error
     except csv.Error as error:
         raise ValueError(f"{path} cannot be read as separated text: {error}") from error
@@ -70,16 +70,16 @@ class DelimitedText:
         self.path = existing_file(path)
         name = self.path.name.lower()
         bare = name[: -len(".gz")] if name.endswith(".gz") else name
-        self.gzipped = name.endswith(".gz")
+        # By content, not by name: browsers unpack a .gz on the way and keep its name.
+        with open(self.path, "rb") as file:
+            self.gzipped = file.read(2) == b"\x1f\x8b"
         self.delimiter = delimiter or ("\t" if bare.endswith((".tsv", ".tab")) else ",")
         with damage_explained(self.path), self._open() as file:
-            self.header = [name.strip() for name in next(csv.reader(file, **self._style), [])]
+            self.header = [
+                name.strip() for name in next(csv.reader(file, delimiter=self.delimiter), [])
+            ]
         if not any(self.header):
             raise ValueError(f"{self.path} has no header in its first row")
-
-    @property
-    def _style(self) -> dict:
-        return {"delimiter": self.delimiter}
 
     def _open(self) -> TextIO:
         if self.gzipped:
@@ -88,7 +88,7 @@ class DelimitedText:
 
     def __iter__(self) -> Iterator[Row]:
         with damage_explained(self.path), self._open() as file:
-            reader = csv.reader(file, **self._style)
+            reader = csv.reader(file, delimiter=self.delimiter)
             next(reader)
             for number, cells in enumerate(reader, start=2):
                 yield Row(number, cells)

@@ -83,7 +83,7 @@ def featurize(
     processes : int, optional
         None: one, or several where that was measured to be faster (large tables).
     progress : bool
-        Show a progress bar on standard error.
+        Show a progress bar on standard error, if that is a terminal.
 
     Returns
     -------
@@ -178,7 +178,11 @@ def _featurize_all(
     failed: list[tuple[int, str]] = []
     done = 0
     with tqdm(
-        total=len(smiles), desc="featurise", unit="mol", disable=not progress, leave=False
+        total=len(smiles),
+        desc="featurise",
+        unit="mol",
+        disable=None if progress else True,
+        leave=False,
     ) as bar:
         for chunk, (part, chunk_failed) in zip(chunks, _results(chunks, featurizer, workers)):
             parts.append(part)

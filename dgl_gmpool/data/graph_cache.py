@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
@@ -37,8 +38,9 @@ class GraphCache:
 
     def __init__(self, folder: str | os.PathLike[str], name: str, key: dict[str, Any]) -> None:
         full = {"format": FORMAT, **key}
+        plain = re.sub(r"[^\w.-]", "_", name)
         self.key = hashlib.sha256(json.dumps(full, sort_keys=True).encode("utf-8")).hexdigest()
-        self.path = Path(folder).expanduser() / f"{name}-{self.key[:16]}.pt"
+        self.path = Path(folder).expanduser() / f"{plain}-{self.key[:16]}.pt"
 
     def save(self, graphs: FlatGraphs, failed: Sequence[tuple[int, str]]) -> None:
         """Write atomically: a reader sees the whole file or none."""

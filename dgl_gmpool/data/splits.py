@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dgl_gmpool._io import atomic_write_json
 from dgl_gmpool._options import check_choice
+from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.data.table import MoleculeTable
 
 SPLIT_KINDS = ("random", "scaffold", "group")
@@ -232,13 +233,19 @@ def scaffolds(canonical: Iterable[str]) -> list[str]:
     >>> scaffolds(["CCc1ccccc1", "CCO", "OCCc1ccccc1"])
     ['c1ccccc1', 'acyclic CCO', 'c1ccccc1']
     """
-    from rdkit.Chem.Scaffolds.MurckoScaffold import MurckoScaffoldSmiles
+    from rdkit import Chem
+    from rdkit.Chem.Scaffolds.MurckoScaffold import GetScaffoldForMol
 
     known: dict[str, str] = {}
     found = []
     for smiles in canonical:
         if smiles not in known:
-            scaffold = MurckoScaffoldSmiles(smiles=smiles, includeChirality=False)
+            mol, _ = read_molecule(smiles)
+            scaffold = (
+                ""
+                if mol is None
+                else Chem.MolToSmiles(GetScaffoldForMol(mol), isomericSmiles=False)
+            )
             known[smiles] = scaffold or f"acyclic {smiles}"
         found.append(known[smiles])
     return found
