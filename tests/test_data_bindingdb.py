@@ -133,6 +133,15 @@ def test_blocks_may_end_anywhere(tmp_path, monkeypatch, block):
     assert table.report.left_out == {"blank row": 3}
 
 
+@pytest.mark.parametrize("blank_lines", [0, 1, 2, 5])
+@pytest.mark.parametrize("block", [3, 1 << 20])
+def test_blank_lines_at_the_end_are_counted(tmp_path, monkeypatch, blank_lines, block):
+    monkeypatch.setattr(tsv, "BLOCK", block)
+    table = load(write(tmp_path / "a.tsv", [row("CCO")] + [""] * blank_lines))
+    assert counts(table)["rows in the file"] == 1 + blank_lines
+    assert table.report.left_out.get("blank row", 0) == blank_lines
+
+
 def test_every_kind_of_value_is_counted(tmp_path):
     rows = [
         row("CCO", " 1e+3 ", ident="spaces and exponent"),

@@ -246,6 +246,13 @@ def test_csv_files_that_cannot_be_used(tmp_path, content, message):
         load(path)
 
 
+def test_another_separator_is_recognised(tmp_path):
+    path = write(tmp_path / "m.csv", "smiles;pIC50\nC;5.1\n")
+    with pytest.raises(ValueError, match=r"separated by ';'.*give delimiter=';'"):
+        load(path)
+    assert len(load(path, delimiter=";")) == 1
+
+
 def test_repeated_columns_that_are_not_used_do_not_matter(tmp_path):
     assert len(load(write(tmp_path / "m.csv", "smiles,x,x,pIC50\nC,1,2,3\n"))) == 1
 

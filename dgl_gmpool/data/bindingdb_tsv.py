@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import zipfile
@@ -202,41 +201,36 @@ class BindingDBRows:
 
 def _header_and_blocks(file: BinaryIO, path: Path) -> tuple[bytes, Iterator[bytes]]:
     """The first line, and the rest in blocks of whole lines without the last line end."""
-    first = io.BytesIO()
+    start = b""
+    while b"\n" not in start:
+        block = file.read(BLOCK)
+        start += block
+        if not block:
+            break
+        if len(start) > LONGEST_LINE:
+            raise _no_lines(path)
+    header, _, rest = start.partition(b"\n")
+    return header, _whole_lines(file, rest, path)
+
+
+def _whole_lines(file: BinaryIO, rest: bytes, path: Path) -> Iterator[bytes]:
+    pending = [rest]
     while True:
         block = file.read(BLOCK)
-        first.write(block)
-        if not block or b"\n" in block:
+        cut = block.rfind(b"\n")
+        if cut >= 0:
+            yield b"".join([*pending, block[:cut]])
+            pending = [block[cut + 1 :]]
+        elif block:
+            pending.append(block)
+            if sum(map(len, pending)) > LONGEST_LINE:
+                raise _no_lines(path)
+        else:
             break
-        if first.tell() > LONGEST_LINE:
-            raise _no_lines(path)
-    header, _, rest = first.getvalue().partition(b"\n")
-
-    def blocks() -> Iterator[bytes]:
-        pending = [rest]
-        while True:
-            block = file.read(BLOCK)
-            cut = block.rfind(b"\n")
-            if cut >= 0 or not block:
-                whole = b"".join([*pending, block[: max(cut, 0)]])
-                # A last line without its line end is a row; nothing after the last end is not.
-                if whole or block:
-                    yield from _without_last_end(whole, final=not block)
-                if not block:
-                    return
-                pending = [block[cut + 1 :]]
-            else:
-                pending.append(block)
-                if sum(map(len, pending)) > LONGEST_LINE:
-                    raise _no_lines(path)
-
-    return header, blocks()
-
-
-def _without_last_end(whole: bytes, *, final: bool) -> Iterator[bytes]:
-    if final and whole.endswith(b"\n"):
-        whole = whole[:-1]
-    yield whole
+    last = b"".join(pending)
+    if last:
+        # The last line may lack its end; what comes after the last end is no line.
+        yield last[:-1] if last.endswith(b"\n") else last
 
 
 def _no_lines(path: Path) -> ValueError:

@@ -102,6 +102,13 @@ class DelimitedText:
             raise ValueError(
                 f"{self.path} has {len(found)} columns named {name!r}; rename all but one"
             )
+        only = self.header[0]
+        for other, word in ((";", "';'"), ("\t", "a tab"), (",", "a comma")):
+            if len(self.header) == 1 and name in (part.strip(' "') for part in only.split(other)):
+                raise ValueError(
+                    f"{self.path} seems to be separated by {word}, it was read with "
+                    f"{self.delimiter!r}; give delimiter={other!r}"
+                )
         by_lower = {column.lower(): column for column in self.header if column}
         near = closest(name, by_lower)
         hint = f" Did you mean {by_lower[near]!r}?" if near else ""
