@@ -1,0 +1,62 @@
+"""What README.md shows is what the code does."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def block(marker: str, language: str) -> str:
+    """The first fenced block of that language after an HTML comment."""
+    _, _, after = README.partition(f"<!-- {marker} -->")
+    found = re.search(rf"```{language}\n(.*?)```", after, re.DOTALL)
+    assert found, f"README.md has no {language} block after <!-- {marker} -->"
+    return found.group(1)
+
+
+def test_example_prints_what_is_shown() -> None:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(block("example", "python"), "README.md", "exec"), {})
+    assert printed.getvalue() == block("example", "text")
+
+
+def test_version_table_is_the_tested_set() -> None:
+    pins = re.findall(
+        r"^(\S+?)==(\S+?)(?:; python_version (\S+) \"(\S+)\")?$",
+        (ROOT / "constraints.txt").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert pins
+    header, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in README.splitlines()
+        if re.match(r"\| (Python|3\.\d+) \|", line)
+    ]
+    for row in rows:
+        shown = dict(zip(header, row))
+        python = tuple(int(part) for part in shown["Python"].split("."))
+        for name, version, relation, bound in pins:
+            if name not in shown:
+                continue
+            limit = tuple(int(part) for part in bound.split(".")) if bound else python
+            applies = {">=": python >= limit, "<": python < limit, "==": python == limit}
+            if applies[relation or "=="]:
+                assert shown[name] == version, (python, name)
+
+
+def test_ci_runs_the_readme_test_command() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "<!-- test command -->" in script
+    assert "tox" in block("test command", "bash")
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if not target.startswith("http"):
+            assert (ROOT / target).exists(), target
