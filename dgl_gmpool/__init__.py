@@ -7,6 +7,7 @@ from dgl_gmpool._environment import import_dgl
 import_dgl()
 
 from dgl_gmpool._version import __version__  # noqa: E402
+from dgl_gmpool.lifesci import register, registered, swap_readout, unregister  # noqa: E402
 from dgl_gmpool.nn import DMPNN, GMPool, NGMPool, PooledGraph  # noqa: E402
 from dgl_gmpool.nn.predictor import MoleculePredictor  # noqa: E402
 from dgl_gmpool.registry import get_readout, list_readouts  # noqa: E402
@@ -20,4 +21,8 @@ __all__ = [
     "__version__",
     "get_readout",
     "list_readouts",
+    "register",
+    "registered",
+    "swap_readout",
+    "unregister",
 ]

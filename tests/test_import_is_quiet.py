@@ -1,0 +1,132 @@
+"""Importing the package changes nothing: DGL, dgllife, RDKit's logging, random states, files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+SNAPSHOT = """
+import importlib, json, logging, os, random, sys, warnings
+
+def attributes(name):
+    # Submodules become attributes of their package when somebody imports them; that is Python.
+    found = vars(importlib.import_module(name))
+    return {k: id(v) for k, v in found.items() if not hasattr(v, "__spec__")}
+
+def snapshot(modules):
+    import numpy, torch
+    from rdkit import rdBase
+    return {
+        "attributes": {name: attributes(name) for name in modules},
+        "rdkit": rdBase.LogStatus(),
+        "python": repr(random.getstate()),
+        "numpy": repr(numpy.random.get_state()),
+        "torch": torch.get_rng_state().tolist(),
+        "dtype": str(torch.get_default_dtype()),
+        "grad": torch.is_grad_enabled(),
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "environ": dict(os.environ),
+        "warnings": repr(warnings.filters),
+        "handlers": repr(logging.getLogger().handlers),
+        "level": logging.getLogger().level,
+        "cwd": os.getcwd(),
+        "path": list(sys.path),
+        "recursion": sys.getrecursionlimit(),
+        "hooks": [id(sys.excepthook), id(sys.displayhook)],
+    }
+"""
+
+
+def run(code, home, **environ):
+    env = {**os.environ, "HOME": str(home), "USERPROFILE": str(home), **environ}
+    for name in ("DGLBACKEND", "DGL_HOME", "DGLDEFAULTDIR"):
+        if name not in environ:
+            env.pop(name, None)
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SNAPSHOT + textwrap.dedent(code)],
+        env=env,
+        capture_output=True,
+        text=True,
+        cwd=home,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture
+def home(tmp_path):
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+def test_next_to_dgl_and_dgllife(home):
+    """Both are there first, RDKit's logging is partly on, generators are seeded."""
+    out = run(
+        """
+        import dgl, dgllife, dgllife.model, dgllife.data, dgllife.utils, numpy, torch
+        from rdkit import RDLogger
+        random.seed(1); numpy.random.seed(2); torch.manual_seed(3)
+        RDLogger.EnableLog("rdApp.warning"); RDLogger.DisableLog("rdApp.error")
+        modules = [n for n in sys.modules if n.split(".")[0] in ("dgl", "dgllife")
+                   and hasattr(sys.modules[n], "__spec__")]
+        assert {"dgl.nn", "dgl.nn.pytorch.glob", "dgllife.model.readout"} <= set(modules)
+        before = snapshot(modules)
+        import dgl_gmpool
+        after = snapshot(modules)
+        for key in before:
+            assert before[key] == after[key], key
+        print("compared", len(modules), "modules")
+        """,
+        home,
+        DGLBACKEND="pytorch",
+    )
+    assert out.startswith("compared")
+
+
+def test_alone(home):
+    """As the first import of a process. What DGL itself changes is not ours to keep."""
+    out = run(
+        """
+        import numpy, torch
+        from rdkit import RDLogger
+        RDLogger.EnableLog("rdApp.info")
+        random.seed(1); numpy.random.seed(2); torch.manual_seed(3)
+        before = snapshot([])
+        import dgl_gmpool
+        after = snapshot([])
+        # DGL adds warning filters of its own; test_next_to_dgl_and_dgllife compares the others.
+        for key in before.keys() - {"warnings"}:
+            assert before[key] == after[key], key
+        assert "dgllife" not in sys.modules
+        for name in ("GMPool", "NGMPool"):
+            for place in ("dgl.nn", "dgl.nn.pytorch", "dgl.nn.pytorch.glob"):
+                assert not hasattr(importlib.import_module(place), name)
+        print("same")
+        """,
+        home,
+    )
+    assert out == "same\n"
+    assert list(home.rglob("*")) == []
+
+
+def test_bringing_in_dgllife_leaves_rdkits_log_switches(home):
+    out = run(
+        """
+        from rdkit import RDLogger, rdBase
+        RDLogger.EnableLog("rdApp.warning"); RDLogger.DisableLog("rdApp.info")
+        before = rdBase.LogStatus()
+        import dgl_gmpool
+        dgl_gmpool.register()
+        assert "dgllife.model" in sys.modules
+        assert rdBase.LogStatus() == before
+        print("same")
+        """,
+        home,
+    )
+    assert out == "same\n"
