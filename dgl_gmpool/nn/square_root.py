@@ -222,12 +222,12 @@ def _pivots(
     matrix: Tensor, num_clusters: int | None, tol: float, priority: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Pivot nodes ``(b, max K)`` and how many of them each matrix uses ``(b,)``."""
-    residual = matrix.clone()
     trace = matrix.diagonal(dim1=1, dim2=2).sum(-1)
+    # Relative to the trace: squares of tiny entries would underflow, and all columns would tie.
+    residual = matrix / trace.clamp(min=torch.finfo(matrix.dtype).tiny)[:, None, None]
     # A forced number of clusters still ends where nothing but rounding is left to split.
     floor = torch.finfo(matrix.dtype).eps * matrix.shape[1] ** 2
-    limit = trace * (tol if num_clusters is None else floor)
-    limit = torch.maximum(limit, trace * floor)
+    limit = max(tol if num_clusters is None else floor, floor)
     most = matrix.shape[1] if num_clusters is None else min(num_clusters, matrix.shape[1])
     ranks = torch.zeros(len(matrix), dtype=torch.int64, device=matrix.device)
     chosen = []
