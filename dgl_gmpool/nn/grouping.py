@@ -103,9 +103,7 @@ class GroupingMatrix(nn.Module):
         weight = self.weight.to(dtype)
         if self.similarity != "linear":
             weight = F.softplus(weight)
-        gram = _WeightedGram.apply(x, weight)
-        square = gram.diagonal(dim1=-2, dim2=-1)
-        distance = square[..., :, None] + square[..., None, :] - 2 * gram
+        distance = _WeightedDistance.apply(x, weight)
         if self.similarity == "linear":
             return torch.sigmoid(distance + self.bias.to(dtype))
         # Rounding can leave a squared distance of identical nodes a hair below zero.
@@ -123,10 +121,11 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-class _WeightedGram(torch.autograd.Function):
-    """G = X diag(w) X', symmetric to the bit, in the dtype of w.
+class _WeightedDistance(torch.autograd.Function):
+    """w . (x_i - x_j)^2 for all pairs, from the Gram matrix, in the dtype of w.
 
-    Its gradient needs one product with X where autograd, blind to the symmetry, takes two.
+    Symmetric to the bit, with an exactly zero diagonal. Its gradient is a graph Laplacian times X:
+    one product where autograd, blind to the symmetry, takes two.
     """
 
     @staticmethod
@@ -134,14 +133,17 @@ class _WeightedGram(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         wide = x.to(weight.dtype)
         gram = (wide * weight) @ wide.mT
-        return (gram + gram.mT) / 2
+        twice = gram + gram.mT
+        square = twice.diagonal(dim1=-2, dim2=-1) / 2
+        return (square[..., :, None] + square[..., None, :]).sub_(twice)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
         x, weight = ctx.saved_tensors
-        product = ((grad + grad.mT) / 2) @ x.to(weight.dtype)
-        # The sums over nodes, where terms cancel, are done: what follows is exact enough in the
-        # dtype of x.
-        product = product.to(x.dtype)
+        both = grad + grad.mT
+        laplacian = torch.diag_embed(both.sum(-1)) - both
+        # The sums over nodes, where terms cancel, are done in the wide dtype: what follows is
+        # exact enough in that of x.
+        product = (laplacian @ x.to(weight.dtype)).to(x.dtype)
         grad_weight = (product * x).flatten(0, -2).sum(0).to(weight.dtype)
         return product * (2 * weight).to(x.dtype), grad_weight
