@@ -68,7 +68,8 @@ def recipe_parser(
         "--backbone",
         default="dmpnn",
         metavar="NAME",
-        help="network before the pooling: dmpnn, MPNNGNN, GCN, AttentiveFPGNN (default: dmpnn)",
+        help="network before the pooling: dmpnn, or DGL-LifeSci's gcn, mpnn, attentivefp "
+        "(default: dmpnn)",
     )
     model.add_argument("--hidden", type=int, default=200, metavar="N", help="width (default: 200)")
     model.add_argument(
