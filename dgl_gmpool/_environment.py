@@ -43,7 +43,7 @@ def import_dgl() -> ModuleType:
         return importlib.import_module("dgl")
     except Exception as error:
         # DGL raises FileNotFoundError, OSError and others for libraries that do not load.
-        raise _explain("dgl", error) from error
+        raise _explain("dgl", error) from None
     finally:
         if before is None:
             del os.environ["DGLBACKEND"]
@@ -76,4 +76,4 @@ def import_dgllife(submodule: str = "") -> ModuleType:
         try:
             return importlib.import_module(name)
         except Exception as error:
-            raise _explain(name, error) from error
+            raise _explain(name, error) from None
