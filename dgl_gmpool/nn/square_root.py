@@ -125,7 +125,8 @@ def eigen_root(
 
     Its gradient splits into a part without eigengaps (that of the symmetric root) and the rotation
     of single eigenvectors, where 1 / gap becomes gap / (gap^2 + GAP^2): exact for separated
-    eigenvalues, finite for all, zero for equal ones, whose eigenvectors are arbitrary.
+    eigenvalues, finite for all, zero for equal ones, whose eigenvectors are arbitrary. A loss that
+    depends on S S' alone has its exact gradient even there.
 
     Parameters
     ----------
@@ -356,17 +357,16 @@ class _EigenRoot(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor, _: Tensor, __: Tensor) -> tuple[Tensor, None, None]:
         eigenvalues, vectors, s, f, kept = ctx.saved_tensors
-        n, most = grad.shape[1:]
-        columns = torch.nn.functional.pad(grad, (0, n - most)).flip(-1) * kept[:, None, :]
+        missing = grad.shape[1] - grad.shape[2]
+        columns = torch.nn.functional.pad(grad, (0, missing)).flip(-1) * kept[:, None, :]
         inner = vectors.mT @ columns
-        even, odd = (inner + inner.mT) / 2, (inner - inner.mT) / 2
         differences = _forced_differences(eigenvalues, s, f, kept)
+        # What is left for the rotation is zero for every loss that depends on S S' alone, whose
+        # gradient is thus exact, repeated eigenvalues or not.
+        turn = inner * f[:, :, None]
         gap = eigenvalues[:, None, :] - eigenvalues[:, :, None]
-        rotation = odd * (f[:, :, None] + f[:, None, :]) * _broadened_inverse(gap)
-        coefficients = even * differences + rotation
-        # Off the diagonal each pair (i, j) occurs twice; its two halves share the coefficient.
-        diagonal = torch.eye(n, dtype=torch.bool, device=grad.device)
-        coefficients = torch.where(diagonal, coefficients, coefficients / 2)
+        rotation = (turn - turn.mT) / 2 * _broadened_inverse(gap)
+        coefficients = (inner + inner.mT) / 2 * differences + rotation
         return vectors @ coefficients @ vectors.mT, None, None
 
 

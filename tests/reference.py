@@ -1,0 +1,160 @@
+"""The paper's equations as plain loops over one graph, in float64: slow, and easy to check."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def grouping_matrix(x, similarity, weight, bias=None):
+    """Eq. 5-6, entry by entry."""
+    n, d = x.shape
+    matrix = np.empty((n, n))
+    for i in range(n):
+        for j in range(n):
+            if similarity == "linear":
+                z = bias + sum(weight[k] * (x[i, k] - x[j, k]) ** 2 for k in range(d))
+                matrix[i, j] = 1 / (1 + math.exp(-z)) if z > -700 else 0.0
+                continue
+            distance = sum(
+                math.log1p(math.exp(weight[k])) * (x[i, k] - x[j, k]) ** 2 for k in range(d)
+            )
+            if similarity == "cauchy":
+                matrix[i, j] = 1 / (1 + math.exp(-bias) * distance)
+            else:
+                matrix[i, j] = math.exp(-distance)
+    return matrix
+
+
+def nearest_psd(matrix):
+    """Negative eigenvalues to zero (Higham, 1988)."""
+    values, vectors = np.linalg.eigh(matrix)
+    return sum(
+        (max(value, 0) * np.outer(v, v) for value, v in zip(values, vectors.T)),
+        np.zeros_like(matrix),
+    )
+
+
+def number_of_clusters(values, tol):
+    """The smallest K for which the K largest positive eigenvalues leave out tol of the trace."""
+    positive = sorted((max(value, 0) for value in values), reverse=True)
+    for k in range(1, len(positive) + 1):
+        if sum(positive[k:]) <= tol * sum(positive):
+            return k
+    return len(positive)
+
+
+def assignment(matrix, decomposition, tol=0.01, num_clusters=None):
+    """S of eq. 9-12: ``sqrtm``, ``eigen`` or ``cholesky``; the matrix itself for ``none``."""
+    if decomposition == "none":
+        return matrix
+    psd = nearest_psd(matrix)
+    n = len(matrix)
+    values, vectors = np.linalg.eigh(matrix)
+    order = np.argsort(-values)
+    columns = n if num_clusters is None else min(num_clusters, n)
+    if decomposition == "sqrtm":
+        root = np.zeros((n, n))
+        for i in order[:columns]:
+            root += math.sqrt(max(values[i], 0)) * np.outer(vectors[:, i], vectors[:, i])
+        return root
+    if decomposition == "eigen":
+        if num_clusters is None:
+            columns = number_of_clusters(values, tol)
+        picked = []
+        for i in order[:columns]:
+            sign = -1 if vectors[:, i].sum() < 0 else 1
+            picked.append(sign * math.sqrt(max(values[i], 0)) * vectors[:, i])
+        return np.stack(picked, axis=1)
+    limit = (tol if num_clusters is None else 1e-12) * np.trace(psd)
+    residual, picked = psd.copy(), []
+    while len(picked) < columns and (not picked or np.trace(residual) > limit):
+        pivot = int(np.argmax([np.dot(column, column) for column in residual.T]))
+        column = residual[:, pivot] / math.sqrt(residual[pivot, pivot])
+        picked.append(column)
+        residual = residual - np.outer(column, column)
+    return np.stack(picked, axis=1)
+
+
+def pooled_features(assign, x):
+    """Eq. 13: X' = S' X."""
+    n, columns = assign.shape
+    out = np.zeros((columns, x.shape[1]))
+    for k in range(columns):
+        for i in range(n):
+            out[k] += assign[i, k] * x[i]
+    return out
+
+
+def readout(assign, x, aggregate):
+    """Mean, sum or maximum of the rows of S' X."""
+    rows = pooled_features(assign, x)
+    return {"mean": rows.mean(0), "sum": rows.sum(0), "max": rows.max(0)}[aggregate]
+
+
+def dense_edges(n, source, destination, values):
+    """Edge values in an n x n array; parallel edges add up."""
+    out = np.zeros((n, n, *np.shape(values)[1:]))
+    for u, v, value in zip(source, destination, values):
+        out[u, v] += value
+    return out
+
+
+def pooled_edges(assign, dense):
+    """Eq. 14-15: S' A S, or S' E S for every channel."""
+    n, columns = assign.shape
+    out = np.zeros((columns, columns, *dense.shape[2:]))
+    for k in range(columns):
+        for m in range(columns):
+            for i in range(n):
+                for j in range(n):
+                    out[k, m] += assign[i, k] * dense[i, j] * assign[j, m]
+    return out
+
+
+def reverse_of(edges):
+    """{edge: its reverse}: the k-th u -> v belongs to the k-th v -> u; self-loops have none."""
+    places = {}
+    for index, (u, v) in enumerate(edges):
+        places.setdefault((u, v), []).append(index)
+    out = {}
+    for (u, v), there in places.items():
+        if u != v:
+            out.update(zip(there, places.get((v, u), [])))
+    return out
+
+
+def dmpnn(model, n, edges, x, e, weight=None):
+    """Eq. 1-4 with dictionaries; ``model`` lends its weights. Node and edge states."""
+    w_i = model.edge_init.weight.detach().numpy()
+    w_e = model.edge_update.weight.detach().numpy()
+    w_n, b_n = (p.detach().numpy() for p in model.node_update.parameters())
+    weight = np.ones(len(edges)) if weight is None else weight
+    reverse = reverse_of(edges)
+
+    def relu(values):
+        return np.maximum(values, 0)
+
+    first = {k: relu(w_i @ np.concatenate([x[u], e[k]])) for k, (u, _) in enumerate(edges)}
+    states = dict(first)
+    for _ in range(model.num_steps):
+        after = {}
+        for k, (u, _) in enumerate(edges):
+            message = np.zeros(model.hidden_feats)
+            for other, (_, target) in enumerate(edges):
+                if target == u and other != reverse.get(k):
+                    message += weight[other] * states[other]
+            after[k] = relu(first[k] + w_e @ message)
+        states = after
+    nodes = []
+    for i in range(n):
+        message = np.zeros(model.hidden_feats)
+        for k, (_, target) in enumerate(edges):
+            if target == i:
+                message += weight[k] * states[k]
+        nodes.append(relu(w_n @ np.concatenate([x[i], message]) + b_n))
+    width = model.hidden_feats
+    return np.array(nodes).reshape(n, width), np.array(
+        [states[k] for k in range(len(edges))]
+    ).reshape(len(edges), width)

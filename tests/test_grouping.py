@@ -1,0 +1,147 @@
+"""Grouping matrix: against loops, exact properties, gradients, memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import reference
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dgl_gmpool.nn import GroupingMatrix
+from dgl_gmpool.nn.grouping import SIMILARITIES
+
+
+def _numbers(module):
+    weight = module.weight.detach().double().numpy()
+    bias = None if module.bias is None else float(module.bias.detach())
+    return module.similarity, weight, bias
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("weight", [0.1, 3.0])
+def test_equals_the_loop(similarity, weight):
+    torch.manual_seed(0)
+    module = GroupingMatrix(5, similarity=similarity)
+    with torch.no_grad():
+        module.weight.normal_(std=weight)
+        if module.bias is not None:
+            module.bias.normal_()
+    x = torch.randn(3, 7, 5)
+    found = module(x).detach().numpy()
+    for block, matrix in zip(x.double().numpy(), found):
+        expected = reference.grouping_matrix(block, *_numbers(module))
+        np.testing.assert_allclose(matrix, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("scale", [1e-8, 1e-3, 1.0, 1e3, 1e6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_symmetric_bounded_exact_diagonal(similarity, scale, dtype):
+    torch.manual_seed(1)
+    module = GroupingMatrix(16, similarity=similarity)
+    matrix = module((torch.randn(4, 33, 16) * scale).to(dtype))
+    assert torch.equal(matrix, matrix.mT)
+    assert bool((matrix >= 0).all())
+    assert bool((matrix <= 1).all())
+    diagonal = matrix.diagonal(dim1=1, dim2=2)
+    exact = torch.ones(()) if similarity != "linear" else torch.sigmoid(module.bias.double())
+    assert torch.equal(diagonal, exact.double().expand_as(diagonal))
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_identical_nodes_have_finite_gradients_and_equal_rows(similarity):
+    torch.manual_seed(2)
+    module = GroupingMatrix(6, similarity=similarity)
+    x = torch.randn(1, 1, 6).repeat(1, 5, 1)
+    x[0, 3:] += 1
+    x.requires_grad_()
+    matrix = module(x)
+    torch.testing.assert_close(matrix[0, 0], matrix[0, 1], rtol=0, atol=1e-14)
+    (matrix * torch.randn_like(matrix)).sum().backward()
+    assert bool(torch.isfinite(x.grad).all())
+    assert all(bool(torch.isfinite(p.grad).all()) for p in module.parameters())
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_gradients(similarity):
+    torch.manual_seed(3)
+    module = GroupingMatrix(4, similarity=similarity).double()
+    x = torch.randn(2, 5, 4, dtype=torch.float64, requires_grad=True)
+    parameters = list(module.parameters())
+    names = [name for name, _ in module.named_parameters()]
+
+    def run(x, *values):
+        return torch.func.functional_call(module, dict(zip(names, values)), (x,))
+
+    assert torch.autograd.gradcheck(run, (x, *parameters))
+
+
+@pytest.mark.parametrize("similarity", ["cauchy", "gaussian"])
+def test_positive_semidefinite_by_construction(similarity):
+    torch.manual_seed(4)
+    for _ in range(20):
+        module = GroupingMatrix(8, similarity=similarity)
+        with torch.no_grad():
+            module.weight.normal_(std=5)
+        least = torch.linalg.eigvalsh(module(torch.randn(4, 20, 8)).detach())[:, 0]
+        assert float(least.min()) > -1e-13
+    assert module.positive_semidefinite
+
+
+def test_linear_is_indefinite_as_documented():
+    torch.manual_seed(5)
+    module = GroupingMatrix(8)
+    assert float(torch.linalg.eigvalsh(module(torch.randn(4, 20, 8)).detach()).min()) < -1e-3
+    assert not module.positive_semidefinite
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_follows_the_order_of_nodes(similarity):
+    torch.manual_seed(6)
+    module = GroupingMatrix(8, similarity=similarity)
+    x, order = torch.randn(1, 12, 8), torch.randperm(12)
+    torch.testing.assert_close(
+        module(x[:, order]), module(x)[:, order][:, :, order], rtol=0, atol=1e-13
+    )
+
+
+class _Largest(TorchDispatchMode):
+    """The number of elements of the largest tensor that any operation makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for each in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(each, torch.Tensor):
+                self.elements = max(self.elements, each.untyped_storage().nbytes() // 8)
+        return out
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_never_builds_the_tensor_of_differences(similarity):
+    n, d = 300, 64
+    module = GroupingMatrix(d, similarity=similarity)
+    x = torch.randn(1, n, d, requires_grad=True)
+    with _Largest() as largest:
+        module(x).sum().backward()
+    assert n * n <= largest.elements < 2 * n * n
+
+
+def test_two_thousand_nodes():
+    x = torch.randn(1, 2000, 512)
+    assert GroupingMatrix(512)(x).shape == (1, 2000, 2000)
+
+
+def test_misspelt_similarity_names_the_closest():
+    with pytest.raises(ValueError, match="Did you mean 'gaussian'"):
+        GroupingMatrix(4, similarity="gausian")
+
+
+@pytest.mark.parametrize("width", [0, -1, 2.0, None])
+def test_width_is_checked(width):
+    with pytest.raises(ValueError, match="in_feats"):
+        GroupingMatrix(width)
