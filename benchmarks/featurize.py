@@ -55,6 +55,7 @@ def main() -> None:
     molecules = list(load_sodium_channel().smiles)
     through_dgllife(molecules[:10])  # imports are not what is measured
     results = []
+    load = round(os.getloadavg()[0], 1)  # above the number of cores, wall time waits for others
     for size in options.sizes:
         smiles = (molecules * (size // len(molecules) + 1))[:size]
         ways = {
@@ -93,6 +94,7 @@ def main() -> None:
             "command": " ".join(["python benchmarks/featurize.py", *sys.argv[1:]]),
             "note": "from SMILES to arrays, parsing and the start of processes included",
             "machine": machine(),
+            "load_average_at_start": load,
             "software": software(),
             "results": results,
         },
