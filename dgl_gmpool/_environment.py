@@ -54,7 +54,7 @@ def import_dgl() -> ModuleType:
 @contextmanager
 def rdkit_logging_kept() -> Iterator[None]:
     """Undo what happens to RDKit's log switches inside the block (dgllife turns them off)."""
-    from rdkit import RDLogger, rdBase
+    from rdkit import rdBase
 
     def enabled() -> dict[str, bool]:
         lines = (line.rsplit(":", 1) for line in rdBase.LogStatus().splitlines())
@@ -65,7 +65,7 @@ def rdkit_logging_kept() -> Iterator[None]:
         yield
     finally:
         for name, was_enabled in before.items():
-            (RDLogger.EnableLog if was_enabled else RDLogger.DisableLog)(name)
+            (rdBase.EnableLog if was_enabled else rdBase.DisableLog)(name)
 
 
 def import_dgllife(submodule: str = "") -> ModuleType:

@@ -60,9 +60,9 @@ class Backbone(nn.Module):
         edge_weight: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Node states ``(N, out_feats)`` and edge states ``(E, edge_out_feats)`` or None."""
-        arguments = [graph, node_feats]
+        arguments: list[DGLGraph | Tensor | None] = [graph, node_feats]
         if self.takes_edges:
-            if edge_weight is not None and not self.takes_weight:
+            if edge_weight is not None and edge_feats is not None and not self.takes_weight:
                 edge_feats = torch.cat([edge_feats, edge_weight[:, None]], dim=1)
             arguments.append(edge_feats)
         if edge_weight is not None and self.takes_weight:

@@ -115,14 +115,14 @@ class GMPool(GroupingPool):
             root, columns, eigenvalues = eigen_root(matrix, num_clusters=forced, tol=self.tol)
             columns = torch.minimum(columns, limit)
             return Assignment(root, columns, matrix, eigenvalues, columns)
-        eigenvalues = None
+        known: Tensor | None = None
         psd = matrix
         if not self.grouping.positive_semidefinite:
-            psd, eigenvalues = nearest_psd(matrix)
+            psd, known = nearest_psd(matrix)
         root, columns = cholesky_root(
             psd, num_clusters=forced, tol=self.tol, priority=_priority(block)
         )
-        return Assignment(root, columns, matrix, eigenvalues, columns)
+        return Assignment(root, columns, matrix, known, columns)
 
     def extra_repr(self) -> str:
         forced = "" if self.num_clusters is None else f", num_clusters={self.num_clusters}"

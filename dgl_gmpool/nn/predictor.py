@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from dgl import DGLGraph
 from torch import Tensor, nn
 
 from dgl_gmpool.nn.backbones import Backbone, get_backbone, reset_parameters
+from dgl_gmpool.nn.dense_pooling import DensePooling
 from dgl_gmpool.nn.edge_weight import normalise_edge_weight
 from dgl_gmpool.registry import get_readout, readout_entry
 
@@ -96,7 +97,7 @@ class MoleculePredictor(nn.Module):
             head_feats=head_feats,
             global_feats=global_feats,
         )
-        self.backbones = nn.ModuleList()
+        backbones: list[Backbone] = []
         nodes, edges = node_in_feats, edge_in_feats
         for level in range(levels):
             if isinstance(backbone, nn.Module):
@@ -111,15 +112,18 @@ class MoleculePredictor(nn.Module):
                     num_steps=num_steps,
                     dropout=dropout,
                 )
-            self.backbones.append(gnn)
+            backbones.append(gnn)
             nodes = gnn.out_feats
             edges = gnn.edge_out_feats or edges
-        self.poolings = nn.ModuleList(
-            get_readout(readout, in_feats=each.out_feats, **options) for each in self.backbones
-        )
+        poolings: list[Any] = [
+            get_readout(readout, in_feats=gnn.out_feats, **options) for gnn in backbones
+        ]
+        self.backbones = nn.ModuleList(backbones)
+        self.poolings = nn.ModuleList(poolings)
+        width = poolings[-1].out_feats
         self.head = nn.Sequential(
             nn.Dropout(dropout),
-            nn.Linear(self.poolings[-1].out_feats + global_feats, head_feats),
+            nn.Linear(width + global_feats, head_feats),
             nn.ReLU(),
             nn.Dropout(dropout),
             nn.Linear(head_feats, n_tasks),
@@ -181,7 +185,9 @@ class MoleculePredictor(nn.Module):
         for gnn, pool in zip(self.backbones[:-1], self.poolings[:-1]):
             node_feats, states = gnn(graph, node_feats, edge_feats, edge_weight)
             edges = edge_feats if states is None else states
-            coarse = pool.coarsen(graph, node_feats, edges, edge_weight=edge_weight)
+            coarse = cast(DensePooling, pool).coarsen(
+                graph, node_feats, edges, edge_weight=edge_weight
+            )
             graph, node_feats = coarse.graph, coarse.feat
             edge_feats = coarse.edge_feat
             edge_weight = normalise_edge_weight(graph, coarse.edge_weight)

@@ -231,7 +231,7 @@ def _pivots(
     limit = max(tol if num_clusters is None else floor, floor)
     most = matrix.shape[1] if num_clusters is None else min(num_clusters, matrix.shape[1])
     ranks = torch.zeros(len(matrix), dtype=torch.int64, device=matrix.device)
-    chosen = []
+    chosen: list[Tensor] = []
     rows = torch.arange(len(matrix), device=matrix.device)
     for _ in range(most):
         active = residual.diagonal(dim1=1, dim2=2).sum(-1) > limit
