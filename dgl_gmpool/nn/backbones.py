@@ -88,8 +88,12 @@ def _dmpnn(node: int, edge: int, hidden: int, steps: int, dropout: float) -> Bac
 
 
 def _gcn(node: int, edge: int, hidden: int, steps: int, dropout: float) -> Backbone:
+    # Atoms without a bond (salts, methane) keep their state through the residual connection.
     gnn = import_dgllife("model").GCN(
-        node, hidden_feats=[hidden] * steps, dropout=[dropout] * steps
+        node,
+        hidden_feats=[hidden] * steps,
+        dropout=[dropout] * steps,
+        allow_zero_in_degree=True,
     )
     return Backbone(gnn, hidden, takes_edges=False)
 

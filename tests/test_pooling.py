@@ -1,0 +1,298 @@
+"""GMPool and NGMPool as readouts: against loops, gradients, invariances, options."""
+
+from __future__ import annotations
+
+import dgl
+import numpy as np
+import pytest
+import reference
+import torch
+
+from dgl_gmpool import GMPool, NGMPool
+from dgl_gmpool.nn.gmpool import DECOMPOSITIONS
+from dgl_gmpool.nn.grouping import SIMILARITIES
+from dgl_gmpool.reliability import IN_FEATS, batch_members, batch_of
+
+AGGREGATES = ("mean", "sum", "max")
+SIZES = (5, 1, 0, 8, 3, 8)
+WIDTH = 4
+
+
+def batch(sizes=SIZES, seed=0):
+    """Random directed graphs with these sizes and float64 features."""
+    generator = torch.Generator().manual_seed(seed)
+    graphs = []
+    for n in sizes:
+        ends = torch.randint(max(n, 1), (2, 3 * n if n > 1 else 0), generator=generator)
+        graphs.append(dgl.graph((ends[0], ends[1]), num_nodes=n))
+    graph = dgl.batch(graphs)
+    feat = torch.randn(graph.num_nodes(), WIDTH, generator=generator, dtype=torch.float64)
+    return graph, feat
+
+
+def make(decomposition, similarity, **options):
+    """NGMPool where there is no decomposition; parameters from a fixed seed, in float64."""
+    torch.manual_seed(7)
+    if decomposition == "none":
+        pool = NGMPool(WIDTH, similarity=similarity, **options)
+    else:
+        pool = GMPool(WIDTH, similarity=similarity, decomposition=decomposition, **options)
+    with torch.no_grad():
+        pool.grouping.weight.normal_()
+        if pool.grouping.bias is not None:
+            pool.grouping.bias.normal_()
+    return pool.double()
+
+
+def loop_matrices(pool, feat, sizes=SIZES):
+    """The grouping matrix of each graph, by loops."""
+    grouping = pool.grouping
+    weight = grouping.weight.detach().numpy()
+    bias = None if grouping.bias is None else float(grouping.bias.detach())
+    return [
+        reference.grouping_matrix(x.numpy(), grouping.similarity, weight, bias)
+        for x in feat.split(list(sizes))
+    ]
+
+
+def loop_assignments(pool, feat, sizes=SIZES):
+    options = {}
+    if isinstance(pool, GMPool):
+        options = {"tol": pool.tol, "num_clusters": pool.num_clusters}
+    return [
+        reference.assignment(matrix, getattr(pool, "decomposition", "none"), **options)
+        if len(matrix)
+        else matrix
+        for matrix in loop_matrices(pool, feat, sizes)
+    ]
+
+
+# Against the loops. --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("decomposition", [*DECOMPOSITIONS, "none"])
+def test_readout_equals_the_loop(decomposition, similarity, aggregate):
+    graph, feat = batch()
+    pool = make(decomposition, similarity, aggregate=aggregate)
+    found = pool(graph, feat).detach().numpy()
+    assert found.shape == (len(SIZES), WIDTH)
+    for row, x, assign in zip(found, feat.split(list(SIZES)), loop_assignments(pool, feat)):
+        expected = reference.readout(assign, x.numpy(), aggregate) if len(x) else np.zeros(WIDTH)
+        np.testing.assert_allclose(row, expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("decomposition", [*DECOMPOSITIONS, "none"])
+def test_matrices_and_assignments_equal_the_loop(decomposition, similarity):
+    graph, feat = batch()
+    pool = make(decomposition, similarity)
+    matrices, assignments = pool.grouping_matrices(graph, feat), pool.assignments(graph, feat)
+    assert [tuple(m.shape) for m in matrices] == [(n, n) for n in SIZES]
+    expected = zip(loop_matrices(pool, feat), loop_assignments(pool, feat))
+    for matrix, assign, (loop_matrix, loop_assign) in zip(matrices, assignments, expected):
+        np.testing.assert_allclose(matrix.detach(), loop_matrix, atol=1e-12)
+        if len(matrix):
+            np.testing.assert_allclose(assign.detach(), loop_assign, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("num_clusters", [1, 3, 100])
+@pytest.mark.parametrize("decomposition", DECOMPOSITIONS)
+def test_forced_number_of_clusters(decomposition, num_clusters):
+    """The paper's Figure 3a; a graph with fewer nodes has as many clusters as nodes."""
+    graph, feat = batch()
+    pool = make(decomposition, "cauchy", num_clusters=num_clusters)
+    expected = [min(n, num_clusters) for n in SIZES]
+    assert pool.spectrum(graph, feat).num_clusters.tolist() == expected
+    assert pool.coarsen(graph, feat).num_clusters.tolist() == expected
+    for assign, loop in zip(pool.assignments(graph, feat), loop_assignments(pool, feat)):
+        if len(loop):
+            np.testing.assert_allclose(assign.detach(), loop, rtol=0, atol=2e-5)
+            assert np.linalg.matrix_rank(assign.detach().numpy(), tol=1e-3) <= num_clusters
+    found = pool(graph, feat).detach().numpy()
+    for row, x, assign in zip(found, feat.split(list(SIZES)), loop_assignments(pool, feat)):
+        if len(x):
+            np.testing.assert_allclose(
+                row, reference.readout(assign, x.numpy(), "mean"), rtol=0, atol=2e-5
+            )
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_spectrum_equals_the_loop(similarity):
+    graph, feat = batch()
+    pool = make("sqrtm", similarity, tol=0.1)
+    found = pool.spectrum(graph, feat)
+    for index, matrix in enumerate(loop_matrices(pool, feat)):
+        if not len(matrix):
+            assert found.num_clusters[index] == 0
+            continue
+        values = np.linalg.eigvalsh(matrix)
+        positive = values[values > 0] / values[values > 0].sum()
+        assert found.num_clusters[index] == reference.number_of_clusters(values, 0.1)
+        assert found.effective_rank[index].item() == pytest.approx(
+            np.exp(-(positive * np.log(positive)).sum()), rel=1e-6
+        )
+        negative = -values[values < 0].sum() / np.abs(values).sum()
+        assert found.negative_share[index].item() == pytest.approx(negative, abs=1e-9)
+    assert bool((found.negative_share > 0.01).any()) == (similarity == "linear")
+
+
+def test_number_of_clusters_is_the_number_of_kinds_of_atoms():
+    """Three far kinds of nodes, several of each: K is 3, whatever the decomposition."""
+    kinds = torch.tensor([0, 0, 1, 2, 1, 0, 2, 2, 2])
+    graph = dgl.graph(([], []), num_nodes=9)
+    feat = 100 * torch.eye(3)[kinds]
+    for decomposition in DECOMPOSITIONS:
+        pool = GMPool(3, similarity="gaussian", decomposition=decomposition)
+        found = pool.spectrum(graph, feat)
+        assert found.num_clusters.tolist() == [3]
+        share = np.array([3, 2, 4]) / 9
+        assert found.effective_rank.item() == pytest.approx(np.exp(-share @ np.log(share)))
+
+
+# Weights. ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "sum"])
+@pytest.mark.parametrize("decomposition", [*DECOMPOSITIONS, "none"])
+def test_node_weights_reproduce_the_readout(decomposition, aggregate):
+    graph, feat = batch()
+    pool = make(decomposition, "linear", aggregate=aggregate)
+    out, weights = pool(graph, feat, get_node_weight=True)
+    assert torch.equal(out, pool(graph, feat))
+    assert [tuple(w.shape) for w in weights] == [(len(feat), 1)]
+    rows = torch.stack([part.sum(0) for part in (weights[0] * feat).split(list(SIZES))])
+    torch.testing.assert_close(rows, out, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("decomposition", [*DECOMPOSITIONS, "none"])
+def test_node_weights_of_max_are_shares_in_the_winning_groups(decomposition):
+    graph, feat = batch()
+    pool = make(decomposition, "cauchy", aggregate="max")
+    _, (weights,) = pool(graph, feat, get_node_weight=True)
+    parts = zip(weights.detach().split(list(SIZES)), feat.split(list(SIZES)))
+    for (found, x), assign in zip(parts, loop_assignments(pool, feat)):
+        if len(x):
+            winners = reference.pooled_features(assign, x.numpy()).argmax(0)
+            expected = assign[:, winners].mean(1)
+            np.testing.assert_allclose(found[:, 0], expected, rtol=0, atol=2e-5)
+
+
+# Gradients. ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("decomposition", [*DECOMPOSITIONS, "none"])
+@pytest.mark.parametrize("aggregate", ["mean", "max"])
+def test_gradcheck_through_the_pool(decomposition, similarity, aggregate):
+    """With respect to the features and to every parameter."""
+    graph, feat = batch((4, 1, 0, 3))
+    pool = make(decomposition, similarity, aggregate=aggregate)
+    names = [name for name, _ in pool.named_parameters()]
+
+    def run(feat, *values):
+        return torch.func.functional_call(pool, dict(zip(names, values)), (graph, feat))
+
+    inputs = (feat.requires_grad_(), *(p.detach().requires_grad_() for p in pool.parameters()))
+    assert torch.autograd.gradcheck(run, inputs, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("decomposition", [*DECOMPOSITIONS, "none"])
+def test_node_weights_carry_gradients(decomposition):
+    graph, feat = batch()
+    pool = make(decomposition, "cauchy")
+    _, (weights,) = pool(graph, feat, get_node_weight=True)
+    weights.square().sum().backward()
+    assert all(bool(p.grad.abs().sum() > 0) for p in pool.parameters())
+
+
+# Invariances, float32, symmetric molecules. --------------------------------------------------
+
+
+def _renumbered(graph, seed):
+    place = torch.randperm(graph.num_nodes(), generator=torch.Generator().manual_seed(seed))
+    source, destination = (place[ids.long()] for ids in graph.edges())
+    out = dgl.graph((source, destination), num_nodes=graph.num_nodes())
+    out.ndata["h"] = torch.empty_like(graph.ndata["h"]).index_copy(0, place, graph.ndata["h"])
+    return out
+
+
+@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("decomposition", ["sqrtm", "cholesky", "none"])
+def test_node_order_and_company_do_not_matter(decomposition, similarity, aggregate):
+    torch.manual_seed(0)
+    options = {"similarity": similarity, "aggregate": aggregate}
+    if decomposition == "none":
+        pool = NGMPool(IN_FEATS, **options)
+    else:
+        pool = GMPool(IN_FEATS, decomposition=decomposition, **options)
+    graphs = batch_members()
+    together = dgl.batch(graphs)
+    expected = pool(together, together.ndata["h"]).detach()
+    scale = max(1.0, float(expected.abs().max()))
+    for seed, graph in enumerate(graphs):
+        other = _renumbered(graph, seed)
+        difference = pool(other, other.ndata["h"]).detach()[0] - expected[seed]
+        assert float(difference.abs().max()) <= 1e-5 * scale
+
+
+# Options and errors. -------------------------------------------------------------------------
+
+
+def test_low_precision_features():
+    graph = batch_of("aspirin", "benzene")
+    feat = graph.ndata["h"]
+    for dtype in (torch.bfloat16, torch.float16):
+        for pool in (GMPool(IN_FEATS), NGMPool(IN_FEATS), GMPool(IN_FEATS, aggregate="max")):
+            out = pool(graph, feat.to(dtype))
+            assert out.dtype == dtype
+            torch.testing.assert_close(out.float(), pool(graph, feat), rtol=0.05, atol=0.05)
+
+
+def test_reset_parameters_draws_new_ones():
+    pool = GMPool(8)
+    before = pool.grouping.weight.detach().clone()
+    pool.reset_parameters()
+    assert not torch.equal(before, pool.grouping.weight)
+
+
+def test_repr_shows_the_options():
+    text = repr(GMPool(8, similarity="cauchy", decomposition="eigen", num_clusters=3))
+    for part in ("in_feats=8", "'cauchy'", "'eigen'", "num_clusters=3", "aggregate='mean'"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"similarity": "caucy"}, "Did you mean 'cauchy'"),
+        ({"decomposition": "choleski"}, "Did you mean 'cholesky'"),
+        ({"aggregate": "avg"}, "Known: max, mean, sum"),
+        ({"num_clusters": 0}, "num_clusters is 0"),
+        ({"num_clusters": 2.5}, "num_clusters is 2.5"),
+        ({"tol": 1.0}, "tol is 1.0"),
+        ({"tol": -0.1}, "tol is -0.1"),
+        ({"edge_tol": -1e-3}, "edge_tol"),
+    ],
+)
+def test_options_are_checked(options, message):
+    with pytest.raises(ValueError, match=message):
+        GMPool(8, **options)
+
+
+@pytest.mark.parametrize("first", [GMPool, NGMPool])
+@pytest.mark.parametrize("second", [GMPool, NGMPool])
+def test_ngmpool_has_one_level_only(first, second):
+    graph, feat = batch()
+    coarse = first(WIDTH).double().coarsen(graph, feat)
+    pool = second(WIDTH).double()
+    if first is second is GMPool:
+        assert pool(coarse.graph, coarse.feat).shape == (len(SIZES), WIDTH)
+        assert pool.coarsen(coarse.graph, coarse.feat).graph.batch_size == len(SIZES)
+        return
+    for run in (pool, pool.coarsen):
+        with pytest.raises(ValueError, match=r"do not commute.*activations.*Use GMPool") as error:
+            run(coarse.graph, coarse.feat)
+        assert first.__name__ in str(error.value)

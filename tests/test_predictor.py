@@ -1,0 +1,225 @@
+"""MoleculePredictor: every backbone, readout and level; configuration; errors."""
+
+from __future__ import annotations
+
+import json
+
+import dgl
+import pytest
+import torch
+from torch import nn
+
+from dgl_gmpool import MoleculePredictor, list_readouts
+from dgl_gmpool.nn.backbones import BACKBONES, Backbone
+from dgl_gmpool.nn.edge_weight import normalise_edge_weight
+from dgl_gmpool.registry import readout_entry
+from dgl_gmpool.reliability import batch_members, batch_of, empty_graph, molecule
+
+NODE, EDGE = 16, 12
+LEVELS = [(name, 1) for name in BACKBONES] + [
+    (n, k) for n in BACKBONES if n != "gcn" for k in (2, 3)
+]
+SMALL = {"hidden_feats": 12, "num_steps": 2, "head_feats": 8}
+
+
+def graphs():
+    return dgl.batch([*batch_members(), molecule("methane"), molecule("sodium acetate")])
+
+
+def run(model, graph, **options):
+    return model(graph, graph.ndata["h"], graph.edata["e"], **options)
+
+
+def make(**options):
+    torch.manual_seed(0)
+    return MoleculePredictor(NODE, EDGE, **{**SMALL, **options})
+
+
+def check_gradients(model):
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            assert bool(torch.isfinite(parameter.grad).all()), name
+    for pool in model.poolings:
+        grads = [parameter.grad for parameter in pool.parameters()]
+        assert not grads or any(grad is not None for grad in grads)
+
+
+@pytest.mark.parametrize(("backbone", "levels"), LEVELS)
+def test_every_backbone_and_level(backbone, levels):
+    model = make(backbone=backbone, levels=levels, n_tasks=3, dropout=0.0)
+    graph = graphs()
+    out = run(model, graph)
+    assert out.shape == (graph.batch_size, 3)
+    assert bool(torch.isfinite(out).all())
+    out.square().sum().backward()
+    check_gradients(model)
+
+
+@pytest.mark.parametrize("name", list_readouts())
+def test_every_readout_at_one_level(name):
+    model = make(readout=name)
+    out = run(model, graphs())
+    assert out.shape == (graphs().batch_size, 1)
+    out.sum().backward()
+    check_gradients(model)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n for n in list_readouts() if readout_entry(n).coarsens and not readout_entry(n).single_level],
+)
+def test_every_pooling_at_two_levels(name):
+    model = make(readout=name, levels=2)
+    out = run(model, graphs())
+    assert bool(torch.isfinite(out).all())
+    out.sum().backward()
+    check_gradients(model)
+
+
+@pytest.mark.parametrize("decomposition", ["eigen", "cholesky"])
+def test_two_levels_of_fewer_nodes(decomposition):
+    model = make(levels=2, readout_options={"decomposition": decomposition, "tol": 0.1})
+    run(model, graphs()).sum().backward()
+    check_gradients(model)
+
+
+@pytest.mark.parametrize(("backbone", "levels"), LEVELS)
+def test_configuration_round_trip(backbone, levels):
+    model = make(
+        backbone=backbone,
+        levels=levels,
+        n_tasks=2,
+        readout_options={"similarity": "cauchy"},
+        global_feats=3,
+    )
+    config = json.loads(json.dumps(model.config))
+    other = MoleculePredictor(**config)
+    assert other.config == model.config
+    other.load_state_dict(model.state_dict())
+    graph = batch_of("aspirin", "methanol")
+    extra = torch.randn(2, 3)
+    found = run(other.eval(), graph, global_feats=extra)
+    assert torch.equal(found, run(model.eval(), graph, global_feats=extra))
+
+
+def test_configuration_is_a_copy():
+    model = make()
+    model.config["levels"] = 7
+    assert model.config["levels"] == 1
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("similarity", ["linear", "cauchy"])
+def test_order_of_atoms_and_company_do_not_matter(levels, similarity):
+    """The whole model in float32 on symmetric molecules."""
+    model = make(levels=levels, readout_options={"similarity": similarity}).eval()
+    members = batch_members()
+    with torch.no_grad():
+        expected = run(model, dgl.batch(members))
+        for index, graph in enumerate(members):
+            place = torch.randperm(graph.num_nodes(), generator=torch.Generator().manual_seed(2))
+            source, destination = (place[ids.long()] for ids in graph.edges())
+            other = dgl.graph((source, destination), num_nodes=graph.num_nodes())
+            h = torch.empty_like(graph.ndata["h"]).index_copy(0, place, graph.ndata["h"])
+            found = model(other, h, graph.edata["e"])[0]
+            torch.testing.assert_close(found, expected[index], rtol=0, atol=1e-5)
+
+
+def test_empty_graphs_keep_their_rows():
+    model = make(levels=2).eval()
+    a, b = molecule("aspirin"), molecule("caffeine")
+    with torch.no_grad():
+        out = run(model, dgl.batch([empty_graph(), a, empty_graph(), b, empty_graph()]))
+        expected = run(model, dgl.batch([a, b]))
+    torch.testing.assert_close(out[[1, 3]], expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(out[[0, 2]], out[[4, 4]], rtol=0, atol=0)
+
+
+def test_learns():
+    """A few steps on one batch bring the loss down."""
+    for readout, levels in (("gmpool", 1), ("ngmpool", 1), ("gmpool", 2)):
+        model = make(readout=readout, levels=levels, dropout=0.0, hidden_feats=32)
+        graph = graphs()
+        target = torch.arange(float(graph.batch_size))[:, None] / graph.batch_size
+        optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+        losses = []
+        for _ in range(30):
+            loss = (run(model, graph) - target).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        assert losses[-1] < 0.3 * losses[0], (readout, levels)
+
+
+def test_reset_parameters_draws_new_ones():
+    model = make(levels=2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.reset_parameters()
+    same = [k for k, v in model.state_dict().items() if v.dim() > 1 and torch.equal(v, before[k])]
+    assert same == []
+
+
+def test_global_features_join_the_readout():
+    model = make(global_feats=2).eval()
+    graph = batch_of("aspirin", "benzene")
+    one = run(model, graph, global_feats=torch.zeros(2, 2))
+    other = run(model, graph, global_feats=torch.tensor([[0.0, 0.0], [3.0, 1.0]]))
+    assert torch.equal(one[0], other[0])
+    assert not torch.equal(one[1], other[1])
+    for wrong in (None, torch.zeros(2, 3), torch.zeros(3, 2)):
+        with pytest.raises(ValueError, match=r"expected \(2, 2\)"):
+            run(model, graph, global_feats=wrong)
+
+
+class _OwnBackbone(nn.Module):
+    out_feats = 7
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(NODE, 7)
+
+    def forward(self, graph, node_feats, edge_feats):
+        return self.layer(node_feats)
+
+
+def test_a_backbone_of_your_own():
+    model = make(backbone=_OwnBackbone())
+    assert run(model, graphs()).shape == (graphs().batch_size, 1)
+    with pytest.raises(ValueError, match="your own module"):
+        model.config  # noqa: B018 - the property raises
+    wrapped = make(backbone=Backbone(nn.Linear(NODE, 7), 7))
+    assert wrapped.poolings[0].in_feats == 7
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"readout": "gmpol"}, "Did you mean 'gmpool'"),
+        ({"backbone": "dmpn"}, "Did you mean 'dmpnn'"),
+        ({"readout_options": {"similarty": "cauchy"}}, "Did you mean 'similarity'"),
+        ({"levels": 0}, "levels is 0"),
+        ({"levels": 1.0}, "levels is 1.0"),
+        ({"levels": 2, "readout": "mean"}, "readout='gmpool'"),
+        ({"levels": 2, "readout": "ngmpool"}, r"do not commute.*activations"),
+        ({"levels": 2, "backbone": "gcn"}, "neither edge weights nor edge features"),
+        ({"levels": 2, "backbone": _OwnBackbone()}, "name it instead"),
+        ({"backbone": nn.Linear(3, 3)}, "no integer out_feats"),
+    ],
+)
+def test_errors_say_what_to_do(options, message):
+    with pytest.raises(ValueError, match=message):
+        make(**options)
+
+
+def test_normalised_edge_weights():
+    """Against D^-1/2 A D^-1/2 with the absolute degrees; signs stay, isolated edges become one."""
+    graph = dgl.graph(([0, 0, 1, 1, 2], [0, 1, 0, 2, 1]))
+    weight = torch.tensor([4.0, 2.0, 2.0, -3.0, -3.0], dtype=torch.float64)
+    matrix = torch.zeros(3, 3, dtype=torch.float64)
+    matrix[graph.edges()[0], graph.edges()[1]] = weight
+    scale = matrix.abs().sum(1).rsqrt()
+    expected = (scale[:, None] * matrix * scale)[graph.edges()[0], graph.edges()[1]]
+    torch.testing.assert_close(normalise_edge_weight(graph, weight), expected)
+    values = torch.linalg.eigvalsh(scale[:, None] * matrix * scale)
+    assert float(values.abs().max()) <= 1 + 1e-12
