@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import sys
 from collections.abc import Sequence
 from typing import Optional
 
@@ -48,9 +49,13 @@ def _parser(chosen: Optional[str]) -> argparse.ArgumentParser:
     return parser
 
 
+def _command(arguments: Sequence[str]) -> Optional[str]:
+    """The first word that is not a flag: the flags before it take no value."""
+    return next((text for text in arguments if not text.startswith("-")), None)
+
+
 def _run(arguments: list[str]) -> int:
-    chosen = next((text for text in arguments if not text.startswith("-")), None)
-    args = _parser(chosen).parse_args(arguments)
+    args = _parser(_command(arguments)).parse_args(arguments)
     module = importlib.import_module(COMMANDS[args.command][0])
     return int(module.main(args) or 0)
 
@@ -59,7 +64,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Entry point; returns the exit code (0, 2 for an error in the input, 130 after Ctrl-C)."""
     from dgl_gmpool.training.script import run_script
 
-    return run_script(_run, argv, program="dgl-gmpool")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    # The quickstart continues by itself where it was stopped; the other commands keep nothing.
+    resume = "" if _command(arguments) == "quickstart" else None
+    return run_script(_run, arguments, program="dgl-gmpool", resume=resume)
 
 
 if __name__ == "__main__":

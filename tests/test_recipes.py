@@ -151,6 +151,12 @@ def test_several_readouts_levels_and_seeds_share_splits_and_a_table(tmp_path, ca
             if folder.endswith(f"seed{seed}")
         }
         assert len(texts) == 1
+    # A run with other settings is refused before the runs ahead of it start.
+    (tmp_path / "run" / "mean-seed0" / "metrics.json").unlink()
+    with pytest.raises(ValueError, match=r"training\.lr was 0\.001, now 0\.5"):
+        module.main([*flags, "--lr", "0.5", "--resume"])
+    module.main([*flags, "--resume"])
+    assert capsys.readouterr().out.count("finished before") == 5
     # A second command into the same folder must ask to continue.
     with pytest.raises(ValueError, match="--resume"):
         module.main(flags)
@@ -267,6 +273,26 @@ def test_ctrl_c_says_how_to_continue(capsys):
     code = run_script(stopped, ["--output", "my runs"], program="python recipes/tox21.py")
     assert code == 130
     assert "python recipes/tox21.py --output 'my runs' --resume" in capsys.readouterr().err
+    again = ["--output", "runs", "--resume"]
+    assert run_script(stopped, again, program="python recipes/tox21.py") == 130
+    assert capsys.readouterr().err.endswith("tox21.py --output runs --resume\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("quickstart", "continue with: dgl-gmpool quickstart --folds 2\n"),
+        ("predict", "Stopped. \n"),
+    ],
+)
+def test_ctrl_c_in_a_command(command, said, monkeypatch, capsys):
+    def stopped(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"dgl_gmpool.training.{command}.main", stopped)
+    flags = {"quickstart": ["--folds", "2"], "predict": ["--model=m", "--csv=c", "--output=o"]}
+    assert cli.main([command, *flags[command]]) == 130
+    assert capsys.readouterr().err.endswith(said)
 
 
 def test_only_errors_meant_for_the_user_lose_their_traceback(capsys):

@@ -59,9 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--folds", type=int, default=3, metavar="N", help="default: 3")
     parser.add_argument("--epochs", type=int, default=20, metavar="N", help="default: 20")
-    parser.add_argument("--hidden", type=int, default=100, metavar="N", help="width, default: 100")
+    parser.add_argument("--hidden", type=int, default=64, metavar="N", help="width (default: 64)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    parser.add_argument("--threads", type=int, default=None, metavar="N", help="processor cores")
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="processor cores (default: 1)"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -84,6 +86,10 @@ def main(args: argparse.Namespace) -> int:
                 hidden_feats=args.hidden,
                 epochs=args.epochs,
                 patience=args.epochs,
+                # Smaller batches than the paper's: 20 epochs of so small a set are few steps
+                # otherwise.
+                batch_size=40,
+                lr=2e-3,
                 seed=args.seed,
             )
             folder = args.output / config.run_name

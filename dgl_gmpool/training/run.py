@@ -124,11 +124,7 @@ def train_run(
 
     with files.locked():
         files.remove_torn_files()
-        record = {
-            "training": config.to_dict(),
-            "data": data_record(dataset),
-            "splits": splits_record(splits),
-        }
+        record = run_record(dataset, splits, config)
         if files.config.exists():
             files.check_same(record)
             if files.finished:
@@ -162,6 +158,15 @@ def train_run(
             say(f"  {_fold_line(results[-1], len(splits.folds), config, dataset.table.kind)}")
             _write_summary(files, dataset, splits, config, results)
     return RunResult.load(files.path)
+
+
+def run_record(dataset: MoleculeDataset, splits: Splits, config: TrainingConfig) -> dict[str, Any]:
+    """What decides a run's numbers, for ``RunFolder.check_same``."""
+    return {
+        "training": config.to_dict(),
+        "data": data_record(dataset),
+        "splits": splits_record(splits),
+    }
 
 
 def _train_fold(

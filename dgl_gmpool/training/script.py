@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ def run_script(
     argv: Optional[Sequence[str]] = None,
     *,
     program: Optional[str] = None,
+    resume: Optional[str] = "--resume",
 ) -> int:
     """Call ``main(arguments)`` and turn what it raises into an exit code.
 
@@ -29,6 +31,9 @@ def run_script(
         Default: those of the process.
     program : str, optional
         How the user started it, for the message after Ctrl-C.
+    resume : str or None
+        The flag that continues what Ctrl-C stopped; ``""`` if the same command does, None if
+        nothing is kept.
 
     Returns
     -------
@@ -42,7 +47,7 @@ def run_script(
     try:
         return main(arguments) or 0
     except KeyboardInterrupt:
-        print(f"\nStopped. {_how_to_continue(program, arguments)}", file=sys.stderr)
+        print(f"\nStopped. {_how_to_continue(program, arguments, resume)}", file=sys.stderr)
         return 130
     except (ValueError, TypeError, OSError, ImportError, TrainingError) as error:
         if "--debug" in arguments or not _is_ours(error):
@@ -51,25 +56,33 @@ def run_script(
         return 2
 
 
-def _how_to_continue(program: str, arguments: list[str]) -> str:
-    takes_resume = program.endswith(".py")
-    more = ["--resume"] if takes_resume and "--resume" not in arguments else []
-    command = shlex.join([*program.split(), *arguments, *more])
+def _how_to_continue(program: str, arguments: list[str], resume: Optional[str]) -> str:
+    if resume is None:
+        return ""
+    more = [resume] if resume and resume not in arguments else []
+    command = f"{program} {shlex.join([*arguments, *more])}"
     return f"Finished epochs are kept; continue with: {command}"
 
 
 def _is_ours(error: BaseException) -> bool:
-    """True for a message written for the user: raised by this package, or a missing file.
+    """True for a message written for the user: raised by this package's own code.
 
-    A ValueError from inside another library is more likely a defect, and a defect needs its
-    traceback.
+    An error from inside another library, or from a script that this package runs, needs its
+    traceback. The standard library's frames do not count: a missing file is an error of the one
+    who opened it.
     """
-    if isinstance(error, (OSError, TrainingError)):
+    if isinstance(error, TrainingError):
         return True
-    trace: Optional[TracebackType] = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
     package = Path(dgl_gmpool.__file__).resolve().parent
-    return (
-        trace is not None and package in Path(trace.tb_frame.f_code.co_filename).resolve().parents
-    )
+    standard = Path(os.__file__).resolve().parent
+    trace: Optional[TracebackType] = error.__traceback__
+    ours = False
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        trace = trace.tb_next
+        from_library = str(file).startswith("<") or (
+            standard in file.parents and "site-packages" not in file.parts
+        )
+        if not from_library:
+            ours = package in file.resolve().parents
+    return ours
