@@ -23,6 +23,8 @@ BUILT_IN = {
     "max": "dgl_gmpool.nn:MaxReadout",
     "gmpool": "dgl_gmpool.nn:GMPool",
     "ngmpool": "dgl_gmpool.nn:NGMPool",
+    # The poolings to compare with.
+    "topk": "dgl_gmpool.baselines:TopKPool",
     # DGL's and dgllife's own.
     "attention": "dgl_gmpool.readouts:AttentionReadout",
     "attentivefp": "dgl_gmpool.readouts:AttentiveFPReadout",
