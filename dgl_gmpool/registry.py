@@ -25,6 +25,7 @@ BUILT_IN = {
     "ngmpool": "dgl_gmpool.nn:NGMPool",
     # The poolings to compare with.
     "topk": "dgl_gmpool.baselines:TopKPool",
+    "sagpool": "dgl_gmpool.baselines:SAGPool",
     # DGL's and dgllife's own.
     "attention": "dgl_gmpool.readouts:AttentionReadout",
     "attentivefp": "dgl_gmpool.readouts:AttentiveFPReadout",
