@@ -26,6 +26,7 @@ BUILT_IN = {
     # The poolings to compare with.
     "topk": "dgl_gmpool.baselines:TopKPool",
     "sagpool": "dgl_gmpool.baselines:SAGPool",
+    "diffpool": "dgl_gmpool.baselines:DiffPool",
     # DGL's and dgllife's own.
     "attention": "dgl_gmpool.readouts:AttentionReadout",
     "attentivefp": "dgl_gmpool.readouts:AttentiveFPReadout",

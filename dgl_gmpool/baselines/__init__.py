@@ -1,12 +1,16 @@
 """The poolings that GMPool and NGMPool are compared with: one per file, both faces."""
 
+from dgl_gmpool.baselines.assignment import AssignmentPooling
+from dgl_gmpool.baselines.diffpool import DiffPool
 from dgl_gmpool.baselines.pooling import BaselinePooling
 from dgl_gmpool.baselines.sagpool import SAGPool
 from dgl_gmpool.baselines.selection import SelectionPooling
 from dgl_gmpool.baselines.topk import TopKPool
 
 __all__ = [
+    "AssignmentPooling",
     "BaselinePooling",
+    "DiffPool",
     "SAGPool",
     "SelectionPooling",
     "TopKPool",
