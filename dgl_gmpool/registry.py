@@ -27,6 +27,7 @@ BUILT_IN = {
     "topk": "dgl_gmpool.baselines:TopKPool",
     "sagpool": "dgl_gmpool.baselines:SAGPool",
     "diffpool": "dgl_gmpool.baselines:DiffPool",
+    "asap": "dgl_gmpool.baselines:ASAPool",
     # DGL's and dgllife's own.
     "attention": "dgl_gmpool.readouts:AttentionReadout",
     "attentivefp": "dgl_gmpool.readouts:AttentiveFPReadout",

@@ -1,5 +1,6 @@
 """The poolings that GMPool and NGMPool are compared with: one per file, both faces."""
 
+from dgl_gmpool.baselines.asap import ASAPool
 from dgl_gmpool.baselines.assignment import AssignmentPooling
 from dgl_gmpool.baselines.diffpool import DiffPool
 from dgl_gmpool.baselines.pooling import BaselinePooling
@@ -8,6 +9,7 @@ from dgl_gmpool.baselines.selection import SelectionPooling
 from dgl_gmpool.baselines.topk import TopKPool
 
 __all__ = [
+    "ASAPool",
     "AssignmentPooling",
     "BaselinePooling",
     "DiffPool",
