@@ -28,6 +28,7 @@ BUILT_IN = {
     "sagpool": "dgl_gmpool.baselines:SAGPool",
     "diffpool": "dgl_gmpool.baselines:DiffPool",
     "asap": "dgl_gmpool.baselines:ASAPool",
+    "mempool": "dgl_gmpool.baselines:MemPool",
     # DGL's and dgllife's own.
     "attention": "dgl_gmpool.readouts:AttentionReadout",
     "attentivefp": "dgl_gmpool.readouts:AttentiveFPReadout",

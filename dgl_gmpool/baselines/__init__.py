@@ -3,6 +3,7 @@
 from dgl_gmpool.baselines.asap import ASAPool
 from dgl_gmpool.baselines.assignment import AssignmentPooling
 from dgl_gmpool.baselines.diffpool import DiffPool
+from dgl_gmpool.baselines.mempool import MemPool
 from dgl_gmpool.baselines.pooling import BaselinePooling
 from dgl_gmpool.baselines.sagpool import SAGPool
 from dgl_gmpool.baselines.selection import SelectionPooling
@@ -13,6 +14,7 @@ __all__ = [
     "AssignmentPooling",
     "BaselinePooling",
     "DiffPool",
+    "MemPool",
     "SAGPool",
     "SelectionPooling",
     "TopKPool",
