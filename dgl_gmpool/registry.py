@@ -29,6 +29,7 @@ BUILT_IN = {
     "diffpool": "dgl_gmpool.baselines:DiffPool",
     "asap": "dgl_gmpool.baselines:ASAPool",
     "mempool": "dgl_gmpool.baselines:MemPool",
+    "bnpool": "dgl_gmpool.baselines:BNPool",
     # DGL's and dgllife's own.
     "attention": "dgl_gmpool.readouts:AttentionReadout",
     "attentivefp": "dgl_gmpool.readouts:AttentiveFPReadout",

@@ -2,6 +2,7 @@
 
 from dgl_gmpool.baselines.asap import ASAPool
 from dgl_gmpool.baselines.assignment import AssignmentPooling
+from dgl_gmpool.baselines.bnpool import BNPool
 from dgl_gmpool.baselines.diffpool import DiffPool
 from dgl_gmpool.baselines.mempool import MemPool
 from dgl_gmpool.baselines.pooling import BaselinePooling
@@ -12,6 +13,7 @@ from dgl_gmpool.baselines.topk import TopKPool
 __all__ = [
     "ASAPool",
     "AssignmentPooling",
+    "BNPool",
     "BaselinePooling",
     "DiffPool",
     "MemPool",
