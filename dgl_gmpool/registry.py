@@ -30,6 +30,7 @@ BUILT_IN = {
     "asap": "dgl_gmpool.baselines:ASAPool",
     "mempool": "dgl_gmpool.baselines:MemPool",
     "bnpool": "dgl_gmpool.baselines:BNPool",
+    "random": "dgl_gmpool.baselines:RandomPool",
     # DGL's and dgllife's own.
     "attention": "dgl_gmpool.readouts:AttentionReadout",
     "attentivefp": "dgl_gmpool.readouts:AttentiveFPReadout",

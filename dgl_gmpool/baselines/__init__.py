@@ -6,6 +6,7 @@ from dgl_gmpool.baselines.bnpool import BNPool
 from dgl_gmpool.baselines.diffpool import DiffPool
 from dgl_gmpool.baselines.mempool import MemPool
 from dgl_gmpool.baselines.pooling import BaselinePooling
+from dgl_gmpool.baselines.random_groups import RandomPool
 from dgl_gmpool.baselines.sagpool import SAGPool
 from dgl_gmpool.baselines.selection import SelectionPooling
 from dgl_gmpool.baselines.topk import TopKPool
@@ -17,6 +18,7 @@ __all__ = [
     "BaselinePooling",
     "DiffPool",
     "MemPool",
+    "RandomPool",
     "SAGPool",
     "SelectionPooling",
     "TopKPool",
