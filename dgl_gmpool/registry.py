@@ -31,6 +31,7 @@ BUILT_IN = {
     "mempool": "dgl_gmpool.baselines:MemPool",
     "bnpool": "dgl_gmpool.baselines:BNPool",
     "random": "dgl_gmpool.baselines:RandomPool",
+    "mincut": "dgl_gmpool.baselines:MinCutPool",
     # DGL's and dgllife's own.
     "attention": "dgl_gmpool.readouts:AttentionReadout",
     "attentivefp": "dgl_gmpool.readouts:AttentiveFPReadout",

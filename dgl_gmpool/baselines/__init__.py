@@ -5,6 +5,7 @@ from dgl_gmpool.baselines.assignment import AssignmentPooling
 from dgl_gmpool.baselines.bnpool import BNPool
 from dgl_gmpool.baselines.diffpool import DiffPool
 from dgl_gmpool.baselines.mempool import MemPool
+from dgl_gmpool.baselines.mincut import MinCutPool
 from dgl_gmpool.baselines.pooling import BaselinePooling
 from dgl_gmpool.baselines.random_groups import RandomPool
 from dgl_gmpool.baselines.sagpool import SAGPool
@@ -18,6 +19,7 @@ __all__ = [
     "BaselinePooling",
     "DiffPool",
     "MemPool",
+    "MinCutPool",
     "RandomPool",
     "SAGPool",
     "SelectionPooling",
