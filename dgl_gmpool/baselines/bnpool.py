@@ -52,7 +52,9 @@ class BNPool(AssignmentPooling):
         K starts at ``link_init`` and its prior has mean ``link_mean`` on the diagonal, minus these
         off it; and this variance. Defaults 1, 10, 1.
     reconstruction_weight, kl_weight, link_prior_weight : float, optional
-        What the losses are multiplied with; 0 leaves one out. Default 1.
+        What the losses are multiplied with; 0 leaves one out. Defaults 1, 1 and 1/80:
+        torch-geometric-pool divides the third by the size of the batch as well, so that it
+        depends on that; 80 is the batch size of GMPool's paper.
     aggregate : str, optional
         How the readout reduces the clusters. Default ``"max"``.
 
@@ -76,7 +78,7 @@ class BNPool(AssignmentPooling):
         link_variance: float = 1.0,
         reconstruction_weight: float = 1.0,
         kl_weight: float = 1.0,
-        link_prior_weight: float = 1.0,
+        link_prior_weight: float = 1 / 80,
         aggregate: str = "max",
     ) -> None:
         super().__init__(in_feats, aggregate=aggregate)
