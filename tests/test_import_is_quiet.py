@@ -105,6 +105,9 @@ def test_alone(home):
         before["environ"].pop("KMP_DUPLICATE_LIB_OK", None)
         for key in before.keys() - {"warnings"}:
             assert before[key] == after[key], key
+        # dgllife's readouts come without dgllife.
+        for name in dgl_gmpool.list_readouts():
+            dgl_gmpool.get_readout(name, in_feats=4)
         assert "dgllife" not in sys.modules
         for name in ("GMPool", "NGMPool"):
             for place in ("dgl.nn", "dgl.nn.pytorch", "dgl.nn.pytorch.glob"):

@@ -130,6 +130,13 @@ def test_says_so_where_plain_inference_would_not_notice(folder, capsys):
     assert "predict with its own readout" not in capsys.readouterr().err
 
 
+def test_names_auxiliary_losses_that_the_script_cannot_add(folder, capsys):
+    train(readout="mincut")
+    assert "auxiliary losses (cut, orthogonality)" in capsys.readouterr().err
+    train(readout="gmpool")
+    assert "auxiliary" not in capsys.readouterr().err
+
+
 class TestScriptsWithoutASettingsFile:
     def test_remembers_in_a_file_beside_the_model(self, folder, capsys):
         train("--no-configure", readout="gmpool", options={"tol": 0.05})

@@ -547,5 +547,9 @@ def test_every_readout_fits_gcn(inputs):
     args = inputs("nodes", MOLECULES)
     for name in list_readouts():
         model = swap_readout(build("GCN"), name)
-        assert model(*args).shape == (4, TASKS), name
+        assert model.train()(*args).shape == (4, TASKS), name
         assert type(model.readout) is type(get_readout(name, in_feats=6))
+        # Also after a training step, with whatever a readout keeps of it.
+        expected = model.eval()(*args)
+        assert torch.equal(copy.deepcopy(model)(*args), expected), name
+        assert torch.equal(pickle.loads(pickle.dumps(model))(*args), expected), name

@@ -96,6 +96,7 @@ def run_with_readout(
             "results are those of the original model. (The moleculenet scripts skip it with "
             "--pretrain.) If it makes its models elsewhere, name that: --loader module.function"
         )
+    run.say_what_was_left_out()
     return run.used
 
 
@@ -108,6 +109,7 @@ class _Run:
         self.used: Optional[ReadoutChoice] = None
         self._loaded: Optional[ReadoutChoice] = None
         self._models: list[frozenset[str]] = []
+        self._last: Optional[nn.Module] = None
 
     def wrap(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """The script's ``load_model``, followed by the swap."""
@@ -127,6 +129,7 @@ class _Run:
             config[KEY] = choice.to_dict()
             self.used = choice
             self._models.append(frozenset(after))
+            self._last = model
             _say(f"readout {choice} in {type(model).__name__} ({source})")
             if before == after:
                 _say(
@@ -136,6 +139,17 @@ class _Run:
             return model
 
         return load_model
+
+    def say_what_was_left_out(self) -> None:
+        """Name auxiliary losses: only the script could have added them to its own."""
+        names: set[str] = set()
+        for module in self._last.modules() if self._last is not None else ():
+            names.update(getattr(module, "losses", None) or ())
+        if names:
+            _say(
+                f"{self.used} has auxiliary losses ({', '.join(sorted(names))}), which the script "
+                "does not know of: the model was trained without them"
+            )
 
     def _choose(self, config: Mapping[str, Any]) -> tuple[ReadoutChoice, str]:
         recorded, source = self._recorded(config)
