@@ -17,12 +17,12 @@ import time
 from pathlib import Path
 
 import torch
+from setting import setting
 
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool._io import atomic_write_json
 from dgl_gmpool.data import featurize, load_sodium_channel, load_tox21
 from dgl_gmpool.training.batches import collate
-from dgl_gmpool.training.provenance import environment, library_versions, source_commit
 
 RESULTS = Path(__file__).parent / "results" / "training_step.json"
 
@@ -99,16 +99,14 @@ def main() -> None:
     atomic_write_json(
         RESULTS,
         {
-            "command": "python benchmarks/training_step.py"
-            + (" --data tox21.csv.gz" if args.data else "")
-            + (f" --threads {args.threads}" if args.threads != 1 else ""),
+            **setting(
+                "python benchmarks/training_step.py"
+                + (" --data tox21.csv.gz" if args.data else "")
+                + f" --threads {args.threads}"
+            ),
             "molecules": len(sized),
             "mean_heavy_atoms": batch.graph.num_nodes() / len(sized),
-            "threads": args.threads,
             "rows": rows,
-            "commit": source_commit(),
-            "versions": library_versions(),
-            "environment": environment(torch.device("cpu")),
         },
     )
     print(f"{len(sized)} molecules, {args.threads} thread(s)")

@@ -1,0 +1,49 @@
+"""What every stored result says about itself: commit, versions and machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dgl_gmpool.training.provenance import library_versions, source_commit
+
+
+def setting(command: str, *packages: str) -> dict[str, Any]:
+    """Provenance of a measurement.
+
+    Parameters
+    ----------
+    command : str
+        The command that makes the result again, without local paths.
+    *packages : str
+        Further packages whose versions matter; those not installed are left out.
+    """
+    versions = library_versions()
+    for name in packages:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "command": command,
+        "commit": source_commit(),
+        "versions": versions,
+        "machine": {**machine(), "threads": torch.get_num_threads()},
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Processor, number of cores and system; no names."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                cpu = line.partition(":")[2].strip()
+                break
+    return {"cpu": cpu, "cores": os.cpu_count(), "system": platform.system()}
