@@ -253,6 +253,7 @@ def train_all(
                 )
             )
             write_table(results, args.output)
+    print(f"\nmodels, predictions, scores and this table: {args.output}\n")
     return results
 
 
