@@ -37,7 +37,11 @@ IN_FEATS = 16
 #: Largest difference allowed in float32, relative to the largest value of the output, or 1.
 TOLERANCE = 1e-5
 
-#: The same for bfloat16, which keeps 8 significant bits.
+#: What counts as equal where nothing was computed differently. Not 0: a pooling whose own calls
+#: differ in the last bit fails "same call twice", and should fail nothing else for that.
+EQUAL = 1e-6
+
+#: ``TOLERANCE`` for bfloat16, which keeps 8 significant bits.
 BFLOAT16_TOLERANCE = 0.05
 
 #: Small molecules; the first eight are batched in most conditions.
@@ -376,7 +380,7 @@ def _id_types(subject: Subject) -> None:
     pool = subject.make()
     graph = dgl.batch(batch_members())
     short = subject.rows(pool, graph.int())
-    _same(subject.rows(pool, graph.long()), short, "with int64 ids", tolerance=0)
+    _same(subject.rows(pool, graph.long()), short, "with int64 ids", tolerance=EQUAL)
 
 
 def _repeatable(subject: Subject) -> None:
@@ -394,7 +398,7 @@ def _training_mode(subject: Subject) -> None:
 
 
 def _state_dict(subject: Subject) -> None:
-    """A state_dict, read back with weights_only=True, makes a second module equal to the bit."""
+    """A state_dict, read back with weights_only=True, makes an equal second module."""
     pool, other = subject.make(), subject.make()
     buffer = io.BytesIO()
     torch.save(pool.state_dict(), buffer)
@@ -404,14 +408,14 @@ def _state_dict(subject: Subject) -> None:
 
 
 def _deepcopy(subject: Subject) -> None:
-    """A deep copy equals the module to the bit, also after a backward pass."""
+    """A deep copy equals the module, also after a backward pass."""
     pool = subject.make()
     subject.rows(pool, dgl.batch(batch_members()))
     _equal_modules(subject, pool, copy.deepcopy(pool), "as a deep copy")
 
 
 def _pickled(subject: Subject) -> None:
-    """``pickle`` and ``torch.save`` of the whole module give back a module equal to the bit."""
+    """``pickle`` and ``torch.save`` of the whole module give back an equal module."""
     pool = subject.make()
     _equal_modules(subject, pool, pickle.loads(pickle.dumps(pool)), "after pickle")
     buffer = io.BytesIO()
@@ -630,7 +634,7 @@ def _same(found: Rows, expected: Rows, when: str, tolerance: float = TOLERANCE) 
 
 def _equal_modules(subject: Subject, pool: nn.Module, other: nn.Module, when: str) -> None:
     graph = dgl.batch(batch_members())
-    _same(subject.rows(other, graph), subject.rows(pool, graph), when, tolerance=0)
+    _same(subject.rows(other, graph), subject.rows(pool, graph), when, tolerance=EQUAL)
 
 
 @contextmanager

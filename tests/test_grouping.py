@@ -40,13 +40,25 @@ def test_equals_the_loop(similarity, weight):
 def test_symmetric_bounded_exact_diagonal(similarity, scale, dtype):
     torch.manual_seed(1)
     module = GroupingMatrix(16, similarity=similarity)
-    matrix = module((torch.randn(4, 33, 16) * scale).to(dtype))
+    matrix = module((torch.randn(4, 33, 16) * scale).to(dtype)).detach()
     assert torch.equal(matrix, matrix.mT)
     assert bool((matrix >= 0).all())
     assert bool((matrix <= 1).all())
     diagonal = matrix.diagonal(dim1=1, dim2=2)
-    exact = torch.ones(()) if similarity != "linear" else torch.sigmoid(module.bias.double())
+    exact = torch.ones(())
+    if similarity == "linear":
+        exact = torch.sigmoid(module.bias.detach().double())
     assert torch.equal(diagonal, exact.double().expand_as(diagonal))
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_bounded_where_rounding_makes_squared_distances_negative(similarity):
+    """Nodes close together and far from the origin."""
+    torch.manual_seed(1)
+    x = 1e5 + 1e-6 * torch.randn(4, 33, 16, dtype=torch.float64)
+    matrix = GroupingMatrix(16, similarity=similarity)(x).detach()
+    assert bool((matrix >= 0).all())
+    assert bool((matrix <= 1).all())
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)

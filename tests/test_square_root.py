@@ -177,6 +177,17 @@ def test_columns_are_as_many_as_clusters(decomposition):
         assert bool((each[:, :used].abs().sum(0) > 0.9).all())
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-8, 1e8])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_cholesky_scales_with_the_matrix(scale, dtype):
+    """Pivots and their number do not depend on the unit; tiny squares would underflow."""
+    matrix = symmetric([0.1, 0.4, 0.7, 1.0, 1.3]).to(dtype)
+    root, clusters = cholesky_root(matrix, tol=0.1)
+    scaled, same = cholesky_root(scale * matrix, tol=0.1)
+    assert 1 < clusters.item() == same.item() < 5
+    torch.testing.assert_close(scaled / scale**0.5, root, rtol=1e-4, atol=1e-5)
+
+
 def test_eigen_columns_are_sorted_and_have_positive_sums():
     root, clusters, _ = eigen_root(symmetric([0.1, 0.7, 0.3, 2.0], seed=1), tol=0.0)
     lengths = root[0].norm(dim=0)
