@@ -140,14 +140,15 @@ class Subject:
         feat: Tensor | None = None,
         batch_num_nodes: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """What the face returns, as ``(B, ...)`` tensors that do not depend on coarse order."""
+        """What the face returns, as ``(B, ...)`` tensors that do not depend on coarse order, and
+        auxiliary losses, which are scalars."""
         feat = graph.ndata["h"] if feat is None else feat
         options = {} if batch_num_nodes is None else {"batch_num_nodes": batch_num_nodes}
         if self.face == "readout":
             out = pool(graph, feat, **options)
             if not isinstance(out, Tensor) or out.dim() != 2:
                 raise ConditionFailed(f"the readout is no matrix but {type(out).__name__}")
-            return {"readout": out}
+            return {"readout": out, **_losses(getattr(pool, "losses", {}))}
         edge_feat = graph.edata["e"]
         if feat.is_floating_point():
             edge_feat = edge_feat.to(feat.dtype)
@@ -217,7 +218,11 @@ def _order_free(coarse: PooledGraph, feat: Tensor, counts: Tensor) -> dict[str, 
         "number of clusters": coarse.num_clusters,
         "effective rank": coarse.effective_rank,
     }
-    return {**out, **{f"loss {name}": value for name, value in coarse.losses.items()}}
+    return {**out, **_losses(coarse.losses)}
+
+
+def _losses(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"loss {name}": value for name, value in losses.items()}
 
 
 # Conditions. ---------------------------------------------------------------------------------
@@ -608,7 +613,7 @@ def _finite(name: str, values: Tensor) -> None:
 
 
 def _per_graph(rows: Rows) -> Rows:
-    """Without what is one number for the whole batch, such as losses."""
+    """Without what is one number for the whole batch: losses."""
     return {name: values for name, values in rows.items() if values.dim()}
 
 
