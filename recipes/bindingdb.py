@@ -16,7 +16,7 @@ from dgl_gmpool.training import plan_runs, recipe_parser, run_script, train_all,
 
 
 def main(arguments: list[str]) -> None:
-    parser = recipe_parser(__doc__, output="runs/bindingdb")
+    parser = recipe_parser(__doc__, output="runs/bindingdb", epochs=60)
     data = parser.add_argument_group("data")
     data.add_argument("--tsv", metavar="FILE", required=True, help="BindingDB's .tsv, .gz or .zip")
     data.add_argument(

@@ -15,7 +15,7 @@ from dgl_gmpool.training import plan_runs, recipe_parser, run_script, train_all,
 
 
 def main(arguments: list[str]) -> None:
-    parser = recipe_parser(__doc__, output="runs/chromophores", split="group")
+    parser = recipe_parser(__doc__, output="runs/chromophores", split="group", epochs=60)
     data = parser.add_argument_group("data")
     data.add_argument("--csv", metavar="FILE", required=True, help="the publisher's table")
     data.add_argument(

@@ -61,7 +61,7 @@ class TrainingConfig:
     dropout: float = 0.15
     head_feats: Optional[int] = None
     epochs: int = 30
-    patience: int = 10
+    patience: int = 20
     batch_size: int = 80
     lr: float = 1e-3
     weight_decay: float = 0.0

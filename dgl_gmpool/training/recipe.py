@@ -21,7 +21,7 @@ from dgl_gmpool.training.table import write_table
 
 
 def recipe_parser(
-    description: Optional[str], *, output: str, split: str = "random"
+    description: Optional[str], *, output: str, split: str = "random", epochs: int = 30
 ) -> argparse.ArgumentParser:
     """A parser with the flags that all recipes share.
 
@@ -33,6 +33,8 @@ def recipe_parser(
         Default output folder.
     split : str
         Default kind of split.
+    epochs : int
+        Default number of epochs.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -104,14 +106,18 @@ def recipe_parser(
         f"(default: {split})",
     )
     train.add_argument(
-        "--epochs", type=int, default=30, metavar="N", help="passes over the data (default: 30)"
+        "--epochs",
+        type=int,
+        default=epochs,
+        metavar="N",
+        help=f"passes over the data (default: {epochs})",
     )
     train.add_argument(
         "--patience",
         type=int,
-        default=10,
+        default=20,
         metavar="N",
-        help="stop a fold after N epochs without a better validation score (default: 10)",
+        help="stop a fold after N epochs without a better validation score (default: 20)",
     )
     train.add_argument(
         "--batch-size", type=int, default=80, metavar="N", help="molecules per step (default: 80)"
