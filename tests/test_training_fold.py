@@ -230,3 +230,27 @@ def test_a_batch_without_any_bond_has_edge_features_of_the_right_width(regressio
     alone = np.concatenate([raw_outputs(model, [graph]) for graph in no_bonds])
     np.testing.assert_allclose(together, alone, atol=1e-6)
     assert raw_outputs(model, []).shape == (0, 1)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_auxiliary_losses_train_the_pooling(regression, weight):
+    """The mean over DiffPool's clusters does not depend on its shares: only its losses do."""
+    options = {
+        "aggregate": "mean",
+        "num_clusters": 2,
+        "link_weight": weight,
+        "entropy_weight": weight,
+    }
+    config = TrainingConfig(**small_options(readout="diffpool", readout_options=options))
+    fitted = fit_fold(regression, TRAIN, VALID, config)
+    start = build_model(
+        config, node_in_feats=regression.node_in_feats, edge_in_feats=regression.edge_in_feats
+    )
+    moved = [
+        (after - before).abs().max().item()
+        for before, after in zip(start.poolings.parameters(), fitted.model.poolings.parameters())
+    ]
+    assert moved
+    # Without the losses there is rounding only, of which Adam makes steps of some size.
+    assert set(fitted.model.losses) == ({"level 1, link", "level 1, entropy"} if weight else set())
+    assert max(moved) > 1e-3 or not weight

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, cast
 
 import torch
@@ -139,6 +140,16 @@ class MoleculePredictor(nn.Module):
             )
         return dict(self._config)
 
+    @property
+    def losses(self) -> dict[str, Tensor]:
+        """Auxiliary losses of the poolings in the last call, weighted scalars; a trainer adds them
+        to its own. Empty for GMPool, NGMPool and the plain readouts."""
+        return {
+            f"level {level}, {name}": value
+            for level, pool in enumerate(self.poolings, start=1)
+            for name, value in getattr(pool, "losses", {}).items()
+        }
+
     def reset_parameters(self) -> None:
         """Draw new initial parameters."""
         reset_parameters(self)
@@ -192,7 +203,10 @@ class MoleculePredictor(nn.Module):
             edge_feats = coarse.edge_feat
             edge_weight = normalise_edge_weight(graph, coarse.edge_weight)
         node_feats, _ = self.backbones[-1](graph, node_feats, edge_feats, edge_weight)
-        return self.poolings[-1](graph, node_feats)
+        last = self.poolings[-1]
+        if edge_weight is not None and "edge_weight" in inspect.signature(last.forward).parameters:
+            return last(graph, node_feats, edge_weight=edge_weight)
+        return last(graph, node_feats)
 
 
 #: Backbones that take a coarse graph's edge weights as one more edge feature.

@@ -94,8 +94,10 @@ def train_epoch(
         else:
             loss = masked_bce(outputs, targets, data.positive_weight)
         value = loss.item()
-        if not math.isfinite(value):
-            said = f"the loss became {value}"
+        for auxiliary in model.losses.values():
+            loss = loss + auxiliary
+        if not math.isfinite(loss.item()):
+            said = f"the loss became {loss.item()}"
             raise TrainingError(_blame(said, dataset, members, config, fold, epoch))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
