@@ -262,6 +262,21 @@ def test_a_script_that_makes_its_model_elsewhere(folder):
     assert run_with_readout("own.py", arguments, readout="mean", loader="models.build")
 
 
+def test_seed(folder):
+    Path("draws.py").write_text(
+        "import pathlib, random, sys, numpy, torch\n"
+        "from utils import load_model\n"
+        "drawn = [random.random(), numpy.random.rand(), torch.rand(1).item()]\n"
+        "load_model(dict(model='GCN', in_node_feats=74, gnn_hidden_feats=4, n_tasks=1))\n"
+        "pathlib.Path(sys.argv[1]).write_text(repr(drawn))\n"
+    )
+    for seed, file, readout in ((1, "a", "mean"), (1, "b", "gmpool"), (2, "c", "mean")):
+        run_with_readout("draws.py", [file], readout=readout, seed=seed)
+    a, b, c = (Path(name).read_text() for name in "abc")
+    assert a == b
+    assert all(x != y for x, y in zip(a.split(","), c.split(",")))
+
+
 def test_help_of_the_script(folder, capsys):
     with pytest.raises(SystemExit) as end:
         train("--help", readout="mean")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import random
 import runpy
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Optional
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -37,6 +39,7 @@ def run_with_readout(
     readout: Optional[str] = None,
     options: Optional[Mapping[str, Any]] = None,
     loader: str = LOADER,
+    seed: Optional[int] = None,
 ) -> ReadoutChoice:
     """Run a script as ``python SCRIPT ARGUMENTS`` would, swapping the readout of its models.
 
@@ -58,6 +61,10 @@ def run_with_readout(
         Of that readout; values that JSON can hold.
     loader : str, optional
         ``module.function`` that makes the models. Default ``"utils.load_model"``.
+    seed : int, optional
+        Seed Python's, NumPy's and torch's generators before the script starts. DGL-LifeSci's
+        scripts have no seed of their own; with one, readouts are compared on the same random
+        split, which is drawn before the model is made.
 
     Returns
     -------
@@ -84,6 +91,10 @@ def run_with_readout(
         module, function = _find_loader(path, loader)
         original = getattr(module, function)
         setattr(module, function, run.wrap(original))
+        if seed is not None:
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002 - the generator that the scripts draw from
+            torch.manual_seed(seed)
         with run.watching_files():
             try:
                 runpy.run_path(str(path), run_name="__main__")
@@ -309,6 +320,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE.FUNCTION",
         help=f"what makes the script's models (default: {LOADER})",
     )
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="seed the generators; the scripts themselves do not"
+    )
     parser.add_argument("script", metavar="SCRIPT", help="path of the script")
     parser.add_argument(
         "arguments", metavar="ARGS", nargs=argparse.REMAINDER, help="its own arguments"
@@ -323,6 +337,7 @@ def main(args: argparse.Namespace) -> int:
         readout=args.readout,
         options=parse_options(args.option),
         loader=args.loader,
+        seed=args.seed,
     )
     return 0
 
