@@ -92,7 +92,10 @@ def report(result: dict) -> str:
     for number, name in enumerate(names, 1):
         mark = "*" if name in ABOUT_ERRORS else ""
         lines.append(f"{number}. {mark}{name}{mark}: {result['descriptions'][name]}")
-    lines += ["", "| package | poolings | passed | passed, without those about errors | clean |"]
+    lines += [
+        "",
+        "| package | poolings (each face of ours) | passed | passed, without those about errors | pass all of those |",
+    ]
     lines.append("|---|---|---|---|---|")
     for package, counts in result["totals"].items():
         lines.append(
