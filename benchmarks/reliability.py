@@ -94,7 +94,8 @@ def report(result: dict) -> str:
         lines.append(f"{number}. {mark}{name}{mark}: {result['descriptions'][name]}")
     lines += [
         "",
-        "| package | poolings (each face of ours) | passed | passed, without those about errors | pass all of those |",
+        "| package | poolings (each face of ours) | passed | passed, without those about errors "
+        "| pass all of those |",
     ]
     lines.append("|---|---|---|---|---|")
     for package, counts in result["totals"].items():
