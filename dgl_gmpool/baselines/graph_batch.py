@@ -9,7 +9,7 @@ from dgl import DGLGraph
 from torch import Tensor
 
 from dgl_gmpool.nn.coarsen import DenseEdges
-from dgl_gmpool.nn.dense_pooling import _check_edges
+from dgl_gmpool.nn.dense_pooling import check_edges
 from dgl_gmpool.nn.graph_batch import check_features, node_counts
 from dgl_gmpool.nn.ragged import RaggedLayout
 from dgl_gmpool.readouts.segments import Segments
@@ -51,7 +51,7 @@ class GraphBatch:
         batch_num_nodes: Tensor | None = None,
     ) -> None:
         check_features(feat, width, graph, batch_num_nodes)
-        edge_weight = _check_edges("edge_weight", edge_weight, graph, dims=1)
+        edge_weight = check_edges("edge_weight", edge_weight, graph, dims=1)
         self.graph = graph
         self.counts = node_counts(graph, feat, batch_num_nodes).to(feat.device)
         self.feat = feat.to(dtype)

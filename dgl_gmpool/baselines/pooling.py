@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.baselines.graph_batch import GraphBatch
-from dgl_gmpool.nn.dense_pooling import AGGREGATES, _check_edges
+from dgl_gmpool.nn.dense_pooling import AGGREGATES, check_edges
 from dgl_gmpool.nn.pooled_graph import PooledGraph
 from dgl_gmpool.readouts.node_readout import positive_int
 
@@ -143,7 +143,7 @@ class BaselinePooling(nn.Module):
             are :attr:`losses`.
         """
         batch = self._batch(graph, feat, edge_weight, batch_num_nodes)
-        edge_feat = _check_edges("edge_feat", edge_feat, graph, dims=2)
+        edge_feat = check_edges("edge_feat", edge_feat, graph, dims=2)
         if edge_feat is not None:
             edge_feat = edge_feat.to(feat.device, batch.feat.dtype)
         with torch.autocast(feat.device.type, enabled=False):

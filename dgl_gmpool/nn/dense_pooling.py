@@ -156,8 +156,8 @@ class DensePooling(nn.Module):
             With batch information set, so that any ``dgl.nn`` layer runs on it.
         """
         layout = self._layout(graph, feat, batch_num_nodes)
-        edge_feat = _check_edges("edge_feat", edge_feat, graph, dims=2)
-        edge_weight = _check_edges("edge_weight", edge_weight, graph, dims=1)
+        edge_feat = check_edges("edge_feat", edge_feat, graph, dims=2)
+        edge_weight = check_edges("edge_weight", edge_weight, graph, dims=1)
         with torch.autocast(feat.device.type, enabled=False):
             assigned = self._assign_all(layout, feat)
             pairs = [(each.matrix, each.columns) for each in assigned]
@@ -278,7 +278,7 @@ def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
-def _check_edges(name: str, values: Tensor | None, graph: DGLGraph, *, dims: int) -> Tensor | None:
+def check_edges(name: str, values: Tensor | None, graph: DGLGraph, *, dims: int) -> Tensor | None:
     if values is None:
         return None
     if not values.is_floating_point():
