@@ -459,10 +459,11 @@ def _not_a_number(subject: Subject) -> None:
     """A NaN or an infinity in one node: a ValueError that names its graph."""
     pool = subject.make()
     graph = dgl.batch(batch_members())
-    starts = graph.batch_num_nodes().cumsum(0).tolist()
-    for value, index in ((float("nan"), 5), (float("inf"), 2)):
+    ends = graph.batch_num_nodes().cumsum(0).tolist()
+    # The last node of one graph and the first of another.
+    for value, node, index in ((float("nan"), ends[5] - 1, 5), (float("inf"), ends[1], 2)):
         feat = graph.ndata["h"].clone()
-        feat[starts[index] - 1, 4] = value
+        feat[node, 4] = value
         with _complaint(ValueError, naming=(f"graph {index}",)):
             subject.call(pool, graph, feat)
 
