@@ -70,7 +70,8 @@ def check_features(
         start = int(ends[index - 1]) if index else 0
         raise ValueError(
             f"feat[{row}, {column}] is {feat[row, column].item()}: node {row - start} of graph "
-            f"{index} of the batch. Fix or drop that graph before pooling"
+            f"{index} of the batch. Fix or drop that graph, or look for a "
+            "learning rate that let the layers before the pooling diverge"
         )
 
 
