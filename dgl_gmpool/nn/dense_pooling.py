@@ -71,7 +71,7 @@ class DensePooling(nn.Module):
         super().__init__()
         if not isinstance(in_feats, int) or in_feats < 1:
             raise ValueError(f"in_feats is {in_feats!r}; give the width of the node features, >= 1")
-        if edge_tol < 0:
+        if not edge_tol >= 0:  # NaN as well
             raise ValueError(f"edge_tol is {edge_tol!r}; give a number >= 0")
         self.in_feats = in_feats
         self.aggregate = check_choice("aggregate", aggregate, AGGREGATES)
