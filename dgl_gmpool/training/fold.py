@@ -274,8 +274,8 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
         return {key: saved[key] for key in ("model", "optimizer", "stopping", "best", "history")}
     except Exception as error:  # torch.load raises many kinds for a damaged file
         raise ValueError(
-            f"{path} cannot be read ({type(error).__name__}: {error}); delete it to train this "
-            "fold from its start"
+            f"{path} cannot be read ({type(error).__name__}); delete it to train this fold from "
+            "its start"
         ) from error
 
 

@@ -145,7 +145,11 @@ def load_model(path: Union[str, os.PathLike[str]]) -> TrainedModel:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many kinds for a damaged file
-        raise ValueError(f"{path} is not a readable model file: {error}") from error
+        # Not torch's text: it suggests weights_only=False, which runs whatever the file says.
+        raise ValueError(
+            f"{path} is not a readable model file ({type(error).__name__}): it is damaged or was "
+            "not written by dgl_gmpool; expected a fold's model.pt"
+        ) from error
     if not isinstance(saved, dict) or saved.get("format") != _FORMAT:
         raise ValueError(
             f"{path} was not written by this version of dgl_gmpool ({dgl_gmpool.__version__}); "
