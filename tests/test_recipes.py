@@ -176,6 +176,8 @@ def parsed(tmp_path, *flags):
         (["--readout", "mean", "ngmpool", "--levels", "2"], "mean cannot do --levels 2"),
         (["--readout-option", "similarty=cauchy"], "Did you mean 'similarity'"),
         (["--readout-option", "similarity=cauchi"], "cauchy"),
+        (["--readout", "gmpool", "mean", "--readout-option", "tol=2"], "tol is 2"),
+        (["--readout", "gmpool", "topk", "--readout-option", "aggregate=avg"], "Known: max"),
         (["--readout-option", "similarity"], "KEY=VALUE"),
         (["--readout-option", "mean.similarity=cauchy"], "not among --readout"),
         (["--readout", "mean", "mean"], "given twice"),

@@ -13,6 +13,7 @@ from typing import Any, Optional
 import torch
 
 from dgl_gmpool.data import MoleculeDataset, Splits
+from dgl_gmpool.registry import readout_entry
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.model import build_model, choose_device
 from dgl_gmpool.training.run import RunResult, run_record, train_run
@@ -316,16 +317,18 @@ def _with_options(configs: Sequence[TrainingConfig], texts: Sequence[str]) -> li
     names = [config.readout for config in configs]
     for key, value in parse_options(texts).items():
         owner, dot, option = key.partition(".")
+        option_name = option if dot else key
         if dot and owner not in names:
             raise ValueError(
                 f"readout option {key!r} is for {owner!r}, which is not among --readout "
                 f"{' '.join(names)}"
             )
-        taken, errors = [], []
+        taken: list[str] = []
+        errors: list[tuple[str, Exception]] = []
         for i, config in enumerate(chosen):
             if dot and config.readout != owner:
                 continue
-            options = {**config.readout_options, option if dot else key: value}
+            options = {**config.readout_options, option_name: value}
             candidate = replace(config, readout_options=options)
             try:
                 _try_model(candidate)
@@ -335,8 +338,12 @@ def _with_options(configs: Sequence[TrainingConfig], texts: Sequence[str]) -> li
             chosen[i] = candidate
             taken.append(config.readout)
         if not taken:
-            raise errors[-1][1]
-        for name, _ in errors:
+            # The readout that knows the option says what is wrong with its value.
+            knowing = [e for name, e in errors if option_name in readout_entry(name).options]
+            raise knowing[0] if knowing else errors[0][1]
+        for name, refusal in errors:
+            if option_name in readout_entry(name).options:
+                raise refusal
             print(f"note: {name} has no option {key}={value}; it goes to {', '.join(taken)}")
     return chosen
 
