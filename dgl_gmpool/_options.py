@@ -1,4 +1,4 @@
-"""Clear errors for misspelt names: name the closest, list the rest."""
+"""Clear errors for misspelt names (name the closest, list the rest) and wrong numbers."""
 
 from __future__ import annotations
 
@@ -26,3 +26,17 @@ def check_choice(kind: str, name: str, known: Iterable[str]) -> str:
     if name not in names:
         raise unknown_name(kind, name, names)
     return name
+
+
+def positive_int(name: str, value: object) -> int:
+    """Return ``value`` if it is an integer >= 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} is {value!r}; give an integer >= 1")
+    return value
+
+
+def probability(name: str, value: object) -> float:
+    """Return ``value`` if it is a number in [0, 1)."""
+    if not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise ValueError(f"{name} is {value!r}; give a number in [0, 1)")
+    return value

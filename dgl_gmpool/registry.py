@@ -191,7 +191,7 @@ def check_options(entry: ReadoutEntry, options: Iterable[str]) -> None:
 
 def _installed() -> dict[str, list[EntryPoint]]:
     """Entry points of the group by name. Python 3.9's ``entry_points`` takes no group."""
-    found = entry_points()
+    found: Any = entry_points()
     if hasattr(found, "select"):
         group = found.select(group=ENTRY_POINT_GROUP)
     else:

@@ -145,6 +145,8 @@ def test_lift_refuses_other_rows():
     coarse = make("cholesky", "cauchy").coarsen(graph, feat)
     with pytest.raises(ValueError, match=rf"{coarse.graph.num_nodes()} coarse nodes"):
         coarse.lift(torch.zeros(coarse.graph.num_nodes() + 1, WIDTH))
+    with pytest.raises(TypeError, match="int64"):
+        coarse.lift(torch.ones(coarse.graph.num_nodes(), WIDTH, dtype=torch.int64))
 
 
 def test_negligible_entries_make_no_edge():
@@ -290,6 +292,8 @@ def test_two_levels_have_gradients_everywhere():
         ({"edge_feat": torch.full((4, 1), torch.inf)}, ValueError, r"edge_feat\[0\]"),
         ({"batch_num_nodes": torch.tensor([1, 3])}, ValueError, "edge 0 joins node 0 of graph 0"),
         ({"batch_num_nodes": torch.tensor([2, 3])}, ValueError, "adds up to 5"),
+        ({"batch_num_nodes": torch.tensor([2.5, 2.5])}, TypeError, "give integers"),
+        ({"edge_weight": [1.0, 1.0, 1.0, 1.0]}, TypeError, "edge_weight is list"),
     ],
 )
 def test_errors_name_what_is_wrong(arguments, error, message):

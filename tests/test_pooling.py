@@ -274,7 +274,10 @@ def test_repr_shows_the_options():
         ({"num_clusters": 2.5}, "num_clusters is 2.5"),
         ({"tol": 1.0}, "tol is 1.0"),
         ({"tol": -0.1}, "tol is -0.1"),
+        ({"tol": "0.1"}, "tol is '0.1'"),
+        ({"num_clusters": True}, "num_clusters is True"),
         ({"edge_tol": -1e-3}, "edge_tol"),
+        ({"edge_tol": None}, "edge_tol is None"),
     ],
 )
 def test_options_are_checked(options, message):

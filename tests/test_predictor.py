@@ -205,6 +205,11 @@ def test_a_backbone_of_your_own():
         ({"levels": 2, "backbone": "gcn"}, "neither edge weights nor edge features"),
         ({"levels": 2, "backbone": _OwnBackbone()}, "name it instead"),
         ({"backbone": nn.Linear(3, 3)}, "no integer out_feats"),
+        ({"n_tasks": 0}, "n_tasks is 0"),
+        ({"head_feats": 0}, "head_feats is 0"),
+        ({"global_feats": -1}, "global_feats is -1"),
+        ({"backbone": "gcn", "num_steps": 0}, "num_steps is 0"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
     ],
 )
 def test_errors_say_what_to_do(options, message):
@@ -223,3 +228,44 @@ def test_normalised_edge_weights():
     torch.testing.assert_close(normalise_edge_weight(graph, weight), expected)
     values = torch.linalg.eigvalsh(scale[:, None] * matrix * scale)
     assert float(values.abs().max()) <= 1 + 1e-12
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize(
+    ("nodes", "edges", "error", "message"),
+    [
+        ((NODE + 1, torch.float32), (EDGE, torch.float32), ValueError, "node_in_feats=16"),
+        ((NODE, torch.int64), (EDGE, torch.float32), TypeError, "node_feats is torch.int64"),
+        ((NODE, torch.float32), (EDGE + 1, torch.float32), ValueError, "edge_in_feats=12"),
+        ((NODE, torch.float32), None, ValueError, "edge_feats is missing"),
+    ],
+)
+def test_wrong_features_are_named_for_every_backbone(backbone, nodes, edges, error, message):
+    graph = molecule("ethane")
+    node_feats = torch.ones(graph.num_nodes(), nodes[0], dtype=nodes[1])
+    edge_feats = None
+    if edges is not None:
+        edge_feats = torch.ones(graph.num_edges(), edges[0], dtype=edges[1])
+    model = make(backbone=backbone, readout="mean")
+    if backbone == "gcn" and message.startswith("edge"):
+        # It takes no edge features, so whatever comes is left alone.
+        assert model(graph, node_feats, edge_feats).shape == (1, 1)
+        return
+    with pytest.raises(error, match=message):
+        model(graph, node_feats, edge_feats)
+
+
+# DGL says so itself when a graph has no edges.
+@pytest.mark.filterwarnings("ignore:The input graph for the user-defined edge function")
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_molecules_without_bonds_need_no_edge_features(backbone):
+    graph = molecule("methane")
+    assert graph.num_edges() == 0
+    model = make(backbone=backbone).eval()  # dgllife's GCN normalises over the atoms of a batch
+    assert model(graph, graph.ndata["h"]).shape == (1, 1)
+
+
+@pytest.mark.parametrize("backbone", ["mpnn", "attentivefp"])
+def test_networks_over_edge_features_need_some(backbone):
+    with pytest.raises(ValueError, match="needs edge features"):
+        MoleculePredictor(NODE, 0, backbone=backbone)

@@ -8,11 +8,11 @@ from dgl import DGLGraph
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dgl_gmpool._options import positive_int, probability
 from dgl_gmpool.baselines.assignment import AssignmentPooling, Shares
 from dgl_gmpool.baselines.convolutions import LEConv
 from dgl_gmpool.baselines.graph_batch import GraphBatch
 from dgl_gmpool.baselines.selection import check_ratio, how_many, select_top
-from dgl_gmpool.readouts.node_readout import positive_int, probability
 from dgl_gmpool.readouts.segments import Segments
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dgl_gmpool._options import positive_int
 from dgl_gmpool.baselines.assignment import AssignmentPooling, Shares
 from dgl_gmpool.baselines.convolutions import GraphConv
 from dgl_gmpool.baselines.graph_batch import GraphBatch
 from dgl_gmpool.baselines.pooling import check_weight, mean_over_graphs
-from dgl_gmpool.readouts.node_readout import positive_int
 
 
 class DiffPool(AssignmentPooling):

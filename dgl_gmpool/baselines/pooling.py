@@ -8,11 +8,10 @@ import torch
 from dgl import DGLGraph
 from torch import Tensor, nn
 
-from dgl_gmpool._options import check_choice
+from dgl_gmpool._options import check_choice, positive_int
 from dgl_gmpool.baselines.graph_batch import GraphBatch
 from dgl_gmpool.nn.dense_pooling import AGGREGATES, check_edges
 from dgl_gmpool.nn.pooled_graph import PooledGraph
-from dgl_gmpool.readouts.node_readout import positive_int
 
 
 class BaselinePooling(nn.Module):

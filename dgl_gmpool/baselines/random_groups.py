@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dgl_gmpool._options import positive_int
 from dgl_gmpool.baselines.assignment import AssignmentPooling, Shares
 from dgl_gmpool.baselines.graph_batch import GraphBatch
-from dgl_gmpool.readouts.node_readout import positive_int
 
 #: Rounds in which a node's number takes in its neighbours': how far it sees.
 ROUNDS = 16

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dgl_gmpool._options import positive_int
 from dgl_gmpool.baselines.graph_batch import GraphBatch
 from dgl_gmpool.baselines.pooling import BaselinePooling
 from dgl_gmpool.nn.graph_batch import batched_graph
 from dgl_gmpool.nn.pooled_graph import PooledGraph
-from dgl_gmpool.readouts.node_readout import positive_int
 from dgl_gmpool.readouts.segments import Segments
 
 #: Scores nearer than this, relative to the graph's largest, count as equal. Rounding moves the

@@ -8,7 +8,7 @@ import torch
 from dgl import DGLGraph
 from torch import Tensor, nn
 
-from dgl_gmpool._options import check_choice
+from dgl_gmpool._options import check_choice, positive_int
 from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE, coarsen, lift
 from dgl_gmpool.nn.graph_batch import check_features, node_counts
 from dgl_gmpool.nn.pooled_graph import PooledGraph
@@ -69,11 +69,9 @@ class DensePooling(nn.Module):
         self, in_feats: int, *, aggregate: str = "mean", edge_tol: float = EDGE_TOLERANCE
     ) -> None:
         super().__init__()
-        if not isinstance(in_feats, int) or in_feats < 1:
-            raise ValueError(f"in_feats is {in_feats!r}; give the width of the node features, >= 1")
-        if not edge_tol >= 0:  # NaN as well
+        if not isinstance(edge_tol, (int, float)) or not edge_tol >= 0:  # NaN as well
             raise ValueError(f"edge_tol is {edge_tol!r}; give a number >= 0")
-        self.in_feats = in_feats
+        self.in_feats = positive_int("in_feats", in_feats)
         self.aggregate = check_choice("aggregate", aggregate, AGGREGATES)
         self.edge_tol = edge_tol
 
@@ -279,10 +277,20 @@ def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
 
 
 def check_edges(name: str, values: Tensor | None, graph: DGLGraph, *, dims: int) -> Tensor | None:
+    """Check an optional floating-point tensor of one row per edge, and its number of dimensions.
+
+    A column ``(E, 1)`` is taken where ``(E,)`` is expected.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not a floating-point tensor; if its shape is wrong or a value is not finite.
+    """
     if values is None:
         return None
-    if not values.is_floating_point():
-        raise TypeError(f"{name} is {values.dtype}; give a floating-point tensor")
+    if not isinstance(values, Tensor) or not values.is_floating_point():
+        kind = values.dtype if isinstance(values, Tensor) else type(values).__name__
+        raise TypeError(f"{name} is {kind}; give a floating-point tensor")
     if dims == 1 and values.dim() == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.dim() != dims or values.shape[0] != graph.num_edges():

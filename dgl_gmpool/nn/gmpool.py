@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dgl_gmpool._options import check_choice
+from dgl_gmpool._options import check_choice, positive_int, probability
 from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE
 from dgl_gmpool.nn.dense_pooling import Assignment
 from dgl_gmpool.nn.grouping import compute_dtype
@@ -93,15 +93,10 @@ class GMPool(GroupingPool):
     ) -> None:
         super().__init__(in_feats, similarity=similarity, aggregate=aggregate, edge_tol=edge_tol)
         self.decomposition = check_choice("decomposition", decomposition, DECOMPOSITIONS)
-        if num_clusters is not None and (not isinstance(num_clusters, int) or num_clusters < 1):
-            raise ValueError(
-                f"num_clusters is {num_clusters!r}; give an integer >= 1, or None to let every "
-                "graph find its own"
-            )
-        if not 0 <= tol < 1:
-            raise ValueError(f"tol is {tol!r}; give a share of the trace in [0, 1)")
+        if num_clusters is not None:
+            positive_int("num_clusters", num_clusters)
         self.num_clusters = num_clusters
-        self.tol = tol
+        self.tol = probability("tol", tol)
 
     def assign(self, block: Tensor, bucket: Bucket) -> Assignment:
         matrix = self._masked(block, bucket)

@@ -24,11 +24,16 @@ def node_counts(graph: DGLGraph, feat: Tensor, batch_num_nodes: Tensor | None = 
 
     Raises
     ------
+    TypeError
+        If the counts are not integers.
     ValueError
         If counts and rows disagree.
     """
     counts = graph.batch_num_nodes() if batch_num_nodes is None else batch_num_nodes
-    counts = torch.as_tensor(counts).to(torch.int64)
+    counts = torch.as_tensor(counts)
+    if counts.is_floating_point():
+        raise TypeError(f"batch_num_nodes is {counts.dtype}; give integers")
+    counts = counts.to(torch.int64)
     if feat.shape[0] != graph.num_nodes():
         raise ValueError(
             f"feat has {feat.shape[0]} rows, the graph has {graph.num_nodes()} nodes; "

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dgl_gmpool._options import check_choice
+from dgl_gmpool._options import check_choice, positive_int
 
 SIMILARITIES = ("linear", "cauchy", "gaussian")
 
@@ -57,9 +57,7 @@ class GroupingMatrix(nn.Module):
 
     def __init__(self, in_feats: int, *, similarity: str = "linear") -> None:
         super().__init__()
-        if not isinstance(in_feats, int) or in_feats < 1:
-            raise ValueError(f"in_feats is {in_feats!r}; give the width of the node features, >= 1")
-        self.in_feats = in_feats
+        self.in_feats = positive_int("in_feats", in_feats)
         self.similarity = check_choice("similarity", similarity, SIMILARITIES)
         self.weight = nn.Parameter(torch.empty(in_feats))
         if similarity == "gaussian":
@@ -130,8 +128,8 @@ class _WeightedDistance(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
         wide = x.to(weight.dtype)
+        ctx.save_for_backward(x, wide, weight)
         gram = (wide * weight) @ wide.mT
         twice = gram + gram.mT
         square = twice.diagonal(dim1=-2, dim2=-1) / 2
@@ -139,11 +137,11 @@ class _WeightedDistance(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
-        x, weight = ctx.saved_tensors
+        x, wide, weight = ctx.saved_tensors
         both = grad + grad.mT
         laplacian = torch.diag_embed(both.sum(-1)) - both
         # The sums over nodes, where terms cancel, are done in the wide dtype: what follows is
         # exact enough in that of x.
-        product = (laplacian @ x.to(weight.dtype)).to(x.dtype)
+        product = (laplacian @ wide).to(x.dtype)
         grad_weight = (product * x).flatten(0, -2).sum(0).to(weight.dtype)
         return product * (2 * weight).to(x.dtype), grad_weight

@@ -57,8 +57,17 @@ class PooledGraph:
         Returns
         -------
         Tensor
-            Shape ``(N, D)``.
+            Shape ``(N, D)``, dtype of ``feat``.
+
+        Raises
+        ------
+        TypeError
+            If ``feat`` holds integers: they would cut S down to zeros and ones.
+        ValueError
+            If it does not have one row per coarse node.
         """
+        if not feat.is_floating_point():
+            raise TypeError(f"feat is {feat.dtype}; give a floating-point tensor")
         if feat.dim() != 2 or feat.shape[0] != self.graph.num_nodes():
             raise ValueError(
                 f"feat has shape {tuple(feat.shape)}; expected one row for each of the "

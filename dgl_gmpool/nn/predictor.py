@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
 from dgl import DGLGraph
 from torch import Tensor, nn
 
+from dgl_gmpool._options import positive_int, probability
 from dgl_gmpool.nn.backbones import Backbone, get_backbone, reset_parameters
 from dgl_gmpool.nn.dense_pooling import DensePooling
 from dgl_gmpool.nn.edge_weight import normalise_edge_weight
@@ -80,8 +82,26 @@ class MoleculePredictor(nn.Module):
         global_feats: int = 0,
     ) -> None:
         super().__init__()
+        if readout_options is not None and not isinstance(readout_options, Mapping):
+            raise TypeError(f"readout_options is {readout_options!r}; give a dict, name: value")
         options = dict(readout_options or {})
         check_levels(levels, readout, backbone)
+        for name, value in (
+            ("node_in_feats", node_in_feats),
+            ("n_tasks", n_tasks),
+            ("hidden_feats", hidden_feats),
+            ("num_steps", num_steps),
+            ("head_feats", head_feats),
+        ):
+            positive_int(name, value)
+        for name, value in (("edge_in_feats", edge_in_feats), ("global_feats", global_feats)):
+            if value != 0:
+                positive_int(name, value)
+        probability("dropout", dropout)
+        if backbone in WEIGHT_AS_FEATURE and not edge_in_feats:
+            raise ValueError(f"backbone {backbone!r} needs edge features; use 'dmpnn' or 'gcn'")
+        self.node_in_feats = node_in_feats
+        self.edge_in_feats = edge_in_feats
         self.n_tasks = n_tasks
         self.global_feats = global_feats
         self._config = dict(
@@ -178,7 +198,14 @@ class MoleculePredictor(nn.Module):
         -------
         Tensor
             Logits or standardised values. Shape ``(B, n_tasks)``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            On integer or misshapen features, and on missing edge or global features.
         """
+        if isinstance(self._config["backbone"], str):
+            edge_feats = self._check_features(graph, node_feats, edge_feats)
         vector = self.embed(graph, node_feats, edge_feats)
         if self.global_feats:
             expected = (vector.shape[0], self.global_feats)
@@ -187,6 +214,32 @@ class MoleculePredictor(nn.Module):
                 raise ValueError(f"global_feats has shape {seen}; expected {expected}")
             vector = torch.cat([vector, global_feats.to(vector.dtype)], dim=1)
         return self.head(vector)
+
+    def _check_features(
+        self, graph: DGLGraph, node_feats: Tensor, edge_feats: Tensor | None
+    ) -> Tensor | None:
+        """dgllife's networks would fail on these deep inside. Molecules without any bond may come
+        without edge features."""
+        given = [("node_feats", node_feats, graph.num_nodes(), self.node_in_feats)]
+        if self.backbones[0].takes_edges:
+            width = self.edge_in_feats
+            if edge_feats is None and (graph.num_edges() == 0 or width == 0):
+                edge_feats = node_feats.new_zeros(graph.num_edges(), width)
+            if edge_feats is None:
+                raise ValueError(
+                    f"edge_feats is missing; pass one row of {width} for each of the "
+                    f"{graph.num_edges()} edges"
+                )
+            given.append(("edge_feats", edge_feats, graph.num_edges(), width))
+        for name, values, rows, width in given:
+            if not values.is_floating_point():
+                raise TypeError(f"{name} is {values.dtype}; give a floating-point tensor")
+            if values.shape != (rows, width):
+                raise ValueError(
+                    f"{name} has shape {tuple(values.shape)}; expected {(rows, width)}: one row "
+                    f"per {name[:4]}, as wide as the model was made ({name[:4]}_in_feats={width})"
+                )
+        return edge_feats
 
     def embed(
         self, graph: DGLGraph, node_feats: Tensor, edge_feats: Tensor | None = None
@@ -215,8 +268,7 @@ WEIGHT_AS_FEATURE = ("mpnn", "attentivefp")
 
 def check_levels(levels: int, readout: str, backbone: str | nn.Module = "dmpnn") -> None:
     """Raise a ValueError, before anything is built, where these levels make no sense."""
-    if not isinstance(levels, int) or levels < 1:
-        raise ValueError(f"levels is {levels!r}; give an integer >= 1")
+    positive_int("levels", levels)
     entry = readout_entry(readout)
     if levels == 1:
         return

@@ -6,7 +6,7 @@ import torch
 from dgl import DGLGraph
 from torch import Tensor, nn
 
-from dgl_gmpool._options import check_choice
+from dgl_gmpool._options import check_choice, positive_int
 from dgl_gmpool.nn.dense_pooling import AGGREGATES
 from dgl_gmpool.nn.graph_batch import check_features, node_counts
 
@@ -35,9 +35,7 @@ class SegmentReadout(nn.Module):
 
     def __init__(self, in_feats: int, *, aggregate: str = "mean") -> None:
         super().__init__()
-        if not isinstance(in_feats, int) or in_feats < 1:
-            raise ValueError(f"in_feats is {in_feats!r}; give the width of the node features, >= 1")
-        self.in_feats = in_feats
+        self.in_feats = positive_int("in_feats", in_feats)
         self.aggregate = check_choice("aggregate", aggregate, AGGREGATES)
 
     @property

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dgl_gmpool.readouts.node_readout import NodeReadout, positive_int, probability
+from dgl_gmpool._options import positive_int, probability
+from dgl_gmpool.readouts.node_readout import NodeReadout
 from dgl_gmpool.readouts.segments import Segments
 
 

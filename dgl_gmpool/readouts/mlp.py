@@ -7,9 +7,9 @@ from typing import Optional, Union
 
 from torch import Tensor, nn
 
-from dgl_gmpool._options import check_choice
+from dgl_gmpool._options import check_choice, positive_int
 from dgl_gmpool.nn.dense_pooling import AGGREGATES
-from dgl_gmpool.readouts.node_readout import NodeReadout, positive_int
+from dgl_gmpool.readouts.node_readout import NodeReadout
 from dgl_gmpool.readouts.segments import Segments
 
 ACTIVATIONS: dict[str, Optional[type[nn.Module]]] = {

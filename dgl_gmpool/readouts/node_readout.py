@@ -6,6 +6,7 @@ import torch
 from dgl import DGLGraph
 from torch import Tensor, nn
 
+from dgl_gmpool._options import positive_int
 from dgl_gmpool.nn.graph_batch import check_features, node_counts
 from dgl_gmpool.readouts.segments import Segments
 
@@ -104,17 +105,3 @@ class NodeReadout(nn.Module):
         for parameter in self.parameters():
             return parameter.dtype
         return torch.promote_types(feat.dtype, torch.float32)
-
-
-def positive_int(name: str, value: object) -> int:
-    """Return ``value`` if it is an integer >= 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} is {value!r}; give an integer >= 1")
-    return value
-
-
-def probability(name: str, value: float) -> float:
-    """Return ``value`` if it is in [0, 1)."""
-    if not 0 <= value < 1:
-        raise ValueError(f"{name} is {value!r}; give a number in [0, 1)")
-    return value

@@ -6,7 +6,8 @@ from dgl import DGLGraph
 from dgl.nn.pytorch import SetTransformerDecoder, SetTransformerEncoder
 from torch import Tensor
 
-from dgl_gmpool.readouts.node_readout import NodeReadout, positive_int, probability
+from dgl_gmpool._options import positive_int, probability
+from dgl_gmpool.readouts.node_readout import NodeReadout
 from dgl_gmpool.readouts.segments import Segments
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dgl_gmpool.readouts.node_readout import NodeReadout, positive_int
+from dgl_gmpool._options import positive_int
+from dgl_gmpool.readouts.node_readout import NodeReadout
 from dgl_gmpool.readouts.segments import Segments
 
 
