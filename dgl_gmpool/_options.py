@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
@@ -40,3 +42,36 @@ def probability(name: str, value: object) -> float:
     if not isinstance(value, (int, float)) or not 0 <= value < 1:
         raise ValueError(f"{name} is {value!r}; give a number in [0, 1)")
     return value
+
+
+def parse_options(texts: Iterable[str], *, flag: str) -> dict[str, Any]:
+    """``KEY=VALUE`` texts of a command line as a dict; numbers, True, False and None become Python
+    values.
+
+    Raises
+    ------
+    ValueError
+        A text has no ``=``, or a key comes twice; the message names ``flag``.
+
+    Examples
+    --------
+    >>> parse_options(["similarity=cauchy", "num_clusters=4", "gmpool.tol=1e-3"], flag="--option")
+    {'similarity': 'cauchy', 'num_clusters': 4, 'gmpool.tol': 0.001}
+    """
+    found: dict[str, Any] = {}
+    words = {"true": True, "false": False, "none": None}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key or not value:
+            raise ValueError(f"{flag} {text!r}: expected KEY=VALUE, such as similarity=cauchy")
+        if key in found:
+            raise ValueError(f"{flag} {key} is given twice")
+        if value.lower() in words:
+            found[key] = words[value.lower()]
+            continue
+        try:
+            number = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            number = value
+        found[key] = number if isinstance(number, (int, float)) else value
+    return found

@@ -293,7 +293,7 @@ def test_command_line(folder, capsys):
     assert cli.main(["run", INFER, "-f", "molecules.csv", "-sc", "smiles"]) == 0
     capsys.readouterr()
     for wrong, match in (
-        (["--option", "tol"], "is not key=value"),
+        (["--option", "tol"], "expected KEY=VALUE"),
         (["--option", "tol=1", "--option", "tol=2"], "given twice"),
         (["--option", "tl=1"], "Did you mean 'tol'"),
     ):

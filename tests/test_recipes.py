@@ -19,8 +19,9 @@ from test_training_run import content
 from training_data import rows_of
 
 from dgl_gmpool import cli
+from dgl_gmpool._options import parse_options
 from dgl_gmpool.training import TrainingError, markdown_table, run_script
-from dgl_gmpool.training.recipe import parse_options, plan_runs, recipe_parser
+from dgl_gmpool.training.recipe import plan_runs, recipe_parser
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 GROUPS = ("F", "Cl", "Br", "C", "O", "N")
@@ -201,7 +202,7 @@ def test_options_go_to_the_readouts_that_know_them(tmp_path, capsys):
         "ngmpool": {"similarity": "cauchy"},
         "gmpool": {"similarity": "cauchy", "decomposition": "eigen", "num_clusters": 4},
     }
-    assert parse_options(["a=None", "b=true", "c=[1]", "d=1.5"]) == {
+    assert parse_options(["a=None", "b=true", "c=[1]", "d=1.5"], flag="--option") == {
         "a": None, "b": True, "c": "[1]", "d": 1.5,
     }  # fmt: skip
 
@@ -299,7 +300,7 @@ def test_ctrl_c_in_a_command(command, said, monkeypatch, capsys):
 
 def test_only_errors_meant_for_the_user_lose_their_traceback(capsys):
     def ours(arguments):
-        parse_options(["nothing"])
+        parse_options(["nothing"], flag="--option")
 
     def training(arguments):
         raise TrainingError("the loss became nan")
@@ -308,7 +309,10 @@ def test_only_errors_meant_for_the_user_lose_their_traceback(capsys):
         int("seven")
 
     assert run_script(ours, []) == 2
-    assert capsys.readouterr().err == "error: readout option 'nothing': expected KEY=VALUE\n"
+    assert (
+        capsys.readouterr().err
+        == "error: --option 'nothing': expected KEY=VALUE, such as similarity=cauchy\n"
+    )
     assert run_script(training, []) == 2
     with pytest.raises(ValueError, match="nothing"):
         run_script(ours, ["--debug"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -53,27 +53,6 @@ class ReadoutChoice:
 
     def __repr__(self) -> str:
         return ", ".join([self.readout, *(f"{k}={v}" for k, v in sorted(self.options.items()))])
-
-
-def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
-    """Options from ``key=value`` on a command line; values are JSON or plain words.
-
-    >>> parse_options(["num_clusters=4", "similarity=cauchy", "tol=0.05"])
-    {'num_clusters': 4, 'similarity': 'cauchy', 'tol': 0.05}
-    """
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or not key:
-            raise ValueError(f"--option {pair!r} is not key=value, such as similarity=cauchy")
-        if key in options:
-            raise ValueError(f"--option {key} is given twice")
-        words = {"True": True, "False": False, "None": None}
-        try:
-            options[key] = words[text] if text in words else json.loads(text)
-        except json.JSONDecodeError:
-            options[key] = text
-    return options
 
 
 def record_beside(model_file: str | os.PathLike[str], choice: ReadoutChoice) -> None:

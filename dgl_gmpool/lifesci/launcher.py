@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from dgl_gmpool._options import parse_options
 from dgl_gmpool.lifesci.choice import (
     KEY,
     ReadoutChoice,
-    parse_options,
     record_beside,
     recorded_beside,
     recorded_in,
@@ -309,6 +309,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--option",
+        "--readout-option",
         action="append",
         default=[],
         metavar="KEY=VALUE",
@@ -335,7 +336,7 @@ def main(args: argparse.Namespace) -> int:
         args.script,
         args.arguments,
         readout=args.readout,
-        options=parse_options(args.option),
+        options=parse_options(args.option, flag="--option"),
         loader=args.loader,
         seed=args.seed,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any, Optional
 
 import torch
 
+from dgl_gmpool._options import parse_options
 from dgl_gmpool.data import MoleculeDataset, Splits
 from dgl_gmpool.registry import readout_entry
 from dgl_gmpool.training.config import TrainingConfig
@@ -51,6 +51,7 @@ def recipe_parser(
     )
     model.add_argument(
         "--readout-option",
+        "--option",
         nargs="+",
         action="extend",
         default=[],
@@ -279,43 +280,11 @@ def torch_threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def parse_options(texts: Sequence[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` texts as a dict; numbers, True, False and None become Python values.
-
-    Raises
-    ------
-    ValueError
-        A text has no ``=``, or a key comes twice.
-
-    Examples
-    --------
-    >>> parse_options(["similarity=cauchy", "num_clusters=4", "gmpool.tol=1e-3"])
-    {'similarity': 'cauchy', 'num_clusters': 4, 'gmpool.tol': 0.001}
-    """
-    found: dict[str, Any] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key or not value:
-            raise ValueError(f"readout option {text!r}: expected KEY=VALUE")
-        if key in found:
-            raise ValueError(f"readout option {key!r} is given twice")
-        words = {"true": True, "false": False, "none": None}
-        if value.lower() in words:
-            found[key] = words[value.lower()]
-            continue
-        try:
-            number = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            number = value
-        found[key] = number if isinstance(number, (int, float)) else value
-    return found
-
-
 def _with_options(configs: Sequence[TrainingConfig], texts: Sequence[str]) -> list[TrainingConfig]:
     """Give each option to the readouts that take it; an option that none takes is an error."""
     chosen = list(configs)
     names = [config.readout for config in configs]
-    for key, value in parse_options(texts).items():
+    for key, value in parse_options(texts, flag="--readout-option").items():
         owner, dot, option = key.partition(".")
         option_name = option if dot else key
         if dot and owner not in names:
