@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dgl_gmpool.nn.coarsen import DenseEdges
 from dgl_gmpool.nn.dense_pooling import check_edges
-from dgl_gmpool.nn.graph_batch import check_features, node_counts
+from dgl_gmpool.nn.graph_batch import check_features, edges_inside, node_counts
 from dgl_gmpool.nn.ragged import RaggedLayout
 from dgl_gmpool.readouts.segments import Segments
 
@@ -73,16 +73,7 @@ class GraphBatch:
     @cached_property
     def edges(self) -> tuple[Tensor, Tensor]:
         """Source and destination of each edge, ``(E,)`` int64 each, inside one graph each."""
-        source, destination = (ids.to(self.feat.device, torch.int64) for ids in self.graph.edges())
-        owner = self.segments.owner
-        if not torch.equal(owner[source], owner[destination]):
-            edge = int((owner[source] != owner[destination]).nonzero()[0])
-            raise ValueError(
-                f"edge {edge} joins node {int(source[edge])} of graph {int(owner[source[edge]])} "
-                f"and node {int(destination[edge])} of graph {int(owner[destination[edge]])}; "
-                "check batch_num_nodes"
-            )
-        return source, destination
+        return edges_inside(self.graph, self.segments.owner)
 
     @cached_property
     def edge_weight(self) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from dgl import DGLGraph
 from torch import Tensor
 
-from dgl_gmpool.nn.graph_batch import batched_graph
+from dgl_gmpool.nn.graph_batch import batched_graph, edges_inside
 from dgl_gmpool.nn.ragged import Bucket, RaggedLayout
 
 #: Entries of A' this small make no edge. Entries of A and S are of order one.
@@ -17,15 +17,7 @@ class DenseEdges:
     """The edges of a batch, ready to be laid out as A ``(b, w, w)`` and E ``(b, w, w, De)``."""
 
     def __init__(self, graph: DGLGraph, layout: RaggedLayout, device: torch.device) -> None:
-        source, destination = (ids.to(device, torch.int64) for ids in graph.edges())
-        owner = layout.graph_ids(device)
-        if not torch.equal(owner[source], owner[destination]):
-            edge = int((owner[source] != owner[destination]).nonzero()[0])
-            raise ValueError(
-                f"edge {edge} joins node {int(source[edge])} of graph {int(owner[source[edge]])} "
-                f"and node {int(destination[edge])} of graph {int(owner[destination[edge]])}; "
-                "check batch_num_nodes"
-            )
+        source, destination = edges_inside(graph, layout.graph_ids(device))
         self._source, self._destination = source, destination
         self._bucket_of_node = torch.empty(layout.num_nodes, dtype=torch.int64, device=device)
         self._slot_of_node = torch.empty_like(self._bucket_of_node)

@@ -80,6 +80,32 @@ def check_features(
         )
 
 
+def edges_inside(graph: DGLGraph, owner: Tensor) -> tuple[Tensor, Tensor]:
+    """Source and destination of each edge, ``(E,)`` int64 each, on the device of ``owner``.
+
+    Parameters
+    ----------
+    graph : DGLGraph
+        A graph or a batch of graphs.
+    owner : Tensor
+        Which graph each node belongs to. Shape ``(N,)``, int64.
+
+    Raises
+    ------
+    ValueError
+        If an edge joins two graphs, as with wrong node counts.
+    """
+    source, destination = (ids.to(owner.device, torch.int64) for ids in graph.edges())
+    if not torch.equal(owner[source], owner[destination]):
+        edge = int((owner[source] != owner[destination]).nonzero()[0])
+        raise ValueError(
+            f"edge {edge} joins node {int(source[edge])} of graph {int(owner[source[edge]])} "
+            f"and node {int(destination[edge])} of graph {int(owner[destination[edge]])}; "
+            "check batch_num_nodes"
+        )
+    return source, destination
+
+
 def batched_graph(
     source: Tensor,
     destination: Tensor,
