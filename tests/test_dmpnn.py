@@ -217,3 +217,18 @@ def test_reverse_edges_of_molecules_are_their_bonds():
     reverse = reverse_edges(source, destination, graph.num_nodes())
     # dgllife writes each bond as two neighbouring edges.
     assert torch.equal(reverse, torch.arange(graph.num_edges()) ^ 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"node_feats": torch.ones(3, 8).long()}, TypeError, "node_feats is torch.int64"),
+        ({"edge_feats": torch.ones(4, 4).long()}, TypeError, "edge_feats is torch.int64"),
+        ({"edge_weight": torch.ones(3)}, ValueError, "each of the 4 edges"),
+    ],
+)
+def test_wrong_dtypes_and_weights_are_named(change, error, message):
+    graph = dgl.graph(([0, 1, 1, 2], [1, 0, 2, 1]))
+    given = {"node_feats": torch.ones(3, 8), "edge_feats": torch.ones(4, 4), **change}
+    with pytest.raises(error, match=message):
+        DMPNN(8, 4, hidden_feats=6)(graph, **given)

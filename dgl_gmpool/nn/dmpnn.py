@@ -118,11 +118,22 @@ class DMPNN(nn.Module):
         -------
         tuple of Tensor
             Node states ``(N, hidden_feats)`` and edge states ``(E, hidden_feats)``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            On integer or misshapen features, missing edge features, and weights that do not
+            match the edges.
         """
         edge_feats = self._check(graph, node_feats, edge_feats)
         source, destination = (ids.to(node_feats.device, torch.int64) for ids in graph.edges())
         reverse = reverse_edges(source, destination, graph.num_nodes())
         if edge_weight is not None:
+            if edge_weight.numel() != graph.num_edges():
+                raise ValueError(
+                    f"edge_weight has shape {tuple(edge_weight.shape)}; expected one weight for "
+                    f"each of the {graph.num_edges()} edges"
+                )
             edge_weight = edge_weight.reshape(-1, 1).to(node_feats.dtype)
         has_reverse = reverse >= 0
         # Most molecular graphs have all their reverses; then no mask is needed in any step.
@@ -147,6 +158,9 @@ class DMPNN(nn.Module):
         return F.linear(node_feats, of_node)[source] + F.linear(edge_feats, of_edge)
 
     def _check(self, graph: DGLGraph, node_feats: Tensor, edge_feats: Tensor | None) -> Tensor:
+        for name, values in (("node_feats", node_feats), ("edge_feats", edge_feats)):
+            if values is not None and not values.is_floating_point():
+                raise TypeError(f"{name} is {values.dtype}; give a floating-point tensor")
         if node_feats.shape != (graph.num_nodes(), self.node_in_feats):
             raise ValueError(
                 f"node_feats has shape {tuple(node_feats.shape)}; expected "
