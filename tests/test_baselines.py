@@ -34,8 +34,8 @@ SIZES = (7, 1, 4, 12, 2)
 
 @pytest.fixture(autouse=True)
 def _same_weights_every_time():
-    """Atoms 5 and 7 of the graph of nine are twins: with one in a hundred draws of the weights
-    they tie for the last place, and ASAP keeps both where the loop keeps one."""
+    """Atoms 5 and 7 of the graph of nine are twins: with some draws of the weights they
+    tie for the last place, and ASAP keeps both where the loop keeps one."""
     torch.manual_seed(0)
 
 

@@ -299,3 +299,12 @@ def test_ngmpool_has_one_level_only(first, second):
         with pytest.raises(ValueError, match=r"do not commute.*activations.*Use GMPool") as error:
             run(coarse.graph, coarse.feat)
         assert first.__name__ in str(error.value)
+
+
+@pytest.mark.parametrize("similarity", ["linear", "cauchy", "gaussian"])
+def test_values_whose_squares_overflow_are_refused_and_large_ones_are_not(similarity):
+    graph, feat = batch()
+    pool = GMPool(WIDTH, similarity=similarity).double()
+    with pytest.raises(ValueError, match="overflow; standardise"):
+        pool(graph, feat * 1e200)
+    assert pool(graph, feat * 1e100).isfinite().all()

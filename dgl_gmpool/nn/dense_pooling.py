@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dgl_gmpool._options import check_choice, positive_int
 from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE, coarsen, lift
-from dgl_gmpool.nn.graph_batch import check_features, node_counts
+from dgl_gmpool.nn.graph_batch import check_features, check_magnitude, node_counts
 from dgl_gmpool.nn.pooled_graph import PooledGraph
 from dgl_gmpool.nn.ragged import Bucket, RaggedLayout
 from dgl_gmpool.nn.square_root import RANK_TOLERANCE, Spectrum, spectrum
@@ -214,6 +214,7 @@ class DensePooling(nn.Module):
         if before and (self.single_level or getattr(graph, "pooled_single_level", False)):
             raise ValueError(_second_level(type(self).__name__, before))
         check_features(feat, self.in_feats, graph, batch_num_nodes)
+        check_magnitude(feat)
         counts = node_counts(graph, feat, batch_num_nodes)
         return RaggedLayout.from_counts(counts, feat.device)
 

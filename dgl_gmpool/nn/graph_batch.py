@@ -7,6 +7,9 @@ import torch
 from dgl import DGLGraph
 from torch import Tensor
 
+#: Squares of larger numbers overflow float64 when summed over features.
+LARGEST = 1e150
+
 
 def node_counts(graph: DGLGraph, feat: Tensor, batch_num_nodes: Tensor | None = None) -> Tensor:
     """Number of nodes of each graph, ``(B,)`` int64, checked against the rows of ``feat``.
@@ -77,6 +80,21 @@ def check_features(
             f"feat[{row}, {column}] is {feat[row, column].item()}: node {row - start} of graph "
             f"{index} of the batch. Fix or drop that graph, or look for a "
             "learning rate that let the layers before the pooling diverge"
+        )
+
+
+def check_magnitude(feat: Tensor) -> None:
+    """Check that squared distances of ``feat`` do not overflow in float64.
+
+    Raises
+    ------
+    ValueError
+        If a float64 value is beyond 1e150; no narrower dtype can hold one.
+    """
+    if feat.dtype == torch.float64 and feat.numel() and feat.detach().abs().max() > LARGEST:
+        raise ValueError(
+            f"feat holds values up to {feat.detach().abs().max().item():.3g}, whose squares "
+            "overflow; standardise the features first"
         )
 
 
