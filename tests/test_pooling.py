@@ -308,3 +308,39 @@ def test_values_whose_squares_overflow_are_refused_and_large_ones_are_not(simila
     with pytest.raises(ValueError, match="overflow; standardise"):
         pool(graph, feat * 1e200)
     assert pool(graph, feat * 1e100).isfinite().all()
+
+
+@pytest.mark.parametrize("similarity", ["linear", "cauchy", "gaussian"])
+@pytest.mark.parametrize("decomposition", ["none", "sqrtm", "cholesky"])
+def test_normalised_pool_equals_the_loop(decomposition, similarity):
+    """S S' (or S, for NGMPool) is D^-1/2 M D^-1/2 of each graph, and the readout follows from S."""
+    graph, feat = batch()
+    options = {} if decomposition == "none" else {"tol": 0.0}
+    pool = make(decomposition, similarity, normalize=True, **options)
+    out = pool(graph, feat)
+    found = pool.assignments(graph, feat)
+    for x, matrix, assign, row in zip(
+        feat.split(list(SIZES)), loop_matrices(pool, feat), found, out
+    ):
+        size = matrix.sum(1)
+        expected = torch.as_tensor(matrix / (size[:, None] * size[None, :]) ** 0.5)
+        values, vectors = torch.linalg.eigh(expected)
+        nearest = (vectors * values.clamp(min=0)) @ vectors.mT
+        product = assign if decomposition == "none" else assign @ assign.mT
+        wanted = expected if decomposition == "none" else nearest
+        torch.testing.assert_close(product, wanted, rtol=0, atol=1e-6)
+        if len(x):
+            torch.testing.assert_close(row, (assign.mT @ x).mean(0))
+
+
+@pytest.mark.parametrize("pool_class", [GMPool, NGMPool])
+def test_normalised_readout_does_not_grow_with_size(pool_class):
+    """Copies of one node: the mean is that node, however many there are."""
+    pool = pool_class(WIDTH, normalize=True).double()
+    node = torch.linspace(1, 2, WIDTH, dtype=torch.float64)
+    for number in (1, 4, 60):
+        graph = dgl.graph(([], []), num_nodes=number)
+        found = pool(graph, node.expand(number, -1).contiguous())
+        torch.testing.assert_close(found[0], node, rtol=1e-6, atol=0)
+    with pytest.raises(ValueError, match="normalize is 1"):
+        pool_class(WIDTH, normalize=1)

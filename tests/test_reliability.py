@@ -23,17 +23,22 @@ def _cases():
     # Ours once more with the options that change the mathematics.
     for options in (
         {"similarity": "cauchy"},
+        {"normalize": True},
         {"similarity": "gaussian", "aggregate": "max"},
         {"decomposition": "cholesky"},
         {"decomposition": "cholesky", "similarity": "cauchy", "aggregate": "max"},
         {"decomposition": "eigen", "similarity": "cauchy"},
         {"decomposition": "eigen", "aggregate": "sum"},
     ):
-        label = " ".join(("gmpool", *options.values()))
+        label = " ".join(("gmpool", *map(str, options.values())))
         for face in ("readout", "coarsen"):
             yield label, functools.partial(_make, "gmpool", **options), face
-    for options in ({"similarity": "cauchy", "aggregate": "max"}, {"aggregate": "sum"}):
-        label = " ".join(("ngmpool", *options.values()))
+    for options in (
+        {"similarity": "cauchy", "aggregate": "max"},
+        {"aggregate": "sum"},
+        {"normalize": True},
+    ):
+        label = " ".join(("ngmpool", *map(str, options.values())))
         for face in ("readout", "coarsen"):
             yield label, functools.partial(_make, "ngmpool", **options), face
 

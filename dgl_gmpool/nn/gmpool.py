@@ -53,6 +53,10 @@ class GMPool(GroupingPool):
         ``"sqrtm"`` (default), ``"eigen"`` or ``"cholesky"``.
     aggregate : str, optional
         How the readout reduces the coarse nodes: ``"mean"`` (default), ``"sum"`` or ``"max"``.
+    normalize : bool, optional
+        Use D^{-1/2} M D^{-1/2} with D the row sums of M, the sizes of the groups. Otherwise the
+        readout grows with the number of nodes, like n (NGMPool) or its root (GMPool), as the
+        paper's does; a head of a single linear layer then sees little but size. Default False.
     num_clusters : int, optional
         Force this number of clusters on every graph (at most its number of nodes), as in the
         paper's Figure 3a. Default: each graph finds its own.
@@ -87,11 +91,18 @@ class GMPool(GroupingPool):
         similarity: str = "linear",
         decomposition: str = "sqrtm",
         aggregate: str = "mean",
+        normalize: bool = False,
         num_clusters: int | None = None,
         tol: float = RANK_TOLERANCE,
         edge_tol: float = EDGE_TOLERANCE,
     ) -> None:
-        super().__init__(in_feats, similarity=similarity, aggregate=aggregate, edge_tol=edge_tol)
+        super().__init__(
+            in_feats,
+            similarity=similarity,
+            aggregate=aggregate,
+            normalize=normalize,
+            edge_tol=edge_tol,
+        )
         self.decomposition = check_choice("decomposition", decomposition, DECOMPOSITIONS)
         if num_clusters is not None:
             positive_int("num_clusters", num_clusters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from dgl import DGLGraph
 from torch import Tensor
 
@@ -20,9 +21,13 @@ class GroupingPool(DensePooling):
         *,
         similarity: str = "linear",
         aggregate: str = "mean",
+        normalize: bool = False,
         edge_tol: float = EDGE_TOLERANCE,
     ) -> None:
         super().__init__(in_feats, aggregate=aggregate, edge_tol=edge_tol)
+        if not isinstance(normalize, bool):
+            raise ValueError(f"normalize is {normalize!r}; give True or False")
+        self.normalize = normalize
         self.grouping = GroupingMatrix(in_feats, similarity=similarity)
 
     def reset_parameters(self) -> None:
@@ -42,10 +47,17 @@ class GroupingPool(DensePooling):
                 out[which] = matrix[index, :n, :n].to(feat.dtype)
         return out
 
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, normalize=True" if self.normalize else super().extra_repr()
+
     def _masked(self, block: Tensor, bucket: Bucket) -> Tensor:
-        """M with zeros in padded rows and columns."""
+        """M, or D^{-1/2} M D^{-1/2}, with zeros in padded rows and columns."""
         matrix = self.grouping(block)
-        if int(bucket.sizes.min()) == bucket.width:
+        if int(bucket.sizes.min()) < bucket.width:
+            mask = bucket.mask.to(matrix.dtype)
+            matrix = matrix * (mask[:, :, None] * mask[:, None, :])
+        if not self.normalize:
             return matrix
-        mask = bucket.mask.to(matrix.dtype)
-        return matrix * (mask[:, :, None] * mask[:, None, :])
+        # Padded rows add up to 0, and so do those of a graph whose entries all underflow.
+        size = matrix.sum(-1).clamp(min=torch.finfo(matrix.dtype).tiny).rsqrt()
+        return matrix * (size[:, :, None] * size[:, None, :])

@@ -27,6 +27,10 @@ class NGMPool(GroupingPool):
         :class:`~dgl_gmpool.nn.GroupingMatrix`.
     aggregate : str, optional
         How the readout reduces the rows of M X: ``"mean"`` (default), ``"sum"`` or ``"max"``.
+    normalize : bool, optional
+        Use D^{-1/2} M D^{-1/2} with D the row sums of M, the sizes of the groups. Otherwise the
+        readout grows with the number of nodes, like n (NGMPool) or its root (GMPool), as the
+        paper's does; a head of a single linear layer then sees little but size. Default False.
     edge_tol : float, optional
         Entries of A' with an absolute value up to this make no coarse edge.
 
@@ -49,6 +53,8 @@ class NGMPool(GroupingPool):
         return Assignment(matrix=matrix, columns=bucket.sizes, grouping=matrix)
 
     def node_shares(self, block: Tensor, bucket: Bucket) -> tuple[Tensor, Tensor]:
+        if self.normalize:
+            return self._masked(block, bucket).sum(-1), bucket.sizes
         matrix = self.grouping(block)
         mask = bucket.mask.to(matrix.dtype)
         return (matrix @ mask[:, :, None]).squeeze(-1), bucket.sizes
