@@ -56,7 +56,7 @@ class GMPool(GroupingPool):
     normalize : bool, optional
         Use D^{-1/2} M D^{-1/2} with D the row sums of M, the sizes of the groups. Otherwise the
         readout grows with the number of nodes, like n (NGMPool) or its root (GMPool), as the
-        paper's does; a head of a single linear layer then sees little but size. Default False.
+        paper's does, which a head of a single linear layer cannot undo. Default False.
     num_clusters : int, optional
         Force this number of clusters on every graph (at most its number of nodes), as in the
         paper's Figure 3a. Default: each graph finds its own.

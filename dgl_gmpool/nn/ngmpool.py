@@ -30,7 +30,7 @@ class NGMPool(GroupingPool):
     normalize : bool, optional
         Use D^{-1/2} M D^{-1/2} with D the row sums of M, the sizes of the groups. Otherwise the
         readout grows with the number of nodes, like n (NGMPool) or its root (GMPool), as the
-        paper's does; a head of a single linear layer then sees little but size. Default False.
+        paper's does, which a head of a single linear layer cannot undo. Default False.
     edge_tol : float, optional
         Entries of A' with an absolute value up to this make no coarse edge.
 
