@@ -20,9 +20,10 @@ from dgl_gmpool.data.table import MoleculeTable
 
 #: Molecules per piece of work.
 CHUNK = 500
-#: From how many molecules on several processes are faster. Starting two takes about 4 s (each
-#: imports torch and DGL) against 0.2 ms a molecule for canonical features and 1 ms for others.
-WORTH_PROCESSES = {"canonical": 50_000, "other": 10_000}
+#: From how many molecules on several processes are faster. Starting two takes about 2 s (each
+#: imports torch and DGL) against 0.33 ms a molecule for canonical features and 1.5 ms for others:
+#: measured at 5,000 for others, extrapolated for canonical (benchmarks/featurize.py).
+WORTH_PROCESSES = {"canonical": 30_000, "other": 5_000}
 
 
 @dataclass(frozen=True)
