@@ -13,7 +13,6 @@ import argparse
 import gzip
 import json
 import os
-import platform
 import random
 import resource
 import shutil
@@ -146,31 +145,6 @@ def packed(path: Path, how: str) -> Path:
     return target
 
 
-def machine() -> dict[str, str]:
-    cpu = platform.processor() or platform.machine()
-    if os.path.exists("/proc/cpuinfo"):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                cpu = line.split(":", 1)[1].strip()
-                break
-    return {"cpu": cpu, "cores": str(os.cpu_count()), "system": platform.system()}
-
-
-def software() -> dict[str, str]:
-    from importlib.metadata import version
-
-    names = ("rdkit", "numpy", "torch", "dgl")
-    found = {name: version(name) for name in names}
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    return {"python": platform.python_version(), **found, "commit": commit or "unknown"}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -184,6 +158,9 @@ def main() -> None:
     if options.measure:
         measure(options.measure)
         return
+
+    # Not at the top: the processes that are measured import this file too.
+    from setting import machine, software
 
     from dgl_gmpool._io import atomic_write_json
 

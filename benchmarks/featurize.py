@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from bindingdb_stream import machine, software
+from setting import machine, software
 
 from dgl_gmpool._io import atomic_write_json
 from dgl_gmpool.data import load_sodium_channel

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import math
 import platform
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -28,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.linalg import solve_continuous_lyapunov
+from setting import machine
 from square_root_ways import WAYS
 from torch import Tensor, nn
 
@@ -37,6 +37,7 @@ from dgl_gmpool.nn.gmpool import DECOMPOSITIONS
 from dgl_gmpool.nn.grouping import SIMILARITIES
 from dgl_gmpool.nn.ragged import RaggedLayout
 from dgl_gmpool.nn.square_root import cholesky_root, eigen_root, nearest_psd, symmetric_root
+from dgl_gmpool.training.provenance import source_commit
 
 RESULTS = Path(__file__).parent / "results"
 WIDTH = 32
@@ -526,30 +527,6 @@ def _one_way(way, batches: list[Tensor], dtype: torch.dtype, reference: bool) ->
 # Results. --------------------------------------------------------------------------------------
 
 
-def _commit() -> str:
-    """The commit, with a plus where tracked files differ from it."""
-    here = Path(__file__).parent
-    try:
-        command = ["git", "rev-parse", "--short", "HEAD"]
-        commit = subprocess.check_output(command, cwd=here, text=True).strip()
-        changed = subprocess.call(
-            ["git", "diff", "--quiet", "HEAD", "--", "../dgl_gmpool/nn"], cwd=here
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return commit + ("+" if changed else "")
-
-
-def _cpu() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
 def _number(value: object) -> str:
     if value is None:
         return "-"
@@ -610,8 +587,8 @@ def main() -> None:
     }
     result["setting"] = {
         "command": " ".join(["python", "benchmarks/numerics.py", *sys.argv[1:]]),
-        "commit": _commit(),
-        "cpu": _cpu(),
+        "commit": source_commit(),
+        "cpu": machine()["cpu"],
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("torch", "dgl", "numpy", "scipy")},
         "seconds": time.perf_counter() - started,

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import functools
 import platform
-import subprocess
 import sys
 import time
 import warnings
@@ -28,6 +27,7 @@ from dgl_gmpool import get_readout, list_readouts
 from dgl_gmpool._io import atomic_write_json, atomic_write_text
 from dgl_gmpool.registry import readout_entry
 from dgl_gmpool.reliability import CONDITIONS
+from dgl_gmpool.training.provenance import source_commit
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -66,14 +66,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=7"]
-    try:
-        return subprocess.check_output(command, cwd=Path(__file__).parent, text=True).strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def report(result: dict) -> str:
@@ -152,7 +144,7 @@ def main() -> None:
         }
     result = {
         "command": " ".join(["python", "benchmarks/reliability.py", *sys.argv[1:]]),
-        "commit": _commit(),
+        "commit": source_commit(),
         "python": platform.python_version(),
         "versions": _versions(),
         "seconds": round(time.perf_counter() - started, 1),

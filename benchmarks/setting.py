@@ -47,3 +47,8 @@ def machine() -> dict[str, Any]:
                 cpu = line.partition(":")[2].strip()
                 break
     return {"cpu": cpu, "cores": os.cpu_count(), "system": platform.system()}
+
+
+def software() -> dict[str, Any]:
+    """Versions and commit in one record."""
+    return {**library_versions(), "commit": source_commit()}

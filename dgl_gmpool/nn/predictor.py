@@ -141,6 +141,8 @@ class MoleculePredictor(nn.Module):
         ]
         self.backbones = nn.ModuleList(backbones)
         self.poolings = nn.ModuleList(poolings)
+        takes = inspect.signature(poolings[-1].forward).parameters
+        self._readout_takes_weight = "edge_weight" in takes
         width = poolings[-1].out_feats
         self.head = nn.Sequential(
             nn.Dropout(dropout),
@@ -257,7 +259,7 @@ class MoleculePredictor(nn.Module):
             edge_weight = normalise_edge_weight(graph, coarse.edge_weight)
         node_feats, _ = self.backbones[-1](graph, node_feats, edge_feats, edge_weight)
         last = self.poolings[-1]
-        if edge_weight is not None and "edge_weight" in inspect.signature(last.forward).parameters:
+        if edge_weight is not None and self._readout_takes_weight:
             return last(graph, node_feats, edge_weight=edge_weight)
         return last(graph, node_feats)
 

@@ -54,14 +54,6 @@ class Bucket:
         """True where a slot holds a node. Shape ``(b, w)``, bool."""
         return torch.arange(self.width, device=self.sizes.device) < self.sizes[:, None]
 
-    def dense(self, feat: Tensor) -> Tensor:
-        """Rows of the batch, ``(N, ...)``, as a block ``(b, w, ...)`` with zeros in empty slots."""
-        rows = feat.index_select(0, self.nodes)
-        # Writing rows into zeros, rather than gathering and masking, keeps a NaN in one graph
-        # out of the others.
-        block = rows.new_zeros((len(self) * self.width, *feat.shape[1:]))
-        return block.index_copy(0, self.slots, rows).unflatten(0, (len(self), self.width))
-
     def ragged(self, block: Tensor) -> Tensor:
         """The filled slots of a block ``(b, w, ...)``, ``(m, ...)``, in the order of ``nodes``."""
         return block.flatten(0, 1).index_select(0, self.slots)
@@ -136,7 +128,7 @@ class RaggedLayout:
         >>> [(bucket.graphs.tolist(), bucket.width) for bucket in layout.buckets]
         [([0, 2], 4), ([3], 90)]
         >>> x = torch.arange(97.)[:, None]
-        >>> layout.buckets[0].dense(x)[0].flatten().tolist()
+        >>> layout.blocks(x)[0][0].flatten().tolist()
         [0.0, 1.0, 2.0, 0.0]
         """
         sizes = counts.detach().cpu().numpy().astype(np.int64)
