@@ -159,9 +159,6 @@ def main() -> None:
         measure(options.measure)
         return
 
-    # Not at the top: the processes that are measured import this file too.
-    from setting import machine, software
-
     from dgl_gmpool._io import atomic_write_json
 
     results = []
@@ -200,6 +197,9 @@ def main() -> None:
             print(results[-1])
             if path != plain:
                 path.unlink()
+    # Not before: a process inherits the peak memory of the one that starts it.
+    from setting import machine, software
+
     atomic_write_json(
         options.output,
         {
