@@ -7,6 +7,7 @@ from dgl import DGLGraph
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dgl_gmpool.nn.relu_dropout import ReLUDropout
 from dgl_gmpool.nn.reverse_edges import reverse_edges
 
 
@@ -80,7 +81,7 @@ class DMPNN(nn.Module):
         self.edge_init = nn.Linear(node_in_feats + edge_in_feats, hidden_feats, bias=False)
         self.edge_update = nn.Linear(hidden_feats, hidden_feats, bias=False)
         self.node_update = nn.Linear(node_in_feats + hidden_feats, hidden_feats)
-        self.dropout = nn.Dropout(dropout)
+        self.activation = ReLUDropout(dropout)
 
     @property
     def out_feats(self) -> int:
@@ -146,11 +147,11 @@ class DMPNN(nn.Module):
             message = _DirectedMessage.apply(
                 weighted, source, destination, reverse, mask, graph.num_nodes()
             )
-            hidden = self.dropout(F.relu(initial + self.edge_update(message)))
+            hidden = self.activation(initial + self.edge_update(message))
         weighted = hidden if edge_weight is None else hidden * edge_weight
         arriving = _arriving(weighted, destination, graph.num_nodes())
-        nodes = F.relu(self.node_update(torch.cat([node_feats, arriving], dim=1)))
-        return self.dropout(nodes), hidden
+        nodes = self.node_update(torch.cat([node_feats, arriving], dim=1))
+        return self.activation(nodes), hidden
 
     def _initial(self, node_feats: Tensor, edge_feats: Tensor, source: Tensor) -> Tensor:
         """W_i [x_i, e_ij], with the part of x_i computed once per node, not once per edge."""
