@@ -69,8 +69,11 @@ def test_all_readouts_start_from_the_same_backbone():
     )
 
 
-def test_the_checkpoint_of_any_epoch_leads_to_the_same_end(several_tasks, tmp_path, monkeypatch):
-    config = TrainingConfig(**small_options(epochs=5, patience=2, dropout=0.3))
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_checkpoint_of_any_epoch_leads_to_the_same_end(
+    several_tasks, tmp_path, monkeypatch, schedule
+):
+    config = TrainingConfig(**small_options(epochs=5, patience=2, dropout=0.3, schedule=schedule))
     whole = fit_fold(several_tasks, TRAIN, VALID, config)
 
     class Stopped(BaseException):
@@ -90,6 +93,27 @@ def test_the_checkpoint_of_any_epoch_leads_to_the_same_end(several_tasks, tmp_pa
                 fit_fold(several_tasks, TRAIN, VALID, config, checkpoint=path)
         assert len(torch.load(path, weights_only=True)["history"]) == epoch
         assert_same_fit(whole, fit_fold(several_tasks, TRAIN, VALID, config, checkpoint=path))
+
+
+def test_one_cycle_rises_to_the_learning_rate_and_falls_to_nearly_zero(regression, monkeypatch):
+    rates = []
+
+    class Watched(torch.optim.Adam):
+        def step(self, *args, **kwargs):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(*args, **kwargs)
+
+    monkeypatch.setattr(torch.optim, "Adam", Watched)
+    config = TrainingConfig(**small_options(epochs=10, patience=10, schedule="one_cycle", lr=0.01))
+    fit_fold(regression, TRAIN, VALID, config)
+    assert max(rates) == pytest.approx(0.01, rel=0.05)
+    assert 0.2 * len(rates) < rates.index(max(rates)) < 0.4 * len(rates)
+    assert rates[-1] < 1e-4
+
+
+def test_an_unknown_schedule_names_the_known_ones():
+    with pytest.raises(ValueError, match="one_cycle"):
+        TrainingConfig(schedule="onecycle")
 
 
 def test_a_damaged_checkpoint_is_named(regression, tmp_path):

@@ -8,6 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional, Union
 
+from dgl_gmpool._options import check_choice
+
+#: How the learning rate moves over a fold.
+SCHEDULES = ("constant", "one_cycle")
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -33,6 +38,10 @@ class TrainingConfig:
         Molecules per step (80 in the paper).
     lr, weight_decay : float
         Of Adam.
+    schedule : str
+        ``"constant"``, or ``"one_cycle"``: up to ``lr`` over the first 30 % of the steps, then down
+        to nearly 0 (Smith and Topin, "Super-Convergence", 2019), which needs about half the
+        epochs.
     positive_weight : float, "balanced" or None
         Weight of positive cells in the classification loss; ``"balanced"`` takes
         negatives / positives of each task's training rows.
@@ -65,6 +74,7 @@ class TrainingConfig:
     batch_size: int = 80
     lr: float = 1e-3
     weight_decay: float = 0.0
+    schedule: str = "constant"
     positive_weight: Union[str, float, None] = None
     metric: Optional[str] = None
     seed: int = 0
@@ -84,6 +94,7 @@ class TrainingConfig:
             raise ValueError(f"lr={self.lr!r}: expected a positive learning rate, such as 1e-3")
         if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
             raise ValueError(f"weight_decay={self.weight_decay!r}: expected 0 or more")
+        check_choice("schedule", self.schedule, SCHEDULES)
         weight = self.positive_weight
         if isinstance(weight, str):
             if weight != "balanced":

@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 import numpy as np
 import torch
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from tqdm import tqdm
 
 from dgl_gmpool import MoleculePredictor
@@ -55,6 +56,7 @@ def train_epoch(
     train: Sequence[int],
     config: TrainingConfig,
     *,
+    scheduler: Optional[LRScheduler] = None,
     fold: int,
     epoch: int,
     device: torch.device,
@@ -102,6 +104,8 @@ def train_epoch(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
         measured = int(data.measured[members].sum())
         loss_sum, cells = loss_sum + value * measured, cells + measured
         if bar is not None:
@@ -169,6 +173,8 @@ def fit_fold(
         fold=fold,
     ).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    steps = count_batches(len(train), config.batch_size)
+    scheduler = _make_scheduler(optimizer, config, steps)
     stopping = EarlyStopping(metric.higher_is_better, config.patience)
     best: dict[str, torch.Tensor] = {}
     history: list[dict[str, Any]] = []
@@ -176,13 +182,14 @@ def fit_fold(
         saved = _read_checkpoint(checkpoint)
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
+        if scheduler is not None:
+            scheduler.load_state_dict(saved["scheduler"])
         stopping = EarlyStopping(**saved["stopping"])
         best, history = saved["best"], saved["history"]
 
     valid_rows = np.asarray(valid)
     valid_graphs = [dataset.graphs[i] for i in valid]
     valid_feats = None if data.global_feats is None else data.global_feats[valid_rows].numpy()
-    steps = count_batches(len(train), config.batch_size)
     with ExitStack() as stack:
         stack.enter_context(
             torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
@@ -206,6 +213,7 @@ def fit_fold(
                 data,
                 train,
                 config,
+                scheduler=scheduler,
                 fold=fold,
                 epoch=epoch,
                 device=device,
@@ -245,6 +253,7 @@ def fit_fold(
                     {
                         "model": detached_state(model),
                         "optimizer": optimizer.state_dict(),
+                        "scheduler": None if scheduler is None else scheduler.state_dict(),
                         "stopping": stopping.state_dict(),
                         "best": best,
                         "history": history,
@@ -268,10 +277,20 @@ def fit_fold(
     )
 
 
+def _make_scheduler(
+    optimizer: torch.optim.Optimizer, config: TrainingConfig, steps: int
+) -> Optional[LRScheduler]:
+    if config.schedule == "constant":
+        return None
+    # Adam's momentum stays as it is: only the learning rate is part of the configuration.
+    return OneCycleLR(optimizer, config.lr, total_steps=config.epochs * steps, cycle_momentum=False)
+
+
 def _read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        return {key: saved[key] for key in ("model", "optimizer", "stopping", "best", "history")}
+        parts = ("model", "optimizer", "scheduler", "stopping", "best", "history")
+        return {key: saved[key] for key in parts}
     except Exception as error:  # torch.load raises many kinds for a damaged file
         raise ValueError(
             f"{path} cannot be read ({type(error).__name__}); delete it to train this fold from "

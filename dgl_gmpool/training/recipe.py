@@ -14,7 +14,7 @@ import torch
 from dgl_gmpool._options import parse_options
 from dgl_gmpool.data import MoleculeDataset, Splits
 from dgl_gmpool.registry import readout_entry
-from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.config import SCHEDULES, TrainingConfig
 from dgl_gmpool.training.model import build_model, choose_device
 from dgl_gmpool.training.run import RunResult, run_record, train_run
 from dgl_gmpool.training.run_folder import RunFolder, check_free_folder
@@ -126,6 +126,13 @@ def recipe_parser(
     )
     train.add_argument("--lr", type=float, default=1e-3, help="learning rate (default: 1e-3)")
     train.add_argument(
+        "--schedule",
+        choices=SCHEDULES,
+        default="constant",
+        help="constant, or one_cycle: --lr is the peak of a rise and a long fall; half the epochs "
+        "then give about the same score (default: constant)",
+    )
+    train.add_argument(
         "--positive-weight",
         type=_positive_weight,
         default=None,
@@ -204,6 +211,7 @@ def plan_runs(args: argparse.Namespace) -> list[TrainingConfig]:
         patience=args.patience,
         batch_size=args.batch_size,
         lr=args.lr,
+        schedule=args.schedule,
         positive_weight=args.positive_weight,
     )
     plain = [replace(base, readout=name) for name in args.readout]
