@@ -13,6 +13,7 @@ import dgl_gmpool.training.fold as fold_module
 from dgl_gmpool._io import atomic_torch_save
 from dgl_gmpool.training import TrainingConfig, TrainingError, build_model, fit_fold
 from dgl_gmpool.training.batches import collate, row_batches, shuffled
+from dgl_gmpool.training.config import SCHEDULES
 from dgl_gmpool.training.inference import raw_outputs
 
 TRAIN, VALID = list(range(0, 24)), list(range(24, 32))
