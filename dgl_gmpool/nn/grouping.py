@@ -97,17 +97,42 @@ class GroupingMatrix(nn.Module):
             Shape ``(b, n, n)``, float64 (float32 where the device has no float64), symmetric to
             the bit, values in [0, 1]. Rows of padding are *not* masked here.
         """
-        dtype = compute_dtype(x.device)
-        weight = self.weight.to(dtype)
-        if self.similarity != "linear":
-            weight = F.softplus(weight)
-        distance = _WeightedDistance.apply(x, weight)
+        return self.from_distance(_WeightedDistance.apply(x, self.distance_weight(x.device)))
+
+    def between(self, x: Tensor, y: Tensor) -> Tensor:
+        """The entries of M between two sets of nodes: some rows or columns, without the rest.
+
+        Parameters
+        ----------
+        x, y : Tensor
+            Features of the same graphs' nodes. Shapes ``(b, n, in_feats)``, ``(b, k, in_feats)``.
+
+        Returns
+        -------
+        Tensor
+            Shape ``(b, n, k)``, dtype as for :meth:`forward`. O(n k) memory.
+
+        Examples
+        --------
+        >>> grouping, x = GroupingMatrix(4, similarity="gaussian"), torch.randn(1, 5, 4)
+        >>> torch.allclose(grouping.between(x, x[:, 2:4]), grouping(x)[:, :, 2:4])
+        True
+        """
+        return self.from_distance(_DistanceBetween.apply(x, y, self.distance_weight(x.device)))
+
+    def distance_weight(self, device: torch.device) -> Tensor:
+        """The weight of each feature in the squared distance, ``(in_feats,)``."""
+        weight = self.weight.to(compute_dtype(device))
+        return weight if self.similarity == "linear" else F.softplus(weight)
+
+    def from_distance(self, distance: Tensor) -> Tensor:
+        """Grouping probabilities from weighted squared distances, elementwise (eq. 5)."""
         if self.similarity == "linear":
-            return torch.sigmoid(distance + self.bias.to(dtype))
+            return torch.sigmoid(distance + self.bias.to(distance.dtype))
         # Rounding can leave a squared distance of identical nodes a hair below zero.
         distance = distance.clamp(min=0)
         if self.similarity == "cauchy":
-            return 1 / (1 + torch.exp(-self.bias.to(dtype)) * distance)
+            return 1 / (1 + torch.exp(-self.bias.to(distance.dtype)) * distance)
         return torch.exp(-distance)
 
     def extra_repr(self) -> str:
@@ -145,3 +170,42 @@ class _WeightedDistance(torch.autograd.Function):
         product = (laplacian @ wide).to(x.dtype)
         grad_weight = (product * x).flatten(0, -2).sum(0).to(weight.dtype)
         return product * (2 * weight).to(x.dtype), grad_weight
+
+
+class _DistanceBetween(torch.autograd.Function):
+    """w . (x_i - y_k)^2 for all pairs of a row of x and a row of y, in the dtype of w.
+
+    Both are centred first, which changes no distance and leaves less to cancel.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, y, weight)
+        wide_x, wide_y = _centred(x, y, weight.dtype)
+        scaled = wide_y * weight
+        square_x = wide_x.square() @ weight
+        square_y = (wide_y * scaled).sum(-1)
+        # In place: one (b, n, k) tensor at a time.
+        distance = (wide_x @ scaled.mT).mul_(-2)
+        return distance.add_(square_x[..., :, None]).add_(square_y[..., None, :])
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, y, weight = ctx.saved_tensors
+        wide_x, wide_y = _centred(x, y, weight.dtype)
+        toward_y = wide_x * grad.sum(-1)[..., None] - grad @ wide_y
+        toward_x = wide_y * grad.sum(-2)[..., None] - grad.mT @ wide_x
+        grad_weight = (wide_x * toward_y).flatten(0, -2).sum(0)
+        grad_weight = grad_weight + (wide_y * toward_x).flatten(0, -2).sum(0)
+        return (
+            (toward_y * (2 * weight)).to(x.dtype),
+            (toward_x * (2 * weight)).to(y.dtype),
+            grad_weight,
+        )
+
+
+def _centred(x: Tensor, y: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Both in this dtype, less the mean of y over its nodes."""
+    wide_x, wide_y = x.to(dtype), y.to(dtype)
+    center = wide_y.mean(-2, keepdim=True)
+    return wide_x - center, wide_y - center
