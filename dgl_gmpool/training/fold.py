@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -20,6 +21,7 @@ from dgl_gmpool._io import atomic_torch_save
 from dgl_gmpool.data import MoleculeDataset
 from dgl_gmpool.training.batches import collate, count_batches, row_batches, shuffled
 from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.distributed import World, current_world
 from dgl_gmpool.training.early_stopping import EarlyStopping
 from dgl_gmpool.training.errors import TrainingError
 from dgl_gmpool.training.fold_data import FoldData, check_fold
@@ -28,6 +30,7 @@ from dgl_gmpool.training.losses import masked_bce, masked_mse
 from dgl_gmpool.training.metrics import choose_metric, scores
 from dgl_gmpool.training.model import build_model, detached_state
 from dgl_gmpool.training.seeds import derived_seed
+from dgl_gmpool.training.shared_model import average_buffers, share_model
 from dgl_gmpool.training.standardize import Standardizer
 
 
@@ -49,7 +52,7 @@ class FittedFold:
 
 
 def train_epoch(
-    model: MoleculePredictor,
+    network: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     dataset: MoleculeDataset,
     data: FoldData,
@@ -61,10 +64,13 @@ def train_epoch(
     epoch: int,
     device: torch.device,
     bar: Optional[tqdm] = None,
+    world: Optional[World] = None,
 ) -> float:
     """One pass over the training rows; the mean loss over measured cells.
 
-    Order and dropout follow from ``(config.seed, fold, epoch)``; the global random state is set.
+    ``network`` is a model after ``share_model``. Every process of ``world`` takes its share of each
+    batch. Order and dropout follow from ``(config.seed, fold, epoch)``, dropout from the process's
+    number as well; the global random state is set.
 
     Raises
     ------
@@ -73,21 +79,25 @@ def train_epoch(
     """
     # Epochs count from 1: the weights use (seed, fold), which NumPy reads as (seed, fold, 0).
     seed = derived_seed(config.seed, fold, epoch)
-    torch.manual_seed(seed)
-    model.train()
+    world = World() if world is None else world
+    torch.manual_seed(derived_seed(config.seed, fold, epoch, world.rank) if world.rank else seed)
+    network.train()
     regression = dataset.table.kind == "regression"
-    loss_sum, cells = 0.0, 0
-    for rows in row_batches(shuffled(train, seed), config.batch_size):
+    loss_sum, cells = 0.0, 0.0
+    for whole in row_batches(shuffled(train, seed), config.batch_size):
+        rows = world.share(whole)
         members = rows.tolist()
-        batch = collate(
-            [dataset.graphs[i] for i in members],
-            edge_in_feats=dataset.edge_in_feats,
-            device=device,
-            global_feats=None if data.global_feats is None else data.global_feats[rows],
-        )
+        batch = None
+        if members:
+            batch = collate(
+                [dataset.graphs[i] for i in members],
+                edge_in_feats=dataset.edge_in_feats,
+                device=device,
+                global_feats=None if data.global_feats is None else data.global_feats[rows],
+            )
         targets = data.targets[rows.to(device)]
         try:
-            outputs = model(*batch)
+            outputs, auxiliaries = network(batch)
         except ValueError as error:  # poolings refuse features that are not finite
             said = f"the model refused a batch ({error})"
             raise TrainingError(_blame(said, dataset, members, config, fold, epoch)) from error
@@ -96,21 +106,25 @@ def train_epoch(
         else:
             loss = masked_bce(outputs, targets, data.positive_weight)
         value = loss.item()
-        for auxiliary in model.losses.values():
-            loss = loss + auxiliary
+        # Means over this process's cells and rows become parts of those over the whole batch.
+        measured = int(data.measured[members].sum())
+        loss = loss * world.weight(measured, int(data.measured[whole.numpy()].sum()))
+        for auxiliary in auxiliaries.values():
+            loss = loss + auxiliary * world.weight(len(rows), len(whole))
         if not math.isfinite(loss.item()):
             said = f"the loss became {loss.item()}"
             raise TrainingError(_blame(said, dataset, members, config, fold, epoch))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with world.answering():
+            loss.backward()
         optimizer.step()
         if scheduler is not None:
             scheduler.step()
-        measured = int(data.measured[members].sum())
         loss_sum, cells = loss_sum + value * measured, cells + measured
         if bar is not None:
             bar.update()
-    return loss_sum / max(cells, 1)
+    loss_sum, cells = world.totals(loss_sum, cells)
+    return loss_sum / max(cells, 1.0)
 
 
 def fit_fold(
@@ -123,6 +137,7 @@ def fit_fold(
     device: Optional[torch.device] = None,
     checkpoint: Optional[Path] = None,
     progress: bool = False,
+    world: Optional[World] = None,
 ) -> FittedFold:
     """Train on ``train``, choose the epoch on ``valid``, return the best epoch's model.
 
@@ -146,10 +161,14 @@ def fit_fold(
         numbers as if it had never stopped.
     progress : bool
         Show a progress bar (only on a terminal).
+    world : World, optional
+        The processes that share every batch; process 0 reads and writes the checkpoint. Default:
+        those of this command, usually one.
 
     Returns
     -------
     FittedFold
+        The same in all processes.
 
     Raises
     ------
@@ -162,6 +181,7 @@ def fit_fold(
     check_fold(dataset, train, valid, fold=fold)
     table = dataset.table
     device = torch.device("cpu") if device is None else device
+    world = current_world() if world is None else world
     metric = choose_metric(table.kind, config.metric)
     data = FoldData.prepare(dataset, train, config, device=device)
     model = build_model(
@@ -178,8 +198,8 @@ def fit_fold(
     stopping = EarlyStopping(metric.higher_is_better, config.patience)
     best: dict[str, torch.Tensor] = {}
     history: list[dict[str, Any]] = []
-    if checkpoint is not None and checkpoint.exists():
-        saved = _read_checkpoint(checkpoint)
+    saved = world.on_main(partial(_read_checkpoint, checkpoint))
+    if saved is not None:
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         if scheduler is not None:
@@ -187,9 +207,11 @@ def fit_fold(
         stopping = EarlyStopping(**saved["stopping"])
         best, history = saved["best"], saved["history"]
 
+    network = share_model(model, world, device)
     valid_rows = np.asarray(valid)
-    valid_graphs = [dataset.graphs[i] for i in valid]
-    valid_feats = None if data.global_feats is None else data.global_feats[valid_rows].numpy()
+    mine = world.share(torch.as_tensor(valid_rows))
+    valid_graphs = [dataset.graphs[i] for i in mine.tolist()]
+    valid_feats = None if data.global_feats is None else data.global_feats[mine].numpy()
     with ExitStack() as stack:
         stack.enter_context(
             torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
@@ -201,13 +223,14 @@ def fit_fold(
                 desc=f"{config.label}, fold {fold}",
                 unit="batch",
                 leave=False,
-                disable=None if progress else True,  # None: a bar only on a terminal
+                # None: a bar only on a terminal
+                disable=None if progress and world.is_main else True,
             )
         )
         while len(history) < config.epochs and not stopping.stopped:
             started, epoch = time.perf_counter(), len(history) + 1
             loss = train_epoch(
-                model,
+                network,
                 optimizer,
                 dataset,
                 data,
@@ -218,7 +241,9 @@ def fit_fold(
                 epoch=epoch,
                 device=device,
                 bar=bar,
+                world=world,
             )
+            average_buffers(model, world)
             try:
                 outputs = raw_outputs(
                     model,
@@ -232,8 +257,10 @@ def fit_fold(
                     f"{config.label}: after fold {fold}, epoch {epoch} (lr {config.lr:g}) the "
                     f"model cannot predict its validation rows ({error}); try a smaller --lr"
                 ) from error
-            outputs = data.target_scaler.inverse(outputs)
-            score = scores(table.kind, table.targets[valid_rows], outputs)[metric.name]
+            outputs = data.target_scaler.inverse(world.join_rows(outputs))
+            targets = table.targets[valid_rows]
+            # Decided in one place: a last digit that differs must not stop one process only.
+            score = world.on_main(partial(scores, table.kind, targets, outputs))[metric.name]
             is_best = stopping.update(epoch, score)
             if is_best:
                 best = detached_state(model)
@@ -247,7 +274,7 @@ def fit_fold(
                     "seconds": time.perf_counter() - started,
                 }
             )
-            if checkpoint is not None:
+            if checkpoint is not None and world.is_main:
                 atomic_torch_save(
                     checkpoint,
                     {
@@ -286,7 +313,9 @@ def _make_scheduler(
     return OneCycleLR(optimizer, config.lr, total_steps=config.epochs * steps, cycle_momentum=False)
 
 
-def _read_checkpoint(path: Path) -> dict[str, Any]:
+def _read_checkpoint(path: Optional[Path]) -> Optional[dict[str, Any]]:
+    if path is None or not path.exists():
+        return None
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         parts = ("model", "optimizer", "scheduler", "stopping", "best", "history")

@@ -1,0 +1,76 @@
+"""One model in several processes: the same weights, the gradient of the whole batch."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Optional
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from dgl_gmpool import MoleculePredictor
+from dgl_gmpool.training.batches import Batch
+from dgl_gmpool.training.distributed import World
+
+
+class SharedModel(nn.Module):
+    """A model whose call returns all that the loss is made of, also for a batch without rows.
+
+    ``DistributedDataParallel`` finds the parameters in use through what a call returns, and some
+    of a pooling's parameters act on its auxiliary losses only. A process without rows (there are
+    more processes than rows in a last batch) has nothing to compute but must take part in the sum
+    of the gradients: its result hangs on ``stand_in``, which is no parameter of the model.
+
+    Parameters
+    ----------
+    model : MoleculePredictor
+    """
+
+    def __init__(self, model: MoleculePredictor) -> None:
+        super().__init__()
+        self.model = model
+        # Unused in every other call, so that DistributedDataParallel, told to look for unused
+        # parameters, never warns that there are none.
+        self.stand_in = nn.Parameter(torch.zeros(()))
+
+    def forward(self, batch: Optional[Batch]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Outputs ``(rows, n_tasks)`` and the auxiliary losses."""
+        if batch is None:
+            return self.stand_in.expand(0, self.model.n_tasks), {}
+        return self.model(*batch), self.model.losses
+
+
+def share_model(model: MoleculePredictor, world: World, device: torch.device) -> nn.Module:
+    """``SharedModel(model)``, with gradients averaged over the processes. Collective."""
+    shared = SharedModel(model).to(device)
+    if world.size == 1:
+        return shared
+    with world.answering():
+        return DistributedDataParallel(
+            shared,
+            # Molecules without bonds leave some weights unused. It also keeps the gradients in
+            # one order from the first step on, so a resumed run adds them up in the same order.
+            find_unused_parameters=True,
+            broadcast_buffers=False,
+            process_group=_gradient_group(device.type),
+        )
+
+
+def average_buffers(model: nn.Module, world: World) -> None:
+    """Mean of the processes' floating-point buffers (a batch norm's statistics). Collective."""
+    if world.size == 1:
+        return
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            mean = buffer.detach().cpu().clone()
+            with world.answering():
+                dist.all_reduce(mean)
+            buffer.copy_(mean / world.size)
+
+
+@cache
+def _gradient_group(device_type: str) -> Any:
+    """The default group talks through the CPU; gradients on a GPU stay there."""
+    return dist.new_group(backend="nccl") if device_type == "cuda" else None
