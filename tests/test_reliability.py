@@ -27,6 +27,13 @@ def _cases():
         {"similarity": "gaussian", "aggregate": "max"},
         {"decomposition": "cholesky"},
         {"decomposition": "cholesky", "similarity": "cauchy", "aggregate": "max"},
+        {"decomposition": "cholesky", "similarity": "cauchy", "max_clusters": 6},
+        {
+            "decomposition": "cholesky",
+            "similarity": "gaussian",
+            "max_clusters": 6,
+            "normalize": True,
+        },
         {"decomposition": "eigen", "similarity": "cauchy"},
         {"decomposition": "eigen", "aggregate": "sum"},
     ):

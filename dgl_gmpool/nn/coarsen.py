@@ -6,8 +6,12 @@ import torch
 from dgl import DGLGraph
 from torch import Tensor
 
+from dgl_gmpool.nn.coarse_adjacency import coarse_adjacency
 from dgl_gmpool.nn.graph_batch import batched_graph, edges_inside
 from dgl_gmpool.nn.ragged import Bucket, RaggedLayout
+
+#: Graphs of more nodes are coarsened edge by edge where that takes less memory than a dense A.
+LARGE = 256
 
 #: Entries of A' this small make no edge. Entries of A and S are of order one.
 EDGE_TOLERANCE = 1e-6
@@ -98,7 +102,15 @@ def coarsen(
             values = torch.ones(len(members), dtype=assign.dtype, device=device)
         else:
             values = edge_weight[members].to(assign.dtype)
-        adjacency = assign.mT @ edges.dense(values, cells, bucket) @ assign
+        # Ends of the edges, where a dense A would be larger than A S built from edges.
+        ends: tuple[Tensor, Tensor] | None = None
+        if bucket.width > LARGE and len(members) * assign.shape[2] < len(bucket) * bucket.width**2:
+            start = torch.div(cells, bucket.width, rounding_mode="floor")
+            ends = start, start - start % bucket.width + cells % bucket.width
+        if ends is None:
+            adjacency = assign.mT @ edges.dense(values, cells, bucket) @ assign
+        else:
+            adjacency = coarse_adjacency(assign, *ends, values[:, None]).squeeze(-1)
         present = coarse.mask[:, :, None] & coarse.mask[:, None, :]
         present = present & (adjacency.detach().abs() > edge_tol)
         which, row, column = present.nonzero(as_tuple=True)
@@ -108,8 +120,12 @@ def coarsen(
         owners.append(graph_of_edge)
         weights.append(adjacency[which, row, column].to(feat.dtype))
         if edge_feat is not None:
-            dense = edges.dense(edge_feat[members].to(feat.dtype), cells, bucket)
-            pooled = _both_sides(dense, to_features)
+            channels = edge_feat[members].to(feat.dtype)
+            if ends is None:
+                pooled = _both_sides(edges.dense(channels, cells, bucket), to_features)
+            else:
+                channels = channels.to(assign.dtype)
+                pooled = coarse_adjacency(assign, *ends, channels).to(feat.dtype)
             cell = (which * pooled.shape[1] + row) * pooled.shape[2] + column
             features.append(pooled.flatten(0, 2).index_select(0, cell))
     width = None if edge_feat is None else edge_feat.shape[1]

@@ -28,8 +28,9 @@ class Assignment:
         S, zeros in padded rows and in columns that a graph does not use. Shape ``(b, w, K)``.
     columns : Tensor
         How many columns each graph uses. Shape ``(b,)``, int64.
-    grouping : Tensor
-        M, the matrix whose eigenvalues count the groups. Shape ``(b, w, w)``.
+    grouping : Tensor or None
+        M, the matrix whose eigenvalues count the groups. Shape ``(b, w, w)``. None: S S' stands
+        for it, whose eigenvalues, zeros aside, are those of the smaller S' S.
     eigenvalues : Tensor or None
         The eigenvalues of M where they are known already. Shape ``(b, w)``.
     num_clusters : Tensor or None
@@ -38,7 +39,7 @@ class Assignment:
 
     matrix: Tensor
     columns: Tensor
-    grouping: Tensor
+    grouping: Tensor | None = None
     eigenvalues: Tensor | None = None
     num_clusters: Tensor | None = None
 
@@ -317,7 +318,10 @@ def _spectrum(
     negative = torch.zeros_like(rank)
     for bucket, each in zip(layout.buckets, assigned):
         eigenvalues = each.eigenvalues
-        if eigenvalues is None:
+        if eigenvalues is None and each.grouping is None:
+            gram = each.matrix.mT @ each.matrix
+            eigenvalues = torch.linalg.eigvalsh(gram).clamp(min=0)
+        elif eigenvalues is None:
             eigenvalues = torch.linalg.eigvalsh(each.grouping)
         found = spectrum(eigenvalues, tol=tol)
         counted = found.num_clusters if each.num_clusters is None else each.num_clusters

@@ -10,6 +10,7 @@ from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE
 from dgl_gmpool.nn.dense_pooling import Assignment
 from dgl_gmpool.nn.grouping import compute_dtype
 from dgl_gmpool.nn.grouping_pool import GroupingPool
+from dgl_gmpool.nn.low_rank import low_rank_root, not_semidefinite
 from dgl_gmpool.nn.ragged import Bucket
 from dgl_gmpool.nn.square_root import (
     RANK_TOLERANCE,
@@ -60,6 +61,13 @@ class GMPool(GroupingPool):
     num_clusters : int, optional
         Force this number of clusters on every graph (at most its number of nodes), as in the
         paper's Figure 3a. Default: each graph finds its own.
+    max_clusters : int, optional
+        For large graphs: at most this many clusters k, and M, n x n, is never formed. The readout
+        and :meth:`coarsen` take O(n k^2) time and O(n k) memory (``normalize=True`` adds O(n^2)
+        time). Only with ``decomposition="cholesky"`` and ``similarity="cauchy"`` or
+        ``"gaussian"``; see :func:`~dgl_gmpool.nn.low_rank.low_rank_root`. Up to 256 nodes, and
+        where a graph has fewer clusters than the cap, nothing else changes; beyond 256 nodes the
+        pivot nodes are chosen by a sample of M. Default: no cap.
     tol : float, optional
         The number of clusters is the smallest that leaves out at most this share of the trace of
         M. Default 0.01.
@@ -93,6 +101,7 @@ class GMPool(GroupingPool):
         aggregate: str = "mean",
         normalize: bool = False,
         num_clusters: int | None = None,
+        max_clusters: int | None = None,
         tol: float = RANK_TOLERANCE,
         edge_tol: float = EDGE_TOLERANCE,
     ) -> None:
@@ -107,9 +116,22 @@ class GMPool(GroupingPool):
         if num_clusters is not None:
             positive_int("num_clusters", num_clusters)
         self.num_clusters = num_clusters
+        if max_clusters is not None:
+            _check_cap(max_clusters, self.decomposition, similarity, num_clusters)
+        self.max_clusters = max_clusters
         self.tol = probability("tol", tol)
 
     def assign(self, block: Tensor, bucket: Bucket) -> Assignment:
+        if self.max_clusters is not None:
+            root, columns = low_rank_root(
+                self.grouping,
+                block,
+                self._scale(block, bucket),
+                max_clusters=self.max_clusters,
+                tol=self.tol,
+                priority=_priority(block),
+            )
+            return Assignment(root, columns, num_clusters=columns)
         matrix = self._masked(block, bucket)
         forced = self.num_clusters
         limit = bucket.sizes if forced is None else bucket.sizes.clamp(max=forced)
@@ -132,8 +154,28 @@ class GMPool(GroupingPool):
 
     def extra_repr(self) -> str:
         forced = "" if self.num_clusters is None else f", num_clusters={self.num_clusters}"
-        options = f"decomposition={self.decomposition!r}{forced}, tol={self.tol}"
+        capped = "" if self.max_clusters is None else f", max_clusters={self.max_clusters}"
+        options = f"decomposition={self.decomposition!r}{forced}{capped}, tol={self.tol}"
         return f"{super().extra_repr()}, {options}"
+
+
+def _check_cap(
+    max_clusters: object, decomposition: str, similarity: str, num_clusters: int | None
+) -> None:
+    """Raise a ValueError where ``max_clusters`` is no cap or does not go with the other options."""
+    positive_int("max_clusters", max_clusters)
+    if decomposition != "cholesky":
+        raise ValueError(
+            f"max_clusters={max_clusters} with decomposition={decomposition!r}, which needs the "
+            "whole matrix; use decomposition='cholesky'"
+        )
+    if similarity == "linear":
+        raise ValueError(not_semidefinite(similarity))
+    if num_clusters is not None:
+        raise ValueError(
+            f"max_clusters={max_clusters} and num_clusters={num_clusters}: give one of them. For "
+            "exactly that many clusters without the whole matrix, give max_clusters and tol=0.0"
+        )
 
 
 def _priority(block: Tensor) -> Tensor:

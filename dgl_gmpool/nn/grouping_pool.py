@@ -8,7 +8,8 @@ from torch import Tensor
 
 from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE
 from dgl_gmpool.nn.dense_pooling import DensePooling
-from dgl_gmpool.nn.grouping import GroupingMatrix
+from dgl_gmpool.nn.grouping import GroupingMatrix, compute_dtype
+from dgl_gmpool.nn.grouping_product import grouping_product
 from dgl_gmpool.nn.ragged import Bucket
 
 
@@ -49,6 +50,15 @@ class GroupingPool(DensePooling):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, normalize=True" if self.normalize else super().extra_repr()
+
+    def _scale(self, block: Tensor, bucket: Bucket) -> Tensor:
+        """The diagonal of D^{-1/2}, or ones; zeros in padding. Shape ``(b, w)``. M is not formed,
+        but its row sums take O(w^2) time."""
+        mask = bucket.mask.to(compute_dtype(block.device))
+        if not self.normalize:
+            return mask
+        size = grouping_product(self.grouping, block, mask)
+        return mask * size.clamp(min=torch.finfo(size.dtype).tiny).rsqrt()
 
     def _masked(self, block: Tensor, bucket: Bucket) -> Tensor:
         """M, or D^{-1/2} M D^{-1/2}, with zeros in padded rows and columns."""

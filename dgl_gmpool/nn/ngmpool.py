@@ -6,6 +6,7 @@ from torch import Tensor
 
 from dgl_gmpool.nn.dense_pooling import Assignment
 from dgl_gmpool.nn.grouping_pool import GroupingPool
+from dgl_gmpool.nn.grouping_product import CELLS, grouping_product
 from dgl_gmpool.nn.ragged import Bucket
 
 
@@ -16,7 +17,7 @@ class NGMPool(GroupingPool):
 
     from Ko et al., "Grouping Matrix Based Graph Pooling with Adaptive Number of Clusters" (AAAI
     2023), eq. 18-19. As a ``mean`` or ``sum`` readout it needs only the column sums of M: O(n^2)
-    time, no n x n product with the features.
+    time, no n x n product with the features, and for large graphs no n x n matrix in memory.
 
     Parameters
     ----------
@@ -53,6 +54,9 @@ class NGMPool(GroupingPool):
         return Assignment(matrix=matrix, columns=bucket.sizes, grouping=matrix)
 
     def node_shares(self, block: Tensor, bucket: Bucket) -> tuple[Tensor, Tensor]:
+        if len(bucket) * bucket.width**2 > CELLS:
+            scale = self._scale(block, bucket)
+            return scale * grouping_product(self.grouping, block, scale), bucket.sizes
         if self.normalize:
             return self._masked(block, bucket).sum(-1), bucket.sizes
         matrix = self.grouping(block)

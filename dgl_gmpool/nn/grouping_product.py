@@ -1,0 +1,58 @@
+"""M v without M: the grouping matrix times a vector, a few rows at a time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from dgl_gmpool.nn.grouping import GroupingMatrix, compute_dtype
+
+#: Cells of M that are in memory at a time.
+CELLS = 1 << 21
+
+
+def grouping_product(grouping: GroupingMatrix, x: Tensor, vector: Tensor) -> Tensor:
+    """M v of a block of graphs (eq. 18), rows of M made, used and dropped.
+
+    O(n^2) time and O(n) memory, backward pass included, which makes the rows once more. v = 1 gives
+    the row sums of M.
+
+    Parameters
+    ----------
+    grouping : GroupingMatrix
+        Any similarity.
+    x : Tensor
+        Node features of graphs of like size. Shape ``(b, n, in_feats)``.
+    vector : Tensor
+        v, zero for padded nodes. Shape ``(b, n)``.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(b, n)``, float64 (float32 where the device has no float64). Padded rows hold what
+        a node of zero features would have.
+
+    Examples
+    --------
+    >>> grouping, x = GroupingMatrix(4), torch.randn(1, 5, 4)
+    >>> sums = grouping_product(grouping, x, torch.ones(1, 5))
+    >>> torch.allclose(sums, grouping(x).sum(-1))
+    True
+    """
+    batch, n = vector.shape
+    dtype = compute_dtype(x.device)
+    # Converted here, so that the gradient's parts are added up in the wide dtype.
+    x, vector = x.to(dtype), vector.to(dtype)[:, :, None]
+    if batch * n * n <= CELLS:
+        return _rows(grouping, x, x, vector)
+    step = max(1, CELLS // (batch * n))
+    parts = [
+        checkpoint(_rows, grouping, part, x, vector, use_reentrant=False, preserve_rng_state=False)
+        for part in x.split(step, dim=1)
+    ]
+    return torch.cat(parts, dim=1)
+
+
+def _rows(grouping: GroupingMatrix, part: Tensor, x: Tensor, vector: Tensor) -> Tensor:
+    return (grouping.between(part, x) @ vector).squeeze(-1)

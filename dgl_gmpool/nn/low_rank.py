@@ -1,0 +1,253 @@
+r"""S with S S' close to M from some columns of M, for graphs whose n x n matrix is too large.
+
+Pivoted Cholesky needs only the columns of M that it picks, and their entries follow from the
+features: M itself is never formed. Time O(n k (k + d + m)), memory O(n (k + d + m)) for n nodes,
+k columns, d features and m = ``LANDMARKS``.
+
+Which column comes next decides how good k columns are. :func:`~dgl_gmpool.nn.square_root.
+cholesky_root` takes the longest column of the residual, which takes the whole residual to know.
+The textbook choice, the largest residual diagonal entry, is free but poor here: every M_ii is 1, so
+it starts with outliers and walks along the rim of the data. Here the lengths are *estimated* from
+the residual's rows at m landmark nodes, spread evenly over the graph, and are never less than the
+diagonal entry, so that no node is overlooked. A graph of up to m nodes has all its nodes as
+landmarks, and gets exactly the pivots of ``cholesky_root``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from dgl_gmpool.nn.grouping import GroupingMatrix, compute_dtype
+from dgl_gmpool.nn.square_root import RANK_TOLERANCE, TIE
+
+#: Nodes whose residual rows estimate the lengths of columns.
+LANDMARKS = 256
+
+
+def low_rank_root(
+    grouping: GroupingMatrix,
+    x: Tensor,
+    scale: Tensor,
+    *,
+    max_clusters: int,
+    tol: float = RANK_TOLERANCE,
+    priority: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    r"""Pivoted Cholesky of D M D, D = diag(scale), without forming M (eq. 9, 10 and 13).
+
+    It stops when the residual's trace is below ``tol`` times the trace of D M D, or at
+    ``max_clusters`` columns; the share of the trace left out is then
+    1 - \|S\|^2 / \|scale\|^2. On disjoint clusters (eq. 7) it returns their indicator columns
+    (eq. 8).
+
+    With the pivots P fixed, S = M[:, P] L^-T where L L' = M[P, P]; the gradient is that of this
+    expression.
+
+    Parameters
+    ----------
+    grouping : GroupingMatrix
+        Positive semidefinite (``similarity`` ``"cauchy"`` or ``"gaussian"``).
+    x : Tensor
+        Node features of graphs of like size. Shape ``(b, n, in_feats)``.
+    scale : Tensor
+        D: 1 for a node, 0 for padding; or, to divide M by its row sums, their inverse roots. Shape
+        ``(b, n)``.
+    max_clusters : int
+        The most columns that S may have.
+    tol : float, optional
+        Relative residual trace at which to stop.
+    priority : Tensor, optional
+        Decides between columns of equal length, and where landmarks lie, see
+        :func:`~dgl_gmpool.nn.square_root.cholesky_root`. Shape ``(b, n)``.
+
+    Returns
+    -------
+    Tensor
+        S. Shape ``(b, n, max K)``, zeros in columns beyond a graph's own K. float64 (float32 where
+        the device has no float64).
+    Tensor
+        K. Shape ``(b,)``, int64.
+
+    Raises
+    ------
+    ValueError
+        If M need not be positive semidefinite.
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> grouping = GroupingMatrix(2, similarity="gaussian")
+    >>> x = torch.tensor([[[0., 0], [0, 0], [99, 0], [0, 99], [99, 0], [0, 0]]])
+    >>> S, K = low_rank_root(grouping, x, torch.ones(1, 6), max_clusters=4)
+    >>> S[0].int().tolist(), K.tolist()
+    ([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]], [3])
+    """
+    if not grouping.positive_semidefinite:
+        raise ValueError(not_semidefinite(grouping.similarity))
+    scale = scale.to(compute_dtype(x.device))
+    if priority is None:
+        priority = torch.zeros_like(scale)
+    root, pivots, ranks = _pivoted(grouping, x, scale, max_clusters, tol, priority)
+    used = torch.arange(root.shape[2], device=x.device) < ranks[:, None]
+    if torch.is_grad_enabled():
+        chosen = x.gather(1, pivots[:, :, None].expand(-1, -1, x.shape[2]))
+        columns = grouping.between(x, chosen)
+        columns = columns * (scale[:, :, None] * scale.gather(1, pivots)[:, None, :])
+        root = _FromColumns.apply(columns, root, pivots, used)
+    return root, ranks
+
+
+def not_semidefinite(similarity: str) -> str:
+    """What to say where a low-rank root was asked for of a matrix that may have none."""
+    return (
+        f"max_clusters builds S from columns of M, which needs a positive semidefinite M; with "
+        f"similarity={similarity!r} M can have negative eigenvalues, which only the whole matrix "
+        "shows. Use similarity='cauchy' (or 'gaussian')"
+    )
+
+
+@torch.no_grad()
+def _pivoted(
+    grouping: GroupingMatrix,
+    x: Tensor,
+    scale: Tensor,
+    max_clusters: int,
+    tol: float,
+    priority: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """S ``(b, n, max K)``, pivot nodes ``(b, max K)`` and K ``(b,)``."""
+    batch, n = scale.shape
+    tiny = torch.finfo(scale.dtype).tiny
+    entries = _Entries(grouping, x, scale)
+    landmarks, present = _landmarks(priority, scale)
+    residual = entries.columns(landmarks) * present[:, None, :]
+    # What one landmark stands for; 1 where all nodes are landmarks.
+    share = (scale > 0).sum(1, keepdim=True) / present.sum(1, keepdim=True)
+    diagonal = scale.square()
+    trace = diagonal.sum(1)
+    limit = trace * max(tol, torch.finfo(scale.dtype).eps * n**2)
+    most = min(max_clusters, n)
+    transposed = scale.new_empty(batch, most, n)  # rows of S' are contiguous
+    pivots = torch.zeros(batch, most, dtype=torch.int64, device=x.device)
+    ranks = torch.zeros(batch, dtype=torch.int64, device=x.device)
+    rows = torch.arange(batch, device=x.device)
+    filled = 0
+    for step in range(most):
+        left = diagonal.sum(1)
+        # The first column is always taken: a graph with nodes has at least one cluster.
+        active = left > (limit if step else 0)
+        if not active.any():
+            break
+        pivot = _next_pivot(residual, share, diagonal, left, priority)
+        column = entries.column(pivot)
+        if step:
+            before = transposed[:, :step]
+            at_pivot = before[rows, :, pivot]
+            column = torch.baddbmm(column, before.mT, at_pivot[:, :, None], alpha=-1)
+            # Exact zeros keep M[P, P] = L L' triangular.
+            column.scatter_(1, pivots[:, :step, None], 0)
+        column = column.squeeze(2)
+        length = column[rows, pivot].clamp(min=tiny).sqrt()
+        column = torch.where(active[:, None], column / length[:, None], 0)
+        at_landmarks = column.gather(1, landmarks)
+        residual.baddbmm_(column[:, :, None], at_landmarks[:, None, :] * present[:, None], alpha=-1)
+        diagonal = (diagonal - column.square()).clamp(min=0)
+        # Exact zeros, so that rounding can never bring a pivot back.
+        diagonal[rows[active], pivot[active]] = 0
+        residual[rows[active], pivot[active]] = 0
+        transposed[:, step] = column
+        pivots[:, step] = pivot
+        ranks += active
+        filled = step + 1
+    root = transposed[:, :filled].mT
+    return (root if filled == most else root.contiguous()), pivots[:, :filled], ranks
+
+
+class _Entries:
+    """Columns of D M D from features, O(n d) time for each."""
+
+    def __init__(self, grouping: GroupingMatrix, x: Tensor, scale: Tensor) -> None:
+        self.grouping, self.scale = grouping, scale
+        weight = grouping.distance_weight(x.device).detach()
+        wide = x.detach().to(weight.dtype)
+        # Centred: distances stay the same, and less cancels.
+        self.feat = wide - wide.mean(1, keepdim=True)
+        self.square = self.feat.square() @ weight
+        self.weight = weight
+
+    def column(self, node: Tensor) -> Tensor:
+        """The column of one node of each graph ``(b,)``, ``(b, n, 1)``.
+
+        From differences rather than products: exact however close two nodes are.
+        """
+        rows = torch.arange(len(node), device=node.device)
+        distance = (self.feat - self.feat[rows, node][:, None]).square_() @ self.weight
+        found = self.grouping.from_distance(distance)
+        return (found * (self.scale * self.scale[rows, node][:, None]))[:, :, None]
+
+    def columns(self, nodes: Tensor) -> Tensor:
+        """The columns of these nodes ``(b, k)``, ``(b, n, k)``, from one product."""
+        chosen = self.feat.gather(1, nodes[:, :, None].expand(-1, -1, self.feat.shape[2]))
+        distance = (self.feat @ (chosen * self.weight).mT).mul_(-2)
+        distance.add_(self.square[:, :, None]).add_(self.square.gather(1, nodes)[:, None, :])
+        distance.scatter_(1, nodes[:, None, :], 0)
+        found = self.grouping.from_distance(distance)
+        return found.mul_(self.scale[:, :, None]).mul_(self.scale.gather(1, nodes)[:, None, :])
+
+
+def _landmarks(priority: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Nodes ``(b, m)`` at even steps of the order of ``priority``, and which of them count.
+
+    Even steps hit every set of equal nodes in proportion to its size.
+    """
+    sizes = (scale > 0).sum(1, keepdim=True)
+    order = priority.masked_fill(scale == 0, torch.inf).argsort(1)
+    counts = sizes.clamp(max=LANDMARKS)
+    index = torch.arange(min(LANDMARKS, scale.shape[1]), device=scale.device)
+    present = index < counts
+    place = (2 * index + 1) * sizes // (2 * counts.clamp(min=1))
+    return order.gather(1, torch.where(present, place, 0)), present.to(scale.dtype)
+
+
+def _next_pivot(
+    residual: Tensor, share: Tensor, diagonal: Tensor, left: Tensor, priority: Tensor
+) -> Tensor:
+    """The node of the longest residual column, ``(b,)``, by what the landmarks see of it."""
+    length = torch.linalg.vector_norm(residual, dim=2).square() * share
+    length = torch.maximum(length, diagonal.square())
+    # Every column of at least average length has a diagonal entry like this; an estimate need not,
+    # and a pivot close to zero would blow rounding up.
+    large = diagonal.amax(1, keepdim=True).square() * (1 - TIE)
+    length = torch.where(diagonal * left[:, None] >= large, length, -1)
+    tied = length >= length.amax(1, keepdim=True) * (1 - TIE)
+    return priority.masked_fill(~tied, -torch.inf).argmax(1)
+
+
+class _FromColumns(torch.autograd.Function):
+    """S = C L^-T with L L' = C[P]: the value is known, the gradient is that of the expression."""
+
+    @staticmethod
+    def forward(ctx, columns: Tensor, root: Tensor, pivots: Tensor, used: Tensor) -> Tensor:
+        ctx.save_for_backward(root, pivots, used)
+        return root.view_as(root)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        root, pivots, used = ctx.saved_tensors
+        at_pivots = pivots[:, :, None].expand(-1, -1, root.shape[2])
+        both = used[:, :, None] & used[:, None, :]
+        identity = torch.eye(root.shape[2], dtype=root.dtype, device=root.device)
+        lower = torch.where(both, root.gather(1, at_pivots), identity)
+        grad = torch.where(used[:, None, :], grad, 0)
+        columns = torch.linalg.solve_triangular(lower, grad, upper=False, left=False)
+        # Through L: dS = -S dL' L^-T, and that of a Cholesky factor (Murray, 2016).
+        inner = (lower.mT @ (columns.mT @ root).tril()).neg_().tril_()
+        inner.diagonal(dim1=1, dim2=2).mul_(0.5)
+        inner = torch.linalg.solve_triangular(lower, inner, upper=False, left=False)
+        inner = torch.linalg.solve_triangular(lower.mT, inner, upper=True)
+        inner = torch.where(both, (inner + inner.mT) / 2, 0)
+        # Pivots of a graph that has stopped before others count for nothing, and may repeat.
+        return columns.scatter_add(1, at_pivots, inner), None, None, None
