@@ -1,0 +1,215 @@
+"""The methods of the comparison and the written search space of each.
+
+Every method has :data:`TRIALS` configurations, its own default first, and is tuned by choosing
+among them on validation scores. Clusters are 10 where a method wants a number, as in the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+from dgl_gmpool._options import unknown_name
+
+#: Configurations of every method.
+TRIALS = 4
+
+#: What kind of program trains a method.
+KINDS = ("network", "forest", "chemprop")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the table.
+
+    Attributes
+    ----------
+    name : str
+        Its key in the results.
+    label : str
+        How the table calls it.
+    source : str
+        Authors and year.
+    base : mapping
+        Options that all its configurations share: those of ``TrainingConfig`` for a network, of
+        the rival's function otherwise.
+    trials : tuple of mapping
+        What each configuration has besides; the first is the default.
+    kind : str
+        ``"network"``, ``"forest"`` or ``"chemprop"``.
+    """
+
+    name: str
+    label: str
+    source: str
+    base: Mapping[str, Any] = field(default_factory=dict)
+    trials: tuple[Mapping[str, Any], ...] = ({},)
+    kind: str = "network"
+
+    def options(self, trial: int) -> dict[str, Any]:
+        """All options of one configuration."""
+        return {**self.base, **self.trials[trial]}
+
+
+def _readout(name: str, *trials: Mapping[str, Any]) -> dict[str, Any]:
+    """Base and trials of a pooling: in a trial, ``levels`` is the network's, the rest the
+    pooling's."""
+    return {
+        "base": {"readout": name},
+        "trials": tuple(
+            {
+                **{key: value for key, value in trial.items() if key == "levels"},
+                **_own({key: value for key, value in trial.items() if key != "levels"}),
+            }
+            for trial in trials
+        ),
+    }
+
+
+def _own(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {"readout_options": dict(options)} if options else {}
+
+
+_PLAIN: tuple[Mapping[str, Any], ...] = ({}, {"num_steps": 6}, {"dropout": 0.0}, {"lr": 1e-3})
+_SELECTING: tuple[Mapping[str, Any], ...] = (
+    {},
+    {"aggregate": "max"},
+    {"levels": 2},
+    {"levels": 2, "aggregate": "max"},
+)
+
+METHODS: tuple[Method, ...] = (
+    Method(
+        "gcn",
+        "GCN",
+        "Kipf and Welling 2017",
+        base={"backbone": "gcn", "readout": "mean"},
+        trials=_PLAIN,
+    ),
+    Method("mean", "DMPNN, mean", "Yang et al. 2019", base={"readout": "mean"}, trials=_PLAIN),
+    Method("sum", "DMPNN, sum", "Yang et al. 2019", base={"readout": "sum"}, trials=_PLAIN),
+    Method("topk", "Top-K", "Gao and Ji 2019", **_readout("topk", *_SELECTING)),
+    Method("sagpool", "SAGPool", "Lee et al. 2019", **_readout("sagpool", *_SELECTING)),
+    Method(
+        "diffpool",
+        "DiffPool",
+        "Ying et al. 2018",
+        **_readout(
+            "diffpool",
+            {},
+            {"link_weight": 0.1, "entropy_weight": 0.1},
+            {"levels": 2},
+            {"levels": 2, "link_weight": 0.1, "entropy_weight": 0.1},
+        ),
+    ),
+    Method("asap", "ASAPool", "Ranjan et al. 2020", **_readout("asap", *_SELECTING)),
+    Method(
+        "mempool",
+        "MemPool",
+        "Khasahmadi et al. 2020",
+        **_readout("mempool", {}, {"kl_weight": 0.1}, {"heads": 1}, {"levels": 2}),
+    ),
+    Method(
+        "mincut",
+        "MinCut",
+        "Bianchi et al. 2020",
+        **_readout(
+            "mincut",
+            {},
+            {"cut_weight": 0.1, "orthogonality_weight": 0.1},
+            {"levels": 2},
+            {"levels": 2, "cut_weight": 0.1, "orthogonality_weight": 0.1},
+        ),
+    ),
+    Method(
+        "bnpool",
+        "BN-Pool",
+        "Castellana and Bianchi 2025",
+        **_readout(
+            "bnpool",
+            {},
+            {"reconstruction_weight": 0.1, "kl_weight": 0.1},
+            {"levels": 2},
+            {"levels": 2, "reconstruction_weight": 0.1, "kl_weight": 0.1},
+        ),
+    ),
+    Method(
+        "random",
+        "random groups",
+        "control",
+        **_readout("random", {}, {"aggregate": "mean"}, {"levels": 2}, {"num_clusters": 5}),
+    ),
+    Method(
+        "gmpool",
+        "GMPool",
+        "Ko et al. 2023",
+        **_readout(
+            "gmpool",
+            {},
+            {"similarity": "cauchy", "normalize": True},
+            {"similarity": "cauchy", "decomposition": "cholesky", "levels": 2},
+            {
+                "similarity": "cauchy",
+                "decomposition": "cholesky",
+                "levels": 2,
+                "aggregate": "max",
+            },
+        ),
+    ),
+    Method(
+        "ngmpool",
+        "NGMPool",
+        "Ko et al. 2023",
+        **_readout(
+            "ngmpool",
+            {},
+            {"normalize": True},
+            {"similarity": "cauchy", "normalize": True},
+            {"similarity": "cauchy", "aggregate": "max"},
+        ),
+    ),
+    Method(
+        "forest",
+        "random forest, Morgan",
+        "Breiman 2001; Rogers and Hahn 2010",
+        trials=({}, {"radius": 3}, {"max_features": 0.1}, {"max_features": 0.3}),
+        kind="forest",
+    ),
+    Method(
+        "chemprop",
+        "chemprop 2",
+        "Heid et al. 2024",
+        trials=({}, {"depth": 6}, {"dropout": 0.0}, {"max_lr": 2e-3}),
+        kind="chemprop",
+    ),
+)
+
+
+def installed_methods() -> list[Method]:
+    """All methods; chemprop only where it is installed."""
+    there = find_spec("chemprop") is not None
+    if not there:
+        print("note: chemprop is not installed, so its row is left out (pip install chemprop)")
+    return [method for method in METHODS if there or method.kind != "chemprop"]
+
+
+def choose_methods(names: Sequence[str]) -> list[Method]:
+    """The methods of these names, in the order of the table.
+
+    Raises
+    ------
+    ValueError
+        A name is not known; the message names the closest.
+
+    Examples
+    --------
+    >>> [method.label for method in choose_methods(["ngmpool", "mean"])]
+    ['DMPNN, mean', 'NGMPool']
+    """
+    known = {method.name: method for method in METHODS}
+    for name in names:
+        if name not in known:
+            raise unknown_name("method", name, known)
+    return [method for method in METHODS if method.name in names]

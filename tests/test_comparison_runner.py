@@ -1,0 +1,216 @@
+"""The comparison: the same tuning for all, nothing chosen by test scores, stopped and continued."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+
+import dgl_gmpool.comparison.runner as runner
+from dgl_gmpool.comparison import (
+    METHODS,
+    Budget,
+    ComparisonData,
+    Plan,
+    choose_datasets,
+    choose_methods,
+    read_scores,
+    run_comparison,
+    write_report,
+)
+from dgl_gmpool.comparison.datasets import sample_rows
+from dgl_gmpool.comparison.jobs import job_settings
+from dgl_gmpool.comparison.methods import TRIALS
+from dgl_gmpool.comparison.runner import ResultsFolder, choose_trials
+from dgl_gmpool.data import load_sodium_channel
+from dgl_gmpool.registry import readout_entry
+from dgl_gmpool.training import TrainingConfig, TrainingError, build_model
+
+
+def small_table(path, rows=60):
+    return sample_rows(load_sodium_channel(), rows)
+
+
+DATA = ComparisonData("small", "small", "none", small_table, epochs=2)
+BUDGET = Budget(hidden_feats=8, num_steps=1)
+
+
+def plan(tmp_path, methods=("mean", "gmpool"), **changes):
+    made = Plan(
+        datasets=(DATA,),
+        methods=tuple(choose_methods(methods)),
+        seeds={"small": 1},
+        folds=2,
+        budget=BUDGET,
+        paths={},
+        output=tmp_path / "out",
+    )
+    return replace(made, **changes)
+
+
+def test_every_method_has_as_many_configurations_and_the_default_first():
+    for method in METHODS:
+        assert len(method.trials) == TRIALS
+        assert method.trials[0] == {}
+        assert len({json.dumps(trial, sort_keys=True) for trial in method.trials}) == TRIALS
+
+
+@pytest.mark.parametrize(
+    "method", [method for method in METHODS if method.kind == "network"], ids=lambda m: m.name
+)
+def test_every_configuration_builds_a_model(method):
+    for trial in range(TRIALS):
+        config = TrainingConfig(hidden_feats=8, **method.options(trial))
+        build_model(config, node_in_feats=4, edge_in_feats=3)
+        options = config.readout_options
+        taken = readout_entry(config.readout).options
+        assert set(options) <= set(taken)
+        # The paper's pooling size, for all that take a number (one control has another).
+        if "num_clusters" in taken and method.name not in ("gmpool", "random"):
+            assert options.get("num_clusters", 10) == 10
+
+
+def test_unknown_names_are_corrected():
+    with pytest.raises(ValueError, match="ngmpool"):
+        choose_methods(["ngmpol"])
+    with pytest.raises(ValueError, match="tox21"):
+        choose_datasets(["tox"])
+
+
+def test_a_whole_comparison_and_its_table(tmp_path):
+    done = plan(tmp_path, methods=("mean", "gmpool", "forest"))
+    done = replace(
+        done,
+        methods=tuple(
+            replace(m, base={"trees": 5}) if m.name == "forest" else m for m in done.methods
+        ),
+    )
+    assert run_comparison(done, processes=1) == []
+    rows = read_scores(done.output / "scores.csv")
+    assert [(r.method, r.fold) for r in rows] == [
+        (name, fold) for name in ("forest", "gmpool", "mean") for fold in (0, 1)
+    ]
+    assert all(np.isfinite(row.test) and row.test_rows == 6 for row in rows)
+    tuned = json.loads((done.output / "tuning.json").read_text())["scores"]
+    assert {(e["method"], e["trial"]) for e in tuned} == {
+        (m.name, trial) for m in done.methods for trial in range(TRIALS)
+    }
+    assert not any("test" in e for e in tuned)
+    chosen = choose_trials(done, ResultsFolder(done.output))
+    for row in rows:
+        method = next(m for m in done.methods if m.name == row.method)
+        assert row.settings == job_settings(method, chosen[row.method], DATA, BUDGET)
+        outputs = np.load(
+            done.output / "test_outputs" / f"small-{row.method}-seed0-fold{row.fold}.npz"
+        )
+        assert outputs["test_outputs"].shape == (6, 1)
+    table = write_report(done.output)
+    assert "GMPool" in table
+    assert (done.output / "table.md").read_text() == table
+    json.loads((done.output / "table.json").read_text())
+
+
+def test_a_stopped_comparison_goes_on_and_ends_with_the_same_numbers(tmp_path, monkeypatch):
+    whole = plan(tmp_path, output=tmp_path / "whole")
+    run_comparison(whole, processes=1)
+    stopped = plan(tmp_path, output=tmp_path / "stopped")
+    original, calls = runner.run_job, []
+
+    def stop_after(number, job, *rest):
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        calls.append(job)
+        return original(job, *rest)
+
+    for number in (3, 9):
+        with monkeypatch.context() as patch:
+            patch.setattr(runner, "run_job", partial(stop_after, number))
+            with pytest.raises(KeyboardInterrupt):
+                run_comparison(stopped, processes=1)
+    monkeypatch.setattr(runner, "run_job", partial(stop_after, 10**6))
+    run_comparison(stopped, processes=1)
+    assert len(calls) == len(set(calls)) == 2 * TRIALS + 4
+
+    def timeless(folder):
+        return [replace(row, seconds=None) for row in read_scores(folder / "scores.csv")]
+
+    assert timeless(stopped.output) == timeless(whole.output)
+    # More seeds join what is there.
+    run_comparison(replace(stopped, seeds={"small": 2}), processes=1)
+    assert timeless(stopped.output)[:2] == timeless(whole.output)[:2]
+    assert len(read_scores(stopped.output / "scores.csv")) == 8
+
+
+def test_configurations_are_ranked_by_validation_scores_and_ties_go_to_the_default(tmp_path):
+    here = plan(tmp_path, methods=("mean",))
+    folder = ResultsFolder(here.output)
+    method = here.methods[0]
+
+    def write(valid):
+        entries = [
+            {
+                "dataset": "small",
+                "method": "mean",
+                "trial": trial,
+                "metric": "rmse",
+                "valid": value,
+                "settings": job_settings(method, trial, DATA, BUDGET, tuning=True),
+            }
+            for trial, value in enumerate(valid)
+        ]
+        folder.path.mkdir(exist_ok=True)
+        folder.tuning.write_text(json.dumps({"scores": entries}))
+        return choose_trials(here, folder)["mean"]
+
+    assert write([0.9, 0.8, 0.5, 0.7]) == 2  # RMSE: lower is better
+    assert write([0.5, 0.8, 0.5, 0.7]) == 0
+    assert write([None, 0.8, 0.9, 0.9]) == 1  # a failed training is never chosen
+    assert write([0.9, 0.8, 0.5]) == 0  # not all are scored: the default
+
+
+def test_another_protocol_in_the_same_folder_is_refused(tmp_path):
+    first = plan(tmp_path, methods=("mean",), tune=False)
+    run_comparison(first, processes=1)
+    with pytest.raises(ValueError, match=r"another protocol: budget was .*another --output"):
+        run_comparison(replace(first, budget=Budget(hidden_feats=9)), processes=1)
+    other = ComparisonData("small", "small", "none", partial(small_table, rows=50), epochs=2)
+    with pytest.raises(ValueError, match="small has other rows than before"):
+        run_comparison(replace(first, datasets=(other,)), processes=1)
+
+
+def test_a_training_that_fails_is_reported_and_the_others_go_on(tmp_path, monkeypatch):
+    original = runner.run_job
+
+    def fail(job, *rest):
+        if job.method == "gmpool" and job.fold == 1:
+            raise TrainingError("the loss became nan")
+        return original(job, *rest)
+
+    monkeypatch.setattr(runner, "run_job", fail)
+    done = plan(tmp_path, tune=False)
+    failures = run_comparison(done, processes=1)
+    assert failures == ["small, gmpool, seed 0, fold 1: the loss became nan"]
+    failed = [row.failed for row in read_scores(done.output / "scores.csv")]
+    assert failed == [False, True, False, False]
+    assert "1 of 2" in write_report(done.output)
+
+
+def test_two_workers_give_what_one_process_gives(tmp_path):
+    one, two = (plan(tmp_path, methods=("mean",), tune=False, output=tmp_path / n) for n in "ab")
+    run_comparison(one, processes=1)
+    run_comparison(two, processes=2)
+    assert [r.test for r in read_scores(one.output / "scores.csv")] == [
+        r.test for r in read_scores(two.output / "scores.csv")
+    ]
+
+
+def test_a_sample_of_rows_is_the_same_every_time_and_says_so():
+    table = load_sodium_channel()
+    sample = sample_rows(table, 100, seed=3)
+    assert sample.ids == sample_rows(table, 100, seed=3).ids
+    assert sample.ids != sample_rows(table, 100, seed=4).ids
+    assert "drawn at random (seed 3)" in str(sample.report)
+    assert sample_rows(table, 10**6) is table
