@@ -12,7 +12,14 @@ out and counted, repeats go to their median. Scores are RMSE in log units.
 from __future__ import annotations
 
 from dgl_gmpool.data import HUMAN_ATP_RECEPTORS, featurize, load_bindingdb, make_splits
-from dgl_gmpool.training import plan_runs, recipe_parser, run_script, train_all, write_table
+from dgl_gmpool.training import (
+    main_first,
+    plan_runs,
+    recipe_parser,
+    run_script,
+    train_all,
+    write_table,
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -37,7 +44,8 @@ def main(arguments: list[str]) -> None:
 
     table = load_bindingdb(args.tsv, accessions=args.accession, measure=args.measure)
     print(table.report)
-    dataset = featurize(table, cache_dir=args.cache, processes=args.processes)
+    with main_first(args.cache is not None):
+        dataset = featurize(table, cache_dir=args.cache, processes=args.processes)
     splits = {
         seed: make_splits(dataset.table, kind=args.split, seed=seed, folds=args.folds)
         for seed in args.seed

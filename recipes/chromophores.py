@@ -11,7 +11,14 @@ stays on one side of every split, and the solvent goes into the model as descrip
 from __future__ import annotations
 
 from dgl_gmpool.data import featurize, load_chromophores, make_splits
-from dgl_gmpool.training import plan_runs, recipe_parser, run_script, train_all, write_table
+from dgl_gmpool.training import (
+    main_first,
+    plan_runs,
+    recipe_parser,
+    run_script,
+    train_all,
+    write_table,
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -30,7 +37,8 @@ def main(arguments: list[str]) -> None:
 
     table = load_chromophores(args.csv, target=args.target)
     print(table.report)
-    dataset = featurize(table, cache_dir=args.cache, processes=args.processes)
+    with main_first(args.cache is not None):
+        dataset = featurize(table, cache_dir=args.cache, processes=args.processes)
     splits = {
         seed: make_splits(dataset.table, kind=args.split, seed=seed, folds=args.folds)
         for seed in args.seed

@@ -10,7 +10,14 @@ blank cell is a missing measurement. Rows that cannot be used are listed with th
 from __future__ import annotations
 
 from dgl_gmpool.data import featurize, load_csv, make_splits
-from dgl_gmpool.training import plan_runs, recipe_parser, run_script, train_all, write_table
+from dgl_gmpool.training import (
+    main_first,
+    plan_runs,
+    recipe_parser,
+    run_script,
+    train_all,
+    write_table,
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -46,7 +53,8 @@ def main(arguments: list[str]) -> None:
         units=args.units,
     )
     print(table.report)
-    dataset = featurize(table, cache_dir=args.cache, processes=args.processes)
+    with main_first(args.cache is not None):
+        dataset = featurize(table, cache_dir=args.cache, processes=args.processes)
     splits = {
         seed: make_splits(dataset.table, kind=args.split, seed=seed, folds=args.folds)
         for seed in args.seed

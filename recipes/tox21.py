@@ -11,7 +11,14 @@ Scores are ROC-AUC on a test set of 10 %, one per fold; mean and spread are in t
 from __future__ import annotations
 
 from dgl_gmpool.data import featurize, load_tox21, make_splits
-from dgl_gmpool.training import plan_runs, recipe_parser, run_script, train_all, write_table
+from dgl_gmpool.training import (
+    main_first,
+    plan_runs,
+    recipe_parser,
+    run_script,
+    train_all,
+    write_table,
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -29,9 +36,11 @@ def main(arguments: list[str]) -> None:
     args = parser.parse_args(arguments)
     configs = plan_runs(args)
 
-    table = load_tox21(args.data, multitask=args.multitask)
+    with main_first(args.data is None):  # the download
+        table = load_tox21(args.data, multitask=args.multitask)
     print(table.report)
-    dataset = featurize(table, cache_dir=args.cache, processes=args.processes)
+    with main_first(args.cache is not None):
+        dataset = featurize(table, cache_dir=args.cache, processes=args.processes)
     splits = {
         seed: make_splits(dataset.table, kind=args.split, seed=seed, folds=args.folds)
         for seed in args.seed

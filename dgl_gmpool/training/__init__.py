@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.distributed import World, current_world, join_world, main_first
 from dgl_gmpool.training.errors import TrainingError
 from dgl_gmpool.training.fold import FittedFold, fit_fold
 from dgl_gmpool.training.model import build_model, choose_device
@@ -20,12 +21,16 @@ __all__ = [
     "TrainedModel",
     "TrainingConfig",
     "TrainingError",
+    "World",
     "build_model",
     "choose_device",
     "comparison_rows",
+    "current_world",
     "fit_fold",
+    "join_world",
     "load_model",
     "load_models",
+    "main_first",
     "markdown_table",
     "plan_runs",
     "predict_smiles",

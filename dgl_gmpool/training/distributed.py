@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Optional, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ class World:
     rank: int = 0
     size: int = 1
     local_rank: int = 0
-    store: Optional[Any] = field(default=None, compare=False, repr=False)
+    store: Any = field(default=None, compare=False, repr=False)
 
     @property
     def is_main(self) -> bool:
@@ -104,7 +104,7 @@ class World:
                 )
             chosen = torch.device("cuda", self.local_rank)
             torch.cuda.set_device(chosen)
-        kinds = self._gather(chosen.type)
+        kinds = self.gather(chosen.type)
         if len(set(kinds)) > 1:
             raise ValueError(
                 f"device {name!r} is {', '.join(kinds)} on processes 0 to {self.size - 1}; use "
@@ -127,9 +127,18 @@ class World:
             dist.all_reduce(sums)
         return sums.tolist()
 
+    def gather(self, value: T) -> list[T]:
+        """The processes' values, in their order. Collective."""
+        if self.size == 1:
+            return [value]
+        found: list[Any] = [None] * self.size
+        with self.answering():
+            dist.all_gather_object(found, value)
+        return found
+
     def join_rows(self, part: np.ndarray) -> np.ndarray:
         """The rows of all processes, in their order. Collective."""
-        return part if self.size == 1 else np.concatenate(self._gather(part))
+        return part if self.size == 1 else np.concatenate(self.gather(part))
 
     def on_main(self, call: Callable[[], T]) -> T:
         """Result of ``call()`` in process 0, for all; an error is raised in all. Collective.
@@ -182,12 +191,6 @@ class World:
                 f"does not answer ({first}); the report of torchrun names it, and the finished "
                 "epochs are kept for --resume"
             ) from error
-
-    def _gather(self, value: Any) -> list[Any]:
-        found: list[Any] = [None] * self.size
-        with self.answering():
-            dist.all_gather_object(found, value)
-        return found
 
     def _from_main(self, value: Any) -> Any:
         values = [value]

@@ -57,11 +57,12 @@ def source_commit() -> Optional[str]:
     return None if commit is None else commit + ("+changes" if changes else "")
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """What the machine adds: sums on another number of threads differ in their last digits."""
+def environment(device: torch.device, *, processes: int = 1) -> dict[str, Any]:
+    """What the machine adds: sums over another number of threads differ in their last digits."""
     return {
         "device": str(device),
         "threads": torch.get_num_threads(),
+        "processes": processes,
         "platform": platform.platform(),
         "command": sys.argv,
     }

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -15,6 +16,7 @@ from dgl_gmpool._options import parse_options
 from dgl_gmpool.data import MoleculeDataset, Splits
 from dgl_gmpool.registry import readout_entry
 from dgl_gmpool.training.config import SCHEDULES, TrainingConfig
+from dgl_gmpool.training.distributed import current_world
 from dgl_gmpool.training.model import build_model, choose_device
 from dgl_gmpool.training.run import RunResult, run_record, train_run
 from dgl_gmpool.training.run_folder import RunFolder, check_free_folder
@@ -122,7 +124,11 @@ def recipe_parser(
         help="stop a fold after N epochs without a better validation score (default: 20)",
     )
     train.add_argument(
-        "--batch-size", type=int, default=80, metavar="N", help="molecules per step (default: 80)"
+        "--batch-size",
+        type=int,
+        default=80,
+        metavar="N",
+        help="molecules per step, over all processes (default: 80)",
     )
     train.add_argument("--lr", type=float, default=1e-3, help="learning rate (default: 1e-3)")
     train.add_argument(
@@ -175,9 +181,9 @@ def recipe_parser(
         type=int,
         default=1,
         metavar="N",
-        help="processor cores to use (default: 1: molecules are small, and threads that wait for "
-        "a busy core cost more than they bring); repeated runs are equal to the last digit on "
-        "the same number",
+        help="processor cores to use, in each process (default: 1: molecules are small, and "
+        "threads that wait for a busy core cost more than they bring); repeated runs are equal to "
+        "the last digit on the same number",
     )
     machine.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -195,7 +201,7 @@ def plan_runs(args: argparse.Namespace) -> list[TrainingConfig]:
         A name, an option or a number is not known or does not fit, or the output folder is not
         free.
     """
-    check_free_folder(args.output, resume=args.resume)
+    current_world().on_main(partial(check_free_folder, args.output, resume=args.resume))
     choose_device(args.device)
     if args.threads < 1:
         raise ValueError(f"--threads {args.threads}: expected at least 1")
@@ -241,12 +247,16 @@ def train_all(
     args : argparse.Namespace
         The recipe's flags.
     """
-    for config in configs:
-        # All folders first: a changed setting of the last one must not show up hours later.
-        files = RunFolder(args.output / config.run_name)
-        files.check_free(resume=args.resume)
-        if files.config.exists():
-            files.check_same(run_record(dataset, splits[config.seed], config))
+
+    def check_folders() -> None:
+        # All of them first: a changed setting of the last one must not show up hours later.
+        for config in configs:
+            files = RunFolder(args.output / config.run_name)
+            files.check_free(resume=args.resume)
+            if files.config.exists():
+                files.check_same(run_record(dataset, splits[config.seed], config))
+
+    current_world().on_main(check_folders)
     results = []
     with torch_threads(args.threads):
         for number, config in enumerate(configs):

@@ -6,20 +6,24 @@ import csv
 import io
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from dgl_gmpool._io import atomic_write, atomic_write_text
 from dgl_gmpool.data import MoleculeDataset, Splits
 from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.distributed import World, current_world
 from dgl_gmpool.training.fold import fit_fold
 from dgl_gmpool.training.fold_data import check_fold
 from dgl_gmpool.training.metrics import METRICS, choose_metric, scores
-from dgl_gmpool.training.model import choose_device, count_parameters
+from dgl_gmpool.training.model import count_parameters
 from dgl_gmpool.training.model_file import TrainedModel, probabilities, save_model
 from dgl_gmpool.training.provenance import (
     data_record,
@@ -71,6 +75,7 @@ def train_run(
     resume: bool = False,
     device: str = "auto",
     progress: bool = True,
+    world: Optional[World] = None,
 ) -> RunResult:
     """Train every fold and write the run folder.
 
@@ -95,6 +100,9 @@ def train_run(
         ``auto``, ``cpu`` or ``cuda``.
     progress : bool
         Print one line per fold, with a progress bar on a terminal.
+    world : World, optional
+        The processes that train together; process 0 alone reads and writes the folder. Default:
+        those of this command, usually one.
 
     Returns
     -------
@@ -104,14 +112,16 @@ def train_run(
     ------
     ValueError
         The folder is not empty and ``resume`` is false, the stored run has other settings, the
-        splits do not fit the data, or a fold cannot be trained.
+        splits do not fit the data, a fold cannot be trained, or the processes were given
+        different things to train.
     TrainingError
         A loss was not finite.
     """
     files = RunFolder(folder)
-    files.check_free(resume=resume)
+    world = current_world() if world is None else world
+    world.on_main(partial(files.check_free, resume=resume))
     splits.check(dataset.table)
-    torch_device = choose_device(device)
+    torch_device = world.device(device)
     choose_metric(dataset.table.kind, config.metric)
     if not len(splits.test) or not len(splits.folds):
         raise ValueError(
@@ -121,43 +131,61 @@ def train_run(
     for number, (train, valid) in enumerate(splits.folds):
         check_fold(dataset, train, valid, fold=number)
     say: Callable[[str], None] = tqdm.write if progress else lambda text: None
+    record = run_record(dataset, splits, config)
+    _check_same_everywhere(record, world)
 
-    with files.locked():
-        files.remove_torn_files()
-        record = run_record(dataset, splits, config)
-        if files.config.exists():
-            files.check_same(record)
-            if files.finished:
-                say(f"{config.label}: finished before, in {files.path}")
-                return RunResult.load(files.path)
-            _say_if_moved(files, say)
-        else:
-            write_json(
-                files.config,
-                {
-                    "format": 1,
-                    **record,
-                    "report": dataset.table.report.to_dict(),
-                    "versions": library_versions(),
-                    "commit": source_commit(),
-                    "environment": environment(torch_device),
-                },
-            )
-        if not files.splits.exists():
-            splits.save(files.splits)
-        results: list[dict[str, Any]] = []
-        for number in range(len(splits.folds)):
-            fold_files = files.fold(number)
-            if not fold_files.finished:
-                _train_fold(
-                    dataset, splits, config, number, fold_files, torch_device, progress=progress
+    with ExitStack() as stack:
+
+        def enter() -> list[bool]:
+            """Which folds are finished; nothing if the whole run is."""
+            stack.enter_context(files.locked())
+            files.remove_torn_files()
+            if files.config.exists():
+                files.check_same(record)
+                if files.finished:
+                    say(f"{config.label}: finished before, in {files.path}")
+                    return []
+                _say_if_moved(files, world, say)
+            else:
+                write_json(
+                    files.config,
+                    {
+                        "format": 1,
+                        **record,
+                        "report": dataset.table.report.to_dict(),
+                        "versions": library_versions(),
+                        "commit": source_commit(),
+                        "environment": environment(torch_device, processes=world.size),
+                    },
                 )
+            if not files.splits.exists():
+                splits.save(files.splits)
+            return [files.fold(number).finished for number in range(len(splits.folds))]
+
+        results: list[dict[str, Any]] = []
+
+        def close(number: int) -> None:
+            fold_files = files.fold(number)
             # Here and not in _train_fold, so that a kill just before it leaves nothing behind.
             fold_files.checkpoint.unlink(missing_ok=True)
             results.append(read_json(fold_files.result))
             say(f"  {_fold_line(results[-1], len(splits.folds), config, dataset.table.kind)}")
             _write_summary(files, dataset, splits, config, results)
-    return RunResult.load(files.path)
+
+        for number, finished in enumerate(world.on_main(enter)):
+            if not finished:
+                _train_fold(
+                    dataset,
+                    splits,
+                    config,
+                    number,
+                    files.fold(number),
+                    torch_device,
+                    world,
+                    progress=progress,
+                )
+            world.on_main(partial(close, number))
+    return world.on_main(partial(RunResult.load, files.path))
 
 
 def run_record(dataset: MoleculeDataset, splits: Splits, config: TrainingConfig) -> dict[str, Any]:
@@ -175,12 +203,13 @@ def _train_fold(
     config: TrainingConfig,
     number: int,
     files: FoldFiles,
-    device: Any,
+    device: torch.device,
+    world: World,
     *,
     progress: bool,
 ) -> None:
     train, valid = splits.folds[number]
-    files.path.mkdir(parents=True, exist_ok=True)
+    world.on_main(partial(files.path.mkdir, parents=True, exist_ok=True))
     fitted = fit_fold(
         dataset,
         train,
@@ -190,6 +219,7 @@ def _train_fold(
         device=device,
         checkpoint=files.checkpoint,
         progress=progress,
+        world=world,
     )
     table = dataset.table
     trained = TrainedModel(
@@ -201,19 +231,23 @@ def _train_fold(
         fitted.global_scaler,
         featurizer_name(dataset),
     )
-    save_model(files.model, trained)
+    world.on_main(partial(save_model, files.model, trained))
     outputs: dict[str, Any] = {}
     results: dict[str, Any] = {}
     for name, part in (("valid", valid), ("test", splits.test)):
         rows = np.asarray(part, dtype=np.int64)
-        outputs[f"{name}_rows"] = rows
-        outputs[f"{name}_outputs"] = trained.outputs(
-            [dataset.graphs[i] for i in part],
-            global_feats=None if table.global_feats is None else table.global_feats[rows],
+        mine = world.share(torch.as_tensor(rows)).numpy()
+        found = trained.outputs(
+            [dataset.graphs[i] for i in mine],
+            global_feats=None if table.global_feats is None else table.global_feats[mine],
             batch_size=config.batch_size,
             device=device,
         )
+        outputs[f"{name}_rows"] = rows
+        outputs[f"{name}_outputs"] = world.join_rows(found)
         results[name] = scores(table.kind, table.targets[rows], outputs[f"{name}_outputs"])
+    if not world.is_main:
+        return
     atomic_write(files.outputs, lambda file: np.savez(file, **outputs))
     write_json(
         files.result,
@@ -339,9 +373,29 @@ def _fold_line(result: dict[str, Any], folds: int, config: TrainingConfig, kind:
     )
 
 
-def _say_if_moved(files: RunFolder, say: Callable[[str], None]) -> None:
-    """Numbers are bit-equal only with the same libraries: say so where they changed."""
-    before, now = read_json(files.config).get("versions", {}), library_versions()
+def _check_same_everywhere(record: dict[str, Any], world: World) -> None:
+    """Shares of different data, or of differently split ones, would be no whole."""
+    main, *others = world.gather(record)
+    for rank, other in enumerate(others, start=1):
+        differ = [name for name, values in main.items() if values != other[name]]
+        if differ:
+            raise ValueError(
+                f"process {rank} of {world.size} was given other {' and '.join(differ)} than "
+                "process 0; start all of them with the same command on the same files"
+            )
+
+
+def _say_if_moved(files: RunFolder, world: World, say: Callable[[str], None]) -> None:
+    """Numbers are bit-equal only with the same libraries and processes: say if they changed."""
+    stored = read_json(files.config)
+    processes = stored.get("environment", {}).get("processes", 1)
+    if processes != world.size:
+        say(
+            f"note: {files.path} goes on with {world.size} instead of {processes} processes; "
+            "splits and batches stay the same, but dropout and last digits will differ from those "
+            "of an uninterrupted run"
+        )
+    before, now = stored.get("versions", {}), library_versions()
     changed = [
         f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]
     ]

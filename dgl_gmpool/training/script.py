@@ -11,7 +11,11 @@ from types import TracebackType
 from typing import Optional
 
 import dgl_gmpool
+from dgl_gmpool.training.distributed import World, join_world
 from dgl_gmpool.training.errors import TrainingError
+from dgl_gmpool.training.one_voice import speak_as_one
+
+_MAY_BE_THE_USERS = (ValueError, TypeError, OSError, ImportError, TrainingError)
 
 
 def run_script(
@@ -22,6 +26,9 @@ def run_script(
     resume: Optional[str] = "--resume",
 ) -> int:
     """Call ``main(arguments)`` and turn what it raises into an exit code.
+
+    Started by ``torchrun``, the processes join first; process 0 alone prints, and an error in any
+    of them is shown once and ends them all.
 
     Parameters
     ----------
@@ -44,16 +51,34 @@ def run_script(
     arguments = list(sys.argv[1:] if argv is None else argv)
     if program is None:
         program = f"python {sys.argv[0]}" if sys.argv[0].endswith(".py") else Path(sys.argv[0]).name
+    started = program
+
+    def explain(error: BaseException) -> Optional[tuple[int, str]]:
+        if isinstance(error, KeyboardInterrupt):
+            return 130, f"\nStopped. {_how_to_continue(started, arguments, resume)}"
+        if isinstance(error, _MAY_BE_THE_USERS) and "--debug" not in arguments and _is_ours(error):
+            return 2, f"error: {error}"
+        return None
+
     try:
+        world = join_world()
+        if world.size > 1:
+            started = _launched(program, world)
+            return speak_as_one(lambda: main(arguments), world, explain)
         return main(arguments) or 0
-    except KeyboardInterrupt:
-        print(f"\nStopped. {_how_to_continue(program, arguments, resume)}", file=sys.stderr)
-        return 130
-    except (ValueError, TypeError, OSError, ImportError, TrainingError) as error:
-        if "--debug" in arguments or not _is_ours(error):
+    except BaseException as error:
+        explained = explain(error)
+        if explained is None:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        print(explained[1], file=sys.stderr)
+        return explained[0]
+
+
+def _launched(program: str, world: World) -> str:
+    """How several processes of ``program`` were started, as far as one of them can tell."""
+    name = program[len("python ") :] if program.startswith("python ") else f"--no-python {program}"
+    here = os.environ.get("LOCAL_WORLD_SIZE", str(world.size))
+    return f"torchrun {'' if here == str(world.size) else '... '}--nproc_per_node={here} {name}"
 
 
 def _how_to_continue(program: str, arguments: list[str], resume: Optional[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import cache
 from typing import Any, Optional
 
@@ -13,6 +14,12 @@ from torch.nn.parallel import DistributedDataParallel
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool.training.batches import Batch
 from dgl_gmpool.training.distributed import World
+
+# Buffers are averaged once an epoch instead. Newer versions of torch have a new name for this.
+_KNOWN = inspect.signature(DistributedDataParallel).parameters
+_NO_SYNC: dict[str, Any] = {
+    "forward_sync_buffers" if "forward_sync_buffers" in _KNOWN else "broadcast_buffers": False
+}
 
 
 class SharedModel(nn.Module):
@@ -53,8 +60,8 @@ def share_model(model: MoleculePredictor, world: World, device: torch.device) ->
             # Molecules without bonds leave some weights unused. It also keeps the gradients in
             # one order from the first step on, so a resumed run adds them up in the same order.
             find_unused_parameters=True,
-            broadcast_buffers=False,
             process_group=_gradient_group(device.type),
+            **_NO_SYNC,
         )
 
 

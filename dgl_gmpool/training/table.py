@@ -11,6 +11,7 @@ from typing import Any, Optional, Union
 import numpy as np
 
 from dgl_gmpool._io import atomic_write_text
+from dgl_gmpool.training.distributed import current_world
 from dgl_gmpool.training.metrics import METRICS
 from dgl_gmpool.training.run import RunResult
 from dgl_gmpool.training.run_folder import write_json
@@ -110,7 +111,7 @@ def write_table(
     *,
     baselines: Sequence[dict[str, Any]] = (),
 ) -> str:
-    """Write ``table.md`` and ``table.json`` and return the Markdown text.
+    """Write ``table.md`` and ``table.json`` (process 0 does) and return the Markdown text.
 
     Parameters
     ----------
@@ -123,8 +124,9 @@ def write_table(
     """
     rows = [*baselines, *comparison_rows(results)]
     text = markdown_table(rows)
-    write_json(Path(folder) / "table.json", {"format": 1, "rows": rows})
-    atomic_write_text(Path(folder) / "table.md", text + "\n")
+    if current_world().is_main:
+        write_json(Path(folder) / "table.json", {"format": 1, "rows": rows})
+        atomic_write_text(Path(folder) / "table.md", text + "\n")
     return text
 
 
