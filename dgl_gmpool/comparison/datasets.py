@@ -26,6 +26,11 @@ from dgl_gmpool.data import (
 SOLVENT_ROWS = 1070
 
 
+#: UniProt accessions of the P2X purinoceptors with enough measured potencies: human P2X7, P2X1 and
+#: P2X3, and rat P2X7.
+P2X = ("Q99572", "P51575", "P56373", "Q64663")
+
+
 @dataclass(frozen=True)
 class ComparisonData:
     """One column of the table.
@@ -87,7 +92,7 @@ def _chromophores(path: Optional[Path], *, target: str) -> MoleculeTable:
 def _bindingdb(path: Optional[Path]) -> MoleculeTable:
     if path is None:
         raise ValueError("pic50 needs BindingDB's tab-separated file: --tsv FILE")
-    return load_bindingdb(path)
+    return load_bindingdb(path, accessions=P2X)
 
 
 def _tox21(path: Optional[Path]) -> MoleculeTable:
