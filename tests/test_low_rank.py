@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dgl_gmpool import GMPool, MoleculePredictor, NGMPool
 from dgl_gmpool.nn import coarsen as coarsen_file
+from dgl_gmpool.nn import gmpool, low_rank, ngmpool
 from dgl_gmpool.nn import grouping_product as product_file
-from dgl_gmpool.nn import low_rank, ngmpool
 from dgl_gmpool.nn.coarse_adjacency import coarse_adjacency
 from dgl_gmpool.nn.grouping import SIMILARITIES, GroupingMatrix
 from dgl_gmpool.nn.grouping_product import grouping_product
@@ -32,6 +32,7 @@ FACES = ("readout", "coarsen")
 def few_landmarks(monkeypatch):
     """As if every graph of more than 4 nodes were large, for S as well as for A'."""
     monkeypatch.setattr(low_rank, "LANDMARKS", 4)
+    monkeypatch.setattr(gmpool, "LANDMARKS", 4)
     monkeypatch.setattr(coarsen_file, "LARGE", 2)
 
 

@@ -10,7 +10,7 @@ from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE
 from dgl_gmpool.nn.dense_pooling import Assignment
 from dgl_gmpool.nn.grouping import compute_dtype
 from dgl_gmpool.nn.grouping_pool import GroupingPool
-from dgl_gmpool.nn.low_rank import low_rank_root, not_semidefinite
+from dgl_gmpool.nn.low_rank import LANDMARKS, low_rank_root, not_semidefinite
 from dgl_gmpool.nn.ragged import Bucket
 from dgl_gmpool.nn.square_root import (
     RANK_TOLERANCE,
@@ -62,12 +62,11 @@ class GMPool(GroupingPool):
         Force this number of clusters on every graph (at most its number of nodes), as in the
         paper's Figure 3a. Default: each graph finds its own.
     max_clusters : int, optional
-        For large graphs: at most this many clusters k, and M, n x n, is never formed. The readout
-        and :meth:`coarsen` take O(n k^2) time and O(n k) memory (``normalize=True`` adds O(n^2)
-        time). Only with ``decomposition="cholesky"`` and ``similarity="cauchy"`` or
-        ``"gaussian"``; see :func:`~dgl_gmpool.nn.low_rank.low_rank_root`. Up to 256 nodes, and
-        where a graph has fewer clusters than the cap, nothing else changes; beyond 256 nodes the
-        pivot nodes are chosen by a sample of M. Default: no cap.
+        For large graphs: at most this many clusters k, and for a graph of more than 256 nodes the
+        n x n matrix is never formed. The readout and :meth:`coarsen` take O(n k^2) time and O(n k)
+        memory (``normalize=True`` adds O(n^2) time). Only with ``decomposition="cholesky"`` and
+        ``similarity="cauchy"`` or ``"gaussian"``; see
+        :func:`~dgl_gmpool.nn.low_rank.low_rank_root`. Default: no cap.
     tol : float, optional
         The number of clusters is the smallest that leaves out at most this share of the trace of
         M. Default 0.01.
@@ -122,7 +121,7 @@ class GMPool(GroupingPool):
         self.tol = probability("tol", tol)
 
     def assign(self, block: Tensor, bucket: Bucket) -> Assignment:
-        if self.max_clusters is not None:
+        if self.max_clusters is not None and bucket.width > LANDMARKS:
             root, columns = low_rank_root(
                 self.grouping,
                 block,
@@ -148,7 +147,11 @@ class GMPool(GroupingPool):
         if not self.grouping.positive_semidefinite:
             psd, known = nearest_psd(matrix)
         root, columns = cholesky_root(
-            psd, num_clusters=forced, tol=self.tol, priority=_priority(block)
+            psd,
+            num_clusters=forced,
+            max_clusters=self.max_clusters,
+            tol=self.tol,
+            priority=_priority(block),
         )
         return Assignment(root, columns, matrix, known, columns)
 

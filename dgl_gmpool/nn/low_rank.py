@@ -10,7 +10,7 @@ The textbook choice, the largest residual diagonal entry, is free but poor here:
 it starts with outliers and walks along the rim of the data. Here the lengths are *estimated* from
 the residual's rows at m landmark nodes, spread evenly over the graph, and are never less than the
 diagonal entry, so that no node is overlooked. A graph of up to m nodes has all its nodes as
-landmarks, and gets exactly the pivots of ``cholesky_root``.
+landmarks and would get exactly the pivots of ``cholesky_root``; GMPool takes that for them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from dgl_gmpool.nn.square_root import RANK_TOLERANCE, TIE
 
 #: Nodes whose residual rows estimate the lengths of columns.
 LANDMARKS = 256
+
+#: Columns of M that are made at a time.
+COLUMNS = 32
 
 
 def low_rank_root(
@@ -122,7 +125,7 @@ def _pivoted(
     tiny = torch.finfo(scale.dtype).tiny
     entries = _Entries(grouping, x, scale)
     landmarks, present = _landmarks(priority, scale)
-    residual = entries.columns(landmarks) * present[:, None, :]
+    residual = entries.columns(landmarks).mul_(present[:, None, :])
     # What one landmark stands for; 1 where all nodes are landmarks.
     share = (scale > 0).sum(1, keepdim=True) / present.sum(1, keepdim=True)
     diagonal = scale.square()
@@ -152,7 +155,7 @@ def _pivoted(
         length = column[rows, pivot].clamp(min=tiny).sqrt()
         column = torch.where(active[:, None], column / length[:, None], 0)
         at_landmarks = column.gather(1, landmarks)
-        residual.baddbmm_(column[:, :, None], at_landmarks[:, None, :] * present[:, None], alpha=-1)
+        residual.baddbmm_(column[:, :, None], (at_landmarks * present)[:, None, :], alpha=-1)
         diagonal = (diagonal - column.square()).clamp(min=0)
         # Exact zeros, so that rounding can never bring a pivot back.
         diagonal[rows[active], pivot[active]] = 0
@@ -188,12 +191,15 @@ class _Entries:
         return (found * (self.scale * self.scale[rows, node][:, None]))[:, :, None]
 
     def columns(self, nodes: Tensor) -> Tensor:
-        """The columns of these nodes ``(b, k)``, ``(b, n, k)``, from one product."""
-        chosen = self.feat.gather(1, nodes[:, :, None].expand(-1, -1, self.feat.shape[2]))
-        distance = (self.feat @ (chosen * self.weight).mT).mul_(-2)
-        distance.add_(self.square[:, :, None]).add_(self.square.gather(1, nodes)[:, None, :])
-        distance.scatter_(1, nodes[:, None, :], 0)
-        found = self.grouping.from_distance(distance)
+        """The columns of these nodes ``(b, k)``, ``(b, n, k)``, from products."""
+        found = self.scale.new_empty(*self.scale.shape, nodes.shape[1])
+        # A few at a time: what the similarity makes on its way is as large as its result.
+        for part, out in zip(nodes.split(COLUMNS, dim=1), found.split(COLUMNS, dim=2)):
+            chosen = self.feat.gather(1, part[:, :, None].expand(-1, -1, self.feat.shape[2]))
+            distance = (self.feat @ (chosen * self.weight).mT).mul_(-2)
+            distance.add_(self.square[:, :, None]).add_(self.square.gather(1, part)[:, None, :])
+            distance.scatter_(1, part[:, None, :], 0)
+            out.copy_(self.grouping.from_distance(distance))
         return found.mul_(self.scale[:, :, None]).mul_(self.scale.gather(1, nodes)[:, None, :])
 
 

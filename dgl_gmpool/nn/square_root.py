@@ -153,6 +153,7 @@ def cholesky_root(
     matrix: Tensor,
     *,
     num_clusters: int | None = None,
+    max_clusters: int | None = None,
     tol: float = RANK_TOLERANCE,
     priority: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -172,6 +173,8 @@ def cholesky_root(
         Positive semidefinite matrices M, see :func:`nearest_psd`. Shape ``(b, n, n)``.
     num_clusters : int, optional
         Force K (still fewer where M has lower rank).
+    max_clusters : int, optional
+        Stop at this K if ``tol`` has not been reached.
     tol : float, optional
         Relative residual trace at which to stop.
     priority : Tensor, optional
@@ -195,7 +198,12 @@ def cholesky_root(
     """
     if priority is None:
         priority = matrix.new_zeros(matrix.shape[:2])
-    pivots, ranks = _pivots(matrix.detach(), num_clusters, tol, priority.detach())
+    most = matrix.shape[1]
+    for limit in (num_clusters, max_clusters):
+        most = most if limit is None else min(most, limit)
+    # A forced number of clusters still ends where nothing but rounding is left to split.
+    tol = tol if num_clusters is None else 0.0
+    pivots, ranks = _pivots(matrix.detach(), most, tol, priority.detach())
     most = pivots.shape[1]
     used = torch.arange(most, device=matrix.device) < ranks[:, None]
     columns = matrix.gather(2, pivots[:, None, :].expand(-1, matrix.shape[1], -1))
@@ -219,39 +227,36 @@ def nearest_psd(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _pivots(
-    matrix: Tensor, num_clusters: int | None, tol: float, priority: Tensor
-) -> tuple[Tensor, Tensor]:
+def _pivots(matrix: Tensor, most: int, tol: float, priority: Tensor) -> tuple[Tensor, Tensor]:
     """Pivot nodes ``(b, max K)`` and how many of them each matrix uses ``(b,)``."""
     trace = matrix.diagonal(dim1=1, dim2=2).sum(-1)
     # Relative to the trace: squares of tiny entries would underflow, and all columns would tie.
     residual = matrix / trace.clamp(min=torch.finfo(matrix.dtype).tiny)[:, None, None]
-    # A forced number of clusters still ends where nothing but rounding is left to split.
-    floor = torch.finfo(matrix.dtype).eps * matrix.shape[1] ** 2
-    limit = max(tol if num_clusters is None else floor, floor)
-    most = matrix.shape[1] if num_clusters is None else min(num_clusters, matrix.shape[1])
+    # Below this there is nothing but rounding left to split.
+    limit = max(tol, torch.finfo(matrix.dtype).eps * matrix.shape[1] ** 2)
     ranks = torch.zeros(len(matrix), dtype=torch.int64, device=matrix.device)
     chosen: list[Tensor] = []
-    rows = torch.arange(len(matrix), device=matrix.device)
-    for _ in range(most):
-        active = residual.diagonal(dim1=1, dim2=2).sum(-1) > limit
-        # The first column is always taken: a graph with nodes has at least one cluster.
-        if not chosen:
-            active = trace > 0
-        elif not active.any():
-            break
-        length = residual.square().sum(1)
-        tied = length >= length.amax(1, keepdim=True) * (1 - TIE)
+    # The first column is always taken: a graph with nodes has at least one cluster.
+    active = trace > 0
+    while True:
+        # A pivot's own column is zero but for rounding, which must never bring it back: `length`
+        # is compared among the others only.
+        length = torch.linalg.vector_norm(residual, dim=1)
+        if chosen:
+            length.scatter_(1, torch.stack(chosen, dim=1), -1.0)
+        tied = length >= length.amax(1, keepdim=True) * (1 - TIE / 2)
         pivot = priority.masked_fill(~tied, -torch.inf).argmax(1)
-        column = residual[rows, :, pivot]
-        scale = column[rows, pivot].clamp(min=torch.finfo(matrix.dtype).tiny)
-        update = column[:, :, None] * (column / scale[:, None])[:, None, :]
-        residual = residual - torch.where(active[:, None, None], update, 0)
-        # Exact zeros, so that rounding can never bring a pivot back.
-        residual[rows[active], :, pivot[active]] = 0
-        residual[rows[active], pivot[active], :] = 0
+        column = residual.gather(2, pivot[:, None, None].expand(-1, residual.shape[1], 1))
+        scale = column.gather(1, pivot[:, None, None]).clamp(min=torch.finfo(matrix.dtype).tiny)
+        column = torch.where(active[:, None, None], column * scale.rsqrt(), 0)
+        residual.baddbmm_(column, column.mT, alpha=-1)
         ranks += active
         chosen.append(pivot)
+        if len(chosen) == most:
+            break
+        active = active & (residual.diagonal(dim1=1, dim2=2).sum(-1) > limit)
+        if not active.any():
+            break
     return torch.stack(chosen, dim=1), ranks
 
 
