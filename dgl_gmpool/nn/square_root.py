@@ -241,7 +241,7 @@ def _pivots(matrix: Tensor, most: int, tol: float, priority: Tensor) -> tuple[Te
     while True:
         # A pivot's own column is zero but for rounding, which must never bring it back: `length`
         # is compared among the others only.
-        length = torch.linalg.vector_norm(residual, dim=1)
+        length = torch.linalg.vector_norm(residual, dim=2)  # symmetric: rows are columns
         if chosen:
             length.scatter_(1, torch.stack(chosen, dim=1), -1.0)
         tied = length >= length.amax(1, keepdim=True) * (1 - TIE / 2)
