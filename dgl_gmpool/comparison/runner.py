@@ -210,8 +210,10 @@ def _train(
 ) -> list[str]:
     rows = {row.key: row for row in read_scores(folder.scores, missing_ok=True)}
     jobs = []
-    for seed in range(max(plan.seeds.values())):
-        for fold in range(plan.folds):
+    # All seeds of a fold before the next fold: models of one seed share their test set, so that a
+    # comparison that is stopped early says more with many seeds than with many folds.
+    for fold in range(plan.folds):
+        for seed in range(max(plan.seeds.values())):
             for data in plan.datasets:
                 for method in plan.methods:
                     if seed >= plan.seeds[data.name]:
