@@ -174,7 +174,7 @@ METHODS: tuple[Method, ...] = (
         "forest",
         "random forest, Morgan",
         "Breiman 2001; Rogers and Hahn 2010",
-        trials=({}, {"radius": 3}, {"max_features": 0.1}, {"max_features": 0.3}),
+        trials=({}, {"radius": 3}, {"max_features": 0.1}, {"counts": True}),
         kind="forest",
     ),
     Method(

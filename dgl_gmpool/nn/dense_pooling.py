@@ -232,18 +232,16 @@ class DensePooling(nn.Module):
 
     def _weighted_sum(self, layout: RaggedLayout, feat: Tensor) -> tuple[Tensor, Tensor]:
         """Mean or sum of S' X over coarse nodes: node i counts with sum_k S_ik."""
-        wide = _at_least_float32(feat.dtype)
-        out = feat.new_zeros(layout.batch_size, feat.shape[1], dtype=wide)
+        wide = feat.to(_at_least_float32(feat.dtype))
         shares = []
         for bucket, block in zip(layout.buckets, layout.blocks(feat)):
             share, columns = self.node_shares(block, bucket)
             if self.aggregate == "mean":
                 share = share / columns.clamp(min=1)[:, None]
-            share = share.to(wide)
-            shares.append(share)
-            sums = (share[:, None, :] @ block.to(wide)).squeeze(1)
-            out = out.index_copy(0, bucket.graphs, sums)
-        weights = layout.rows(shares) if shares else out.new_zeros(0)
+            shares.append(share.to(wide.dtype))
+        weights = layout.rows(shares) if shares else wide.new_zeros(0)
+        out = wide.new_zeros(layout.batch_size, wide.shape[1])
+        out = out.index_add(0, layout.graph_ids(feat.device), wide * weights[:, None])
         return out.to(feat.dtype), weights.to(feat.dtype)
 
     def _max(self, layout: RaggedLayout, feat: Tensor) -> tuple[Tensor, Tensor]:
