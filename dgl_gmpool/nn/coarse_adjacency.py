@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dgl_gmpool.nn.grouping_product import CELLS
+
 
 def coarse_adjacency(assign: Tensor, source: Tensor, destination: Tensor, values: Tensor) -> Tensor:
     """A' = S' A S, or E' = S' E S channel by channel, in O(e K + n K^2) time and O(e + n) K memory.
@@ -58,7 +60,13 @@ class _CoarseAdjacency(torch.autograd.Function):
                 grad_assign += _times(destination, source, value, assign) @ each
             if ctx.needs_input_grad[3]:
                 starts = (assign @ each).flatten(0, 1)
-                grad_values[:, channel] = (starts[source] * ends[destination]).sum(1)
+                step = max(1, CELLS // assign.shape[2])
+                grad_values[:, channel] = torch.cat(
+                    [
+                        (starts[rows] * ends[columns]).sum(1)
+                        for rows, columns in zip(source.split(step), destination.split(step))
+                    ]
+                )
         return grad_assign, None, None, grad_values
 
 

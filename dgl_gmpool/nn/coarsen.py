@@ -10,8 +10,10 @@ from dgl_gmpool.nn.coarse_adjacency import coarse_adjacency
 from dgl_gmpool.nn.graph_batch import batched_graph, edges_inside
 from dgl_gmpool.nn.ragged import Bucket, RaggedLayout
 
-#: Graphs of more nodes are coarsened edge by edge where that takes less memory than a dense A.
+#: Graphs of more nodes are coarsened from their edges, unless more than one in SPARSE of all pairs
+#: of nodes has an edge.
 LARGE = 256
+SPARSE = 8
 
 #: Entries of A' this small make no edge. Entries of A and S are of order one.
 EDGE_TOLERANCE = 1e-6
@@ -102,9 +104,9 @@ def coarsen(
             values = torch.ones(len(members), dtype=assign.dtype, device=device)
         else:
             values = edge_weight[members].to(assign.dtype)
-        # Ends of the edges, where a dense A would be larger than A S built from edges.
+        # The ends of the edges, where a dense A would hold little but zeros.
         ends: tuple[Tensor, Tensor] | None = None
-        if bucket.width > LARGE and len(members) * assign.shape[2] < len(bucket) * bucket.width**2:
+        if bucket.width > LARGE and SPARSE * len(members) < len(bucket) * bucket.width**2:
             start = torch.div(cells, bucket.width, rounding_mode="floor")
             ends = start, start - start % bucket.width + cells % bucket.width
         if ends is None:

@@ -8,9 +8,10 @@ Which column comes next decides how good k columns are. :func:`~dgl_gmpool.nn.sq
 cholesky_root` takes the longest column of the residual, which takes the whole residual to know.
 The textbook choice, the largest residual diagonal entry, is free but poor here: every M_ii is 1, so
 it starts with outliers and walks along the rim of the data. Here the lengths are *estimated* from
-the residual's rows at m landmark nodes, spread evenly over the graph, and are never less than the
-diagonal entry, so that no node is overlooked. A graph of up to m nodes has all its nodes as
-landmarks and would get exactly the pivots of ``cholesky_root``; GMPool takes that for them.
+the residual's rows at m landmark nodes, drawn evenly from its trace, and are never less than the
+diagonal entry, so that no node is overlooked. Nothing is left to chance or to the order of the
+nodes. A graph of up to m nodes has all its nodes as landmarks and would get exactly the pivots of
+``cholesky_root``; GMPool takes that for them.
 """
 
 from __future__ import annotations
@@ -18,12 +19,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 from dgl_gmpool.nn.grouping import GroupingMatrix, compute_dtype
+from dgl_gmpool.nn.grouping_product import CELLS
 from dgl_gmpool.nn.square_root import RANK_TOLERANCE, TIE
 
 #: Nodes whose residual rows estimate the lengths of columns.
 LANDMARKS = 256
+
+#: Landmarks are drawn anew when this many columns are found, and whenever they have doubled.
+RENEWAL = 16
 
 #: Columns of M that are made at a time.
 COLUMNS = 32
@@ -95,11 +101,26 @@ def low_rank_root(
     root, pivots, ranks = _pivoted(grouping, x, scale, max_clusters, tol, priority)
     used = torch.arange(root.shape[2], device=x.device) < ranks[:, None]
     if torch.is_grad_enabled():
-        chosen = x.gather(1, pivots[:, :, None].expand(-1, -1, x.shape[2]))
-        columns = grouping.between(x, chosen)
-        columns = columns * (scale[:, :, None] * scale.gather(1, pivots)[:, None, :])
-        root = _FromColumns.apply(columns, root, pivots, used)
+        # Made again in the backward pass, a few at a time: what the similarity makes on its way
+        # would take several times the memory of S.
+        step = max(1, CELLS // scale.numel())
+        columns = [
+            checkpoint(
+                _columns, grouping, x, scale, part, use_reentrant=False, preserve_rng_state=False
+            )
+            if step < pivots.shape[1]
+            else _columns(grouping, x, scale, part)
+            for part in pivots.split(step, dim=1)
+        ]
+        root = _FromColumns.apply(torch.cat(columns, dim=2), root, pivots, used)
     return root, ranks
+
+
+def _columns(grouping: GroupingMatrix, x: Tensor, scale: Tensor, nodes: Tensor) -> Tensor:
+    """The columns of D M D of these nodes ``(b, k)``, ``(b, n, k)``, with gradient."""
+    chosen = x.gather(1, nodes[:, :, None].expand(-1, -1, x.shape[2]))
+    columns = grouping.between(x, chosen)
+    return columns * scale[:, :, None] * scale.gather(1, nodes)[:, None, :]
 
 
 def not_semidefinite(similarity: str) -> str:
@@ -124,10 +145,6 @@ def _pivoted(
     batch, n = scale.shape
     tiny = torch.finfo(scale.dtype).tiny
     entries = _Entries(grouping, x, scale)
-    landmarks, present = _landmarks(priority, scale)
-    residual = entries.columns(landmarks).mul_(present[:, None, :])
-    # What one landmark stands for; 1 where all nodes are landmarks.
-    share = (scale > 0).sum(1, keepdim=True) / present.sum(1, keepdim=True)
     diagonal = scale.square()
     trace = diagonal.sum(1)
     limit = trace * max(tol, torch.finfo(scale.dtype).eps * n**2)
@@ -143,7 +160,16 @@ def _pivoted(
         active = left > (limit if step else 0)
         if not active.any():
             break
-        pivot = _next_pivot(residual, share, diagonal, left, priority)
+        # Landmarks among nodes that are accounted for see nothing: new ones from time to time.
+        if step == 0 or (step >= RENEWAL and step & (step - 1) == 0):
+            landmarks, share = _landmarks(priority, scale, diagonal)
+            residual = entries.columns(landmarks)
+            if step:
+                before = transposed[:, :step]
+                at_landmarks = before.gather(2, landmarks[:, None].expand(-1, step, -1))
+                residual.baddbmm_(before.mT, at_landmarks, alpha=-1)
+            residual.mul_(share[:, None, :])
+        pivot = _next_pivot(residual, diagonal, left, priority)
         column = entries.column(pivot)
         if step:
             before = transposed[:, :step]
@@ -155,7 +181,7 @@ def _pivoted(
         length = column[rows, pivot].clamp(min=tiny).sqrt()
         column = torch.where(active[:, None], column / length[:, None], 0)
         at_landmarks = column.gather(1, landmarks)
-        residual.baddbmm_(column[:, :, None], (at_landmarks * present)[:, None, :], alpha=-1)
+        residual.baddbmm_(column[:, :, None], (at_landmarks * share)[:, None, :], alpha=-1)
         diagonal = (diagonal - column.square()).clamp(min=0)
         # Exact zeros, so that rounding can never bring a pivot back.
         diagonal[rows[active], pivot[active]] = 0
@@ -203,25 +229,31 @@ class _Entries:
         return found.mul_(self.scale[:, :, None]).mul_(self.scale.gather(1, nodes)[:, None, :])
 
 
-def _landmarks(priority: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Nodes ``(b, m)`` at even steps of the order of ``priority``, and which of them count.
+def _landmarks(priority: Tensor, scale: Tensor, diagonal: Tensor) -> tuple[Tensor, Tensor]:
+    """Nodes ``(b, m)`` drawn evenly from the residual's trace, and the root of what each counts.
 
-    Even steps hit every set of equal nodes in proportion to its size.
+    The nodes stand in the order of ``priority``, each as wide as its diagonal entry, and every m-th
+    part of the whole width takes the node at its middle. R_ij^2 / R_jj never exceeds R_ii, so the
+    estimate sum_j R_ij^2 / (probability of j) cannot be far off. A graph of up to m nodes has all
+    of them, once.
     """
     sizes = (scale > 0).sum(1, keepdim=True)
+    width = torch.where(sizes > LANDMARKS, diagonal, (scale > 0).to(scale.dtype))
     order = priority.masked_fill(scale == 0, torch.inf).argsort(1)
+    width = width.gather(1, order)
+    ends = width.cumsum(1)
     counts = sizes.clamp(max=LANDMARKS)
     index = torch.arange(min(LANDMARKS, scale.shape[1]), device=scale.device)
-    present = index < counts
-    place = (2 * index + 1) * sizes // (2 * counts.clamp(min=1))
-    return order.gather(1, torch.where(present, place, 0)), present.to(scale.dtype)
+    middle = (index + 0.5) / counts.clamp(min=1) * ends[:, -1:]
+    place = torch.searchsorted(ends, middle, right=True).clamp(max=scale.shape[1] - 1)
+    found = width.gather(1, place).clamp(min=torch.finfo(scale.dtype).tiny)
+    share = ends[:, -1:] / (counts.clamp(min=1) * found)
+    return order.gather(1, place), torch.where(index < counts, share, 0).sqrt()
 
 
-def _next_pivot(
-    residual: Tensor, share: Tensor, diagonal: Tensor, left: Tensor, priority: Tensor
-) -> Tensor:
+def _next_pivot(residual: Tensor, diagonal: Tensor, left: Tensor, priority: Tensor) -> Tensor:
     """The node of the longest residual column, ``(b,)``, by what the landmarks see of it."""
-    length = torch.linalg.vector_norm(residual, dim=2).square() * share
+    length = torch.linalg.vector_norm(residual, dim=2).square()
     length = torch.maximum(length, diagonal.square())
     # Every column of at least average length has a diagonal entry like this; an estimate need not,
     # and a pivot close to zero would blow rounding up.
