@@ -1,0 +1,196 @@
+"""What every process of test_training_distributed.py does; started by torchrun, never collected.
+
+``distributed_worker.py FOLDER FLAGS`` writes what a healthy pair finds to FOLDER/<rank>.pt and
+then runs a recipe with FLAGS into an error.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from pathlib import Path
+from typing import Any, Optional
+
+import torch
+from training_data import small_dataset, small_options, with_targets
+
+import dgl_gmpool.training.fold as fold_module
+from dgl_gmpool.data import make_splits
+from dgl_gmpool.training import (
+    TrainingConfig,
+    World,
+    current_world,
+    fit_fold,
+    join_world,
+    main_first,
+    run_script,
+    train_run,
+)
+from dgl_gmpool.training.fold_data import FoldData
+from dgl_gmpool.training.model import build_model
+from dgl_gmpool.training.shared_model import share_model
+
+CPU = torch.device("cpu")
+# 25 training rows: batches of 7 are unequal shares, batches of 1 leave process 1 without rows.
+TRAIN, VALID = list(range(25)), list(range(25, 34))
+GRADIENTS: dict[str, dict[str, Any]] = {
+    "gmpool": {"readout": "gmpool"},
+    "gmpool, batches of 1": {"readout": "gmpool", "batch_size": 1},
+    "gmpool, 2 levels": {
+        "readout": "gmpool",
+        "levels": 2,
+        "readout_options": {"decomposition": "cholesky"},
+    },
+    "ngmpool": {"readout": "ngmpool"},
+    "diffpool": {"readout": "diffpool", "readout_options": {"num_clusters": 2}},
+    "diffpool by its losses alone": {
+        "readout": "diffpool",
+        "readout_options": {"num_clusters": 2, "aggregate": "mean"},
+        "batch_size": 1,
+    },
+    "mincut": {"readout": "mincut"},
+    "attention": {"readout": "attention"},
+    "mean, no balance": {"readout": "mean", "positive_weight": None},
+}
+
+
+def gradients(
+    world: World, options: dict[str, Any]
+) -> tuple[list[dict[str, Optional[torch.Tensor]]], float]:
+    """Every step's gradient at the initial weights, and the epoch's loss. Several tasks, NaNs."""
+    dataset = small_dataset("classification", tasks=3, global_feats=True)
+    values = {"batch_size": 7, "dropout": 0.0, "positive_weight": "balanced", **options}
+    config = TrainingConfig(**small_options(**values))
+    data = FoldData.prepare(dataset, TRAIN, config, device=CPU)
+    model = build_model(
+        config,
+        node_in_feats=dataset.node_in_feats,
+        edge_in_feats=dataset.edge_in_feats,
+        n_tasks=3,
+        global_feats=2,
+    )
+    found: list[dict[str, Optional[torch.Tensor]]] = []
+
+    class Recorder(torch.optim.SGD):
+        def step(self, closure: Any = None) -> None:
+            found.append(
+                {
+                    name: None if p.grad is None else p.grad.clone()
+                    for name, p in model.named_parameters()
+                }
+            )
+
+    loss = fold_module.train_epoch(
+        share_model(model, world, CPU),
+        Recorder(model.parameters(), lr=1.0),
+        dataset,
+        data,
+        TRAIN,
+        config,
+        fold=0,
+        epoch=1,
+        device=CPU,
+        world=world,
+    )
+    return found, loss
+
+
+def recorded_fit(options: dict[str, Any]) -> dict[str, Any]:
+    """A fit in all processes: the rows and the seed of each of this one's training batches."""
+    dataset = small_dataset(global_feats=True)
+    row = {id(graph): i for i, graph in enumerate(dataset.graphs)}
+    seen: list[tuple[int, list[int]]] = []
+    real = fold_module.collate
+
+    def collate(graphs: Any, **rest: Any) -> Any:
+        seen.append((torch.initial_seed(), [row[id(graph)] for graph in graphs]))
+        return real(graphs, **rest)
+
+    fold_module.collate = collate
+    try:
+        fitted = fit_fold(dataset, TRAIN, VALID, TrainingConfig(**small_options(**options)), fold=3)
+    finally:
+        fold_module.collate = real
+    return {
+        "batches": seen,
+        "state": fitted.model.state_dict(),
+        "best_epoch": fitted.best_epoch,
+        "history": [{**line, "seconds": 0} for line in fitted.history],
+    }
+
+
+def small_run(folder: Path, *, other_data: bool = False, resume: bool = False) -> Any:
+    """Two folds without dropout."""
+    dataset = small_dataset("classification", tasks=3, global_feats=True)
+    splits = make_splits(dataset.table, folds=2, seed=0, test_fraction=0.25)
+    if other_data:
+        targets = dataset.table.targets.copy()
+        targets[0] = 1 - targets[0]
+        dataset = with_targets(dataset, targets)
+    config = TrainingConfig(**small_options(dropout=0.0, epochs=3))
+    return train_run(dataset, splits, config, folder, resume=resume, progress=False, device="cpu")
+
+
+def message(call: Any) -> str:
+    try:
+        call()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "no error"
+
+
+def recipe(name: str) -> Any:
+    path = Path(__file__).resolve().parent.parent / "recipes" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"recipe_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def session(folder: Path, flags: list[str]) -> None:
+    torch.set_num_threads(1)
+    world = join_world()
+    found: dict[str, Any] = {"world": (world.rank, world.size, world.local_rank)}
+    found["gradients"] = {name: gradients(world, options) for name, options in GRADIENTS.items()}
+    found["fit"] = recorded_fit({"batch_size": 6, "dropout": 0.3, "epochs": 3})
+    found["batch norm"] = recorded_fit({"backbone": "gcn", "readout": "mean"})["state"]
+
+    result = small_run(folder / "run")
+    found["result"] = result.metrics
+    found["not empty"] = message(lambda: small_run(folder / "run"))
+    found["read again"] = small_run(folder / "run", resume=True).metrics == result.metrics
+    found["other data"] = message(lambda: small_run(folder / "other", other_data=world.rank == 1))
+
+    with main_first():
+        if world.is_main:
+            time.sleep(0.3)
+            (folder / "made by process 0").touch()
+        found["main first"] = (folder / "made by process 0").exists()
+    with main_first(False):
+        pass
+    found["totals"] = world.totals(1.5, world.rank)
+
+    recipe("molecules_csv").main([*flags, "--output", str(folder / "recipe")])
+    torch.save(found, folder / f"{world.rank}.pt")
+
+
+def fail(flags: list[str]) -> int:
+    """The recipe, with a loss of NaN in process 1 after some steps."""
+    real, calls = fold_module.masked_mse, [0]
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        calls[0] += 1
+        value = real(outputs, targets)
+        return value * float("nan") if current_world().rank == 1 and calls[0] > 4 else value
+
+    fold_module.masked_mse = loss
+    return run_script(recipe("molecules_csv").main, flags)
+
+
+if __name__ == "__main__":
+    where, given = Path(sys.argv[1]), sys.argv[2:]
+    session(where, given)
+    raise SystemExit(fail([*given, "--output", str(where / "fails")]))
