@@ -118,7 +118,7 @@ DATASETS: tuple[ComparisonData, ...] = (
         split="group",
     ),
     ComparisonData("pic50", "pIC50", "bindingdb", _bindingdb),
-    ComparisonData("tox21", "Tox21", "tox21", _tox21, kind="classification", epochs=12),
+    ComparisonData("tox21", "Tox21", "tox21", _tox21, kind="classification", epochs=10),
 )
 
 

@@ -29,7 +29,7 @@ class Budget:
 
     Attributes
     ----------
-    hidden_feats, num_steps, dropout, batch_size, lr, schedule
+    hidden_feats, num_steps, dropout, batch_size, lr, schedule, readout_norm
         As in :class:`~dgl_gmpool.training.TrainingConfig`.
     epochs_scale : float
         Multiplies the epochs of each data set; below 1 for a first look.
@@ -43,6 +43,7 @@ class Budget:
     batch_size: int = 40
     lr: float = 5e-3
     schedule: str = "one_cycle"
+    readout_norm: str = "batch"
     epochs_scale: float = 1.0
     tuning_scale: float = 0.5
 

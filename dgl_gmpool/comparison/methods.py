@@ -181,7 +181,12 @@ METHODS: tuple[Method, ...] = (
         "chemprop",
         "chemprop 2",
         "Heid et al. 2024",
-        trials=({}, {"depth": 6}, {"dropout": 0.0}, {"max_lr": 2e-3}),
+        trials=(
+            {},
+            {"batch_norm": True},
+            {"batch_norm": True, "max_lr": 5e-3},
+            {"batch_norm": True, "dropout": 0.0},
+        ),
         kind="chemprop",
     ),
 )

@@ -10,10 +10,11 @@ import torch
 from dgl import DGLGraph
 from torch import Tensor, nn
 
-from dgl_gmpool._options import positive_int, probability
+from dgl_gmpool._options import check_choice, positive_int, probability
 from dgl_gmpool.nn.backbones import Backbone, get_backbone, reset_parameters
 from dgl_gmpool.nn.dense_pooling import DensePooling
 from dgl_gmpool.nn.edge_weight import normalise_edge_weight
+from dgl_gmpool.nn.readout_norm import ReadoutNorm
 from dgl_gmpool.registry import get_readout, readout_entry
 
 
@@ -50,6 +51,10 @@ class MoleculePredictor(nn.Module):
         Of backbone and head. Default 0.15.
     head_feats : int, optional
         Width of the head's hidden layer. Default 200.
+    readout_norm : str, optional
+        ``"batch"`` normalises the readout over the batch (:class:`~dgl_gmpool.nn.ReadoutNorm`)
+        before the head, which trains in about half the epochs; ``"none"`` (default) does not, as
+        in the paper.
     global_feats : int, optional
         Number of extra features per molecule (such as solvent descriptors) that join the readout.
         Default 0.
@@ -79,6 +84,7 @@ class MoleculePredictor(nn.Module):
         num_steps: int = 3,
         dropout: float = 0.15,
         head_feats: int = 200,
+        readout_norm: str = "none",
         global_feats: int = 0,
     ) -> None:
         super().__init__()
@@ -98,6 +104,7 @@ class MoleculePredictor(nn.Module):
             if value != 0:
                 positive_int(name, value)
         probability("dropout", dropout)
+        check_choice("readout_norm", readout_norm, READOUT_NORMS)
         if backbone in WEIGHT_AS_FEATURE and not edge_in_feats:
             raise ValueError(f"backbone {backbone!r} needs edge features; use 'dmpnn' or 'gcn'")
         self.node_in_feats = node_in_feats
@@ -116,6 +123,7 @@ class MoleculePredictor(nn.Module):
             num_steps=num_steps,
             dropout=dropout,
             head_feats=head_feats,
+            readout_norm=readout_norm,
             global_feats=global_feats,
         )
         backbones: list[Backbone] = []
@@ -144,6 +152,7 @@ class MoleculePredictor(nn.Module):
         takes = inspect.signature(poolings[-1].forward).parameters
         self._readout_takes_weight = "edge_weight" in takes
         width = poolings[-1].out_feats
+        self.norm = ReadoutNorm(width) if readout_norm == "batch" else nn.Identity()
         self.head = nn.Sequential(
             nn.Dropout(dropout),
             nn.Linear(width + global_feats, head_feats),
@@ -208,7 +217,7 @@ class MoleculePredictor(nn.Module):
         """
         if isinstance(self._config["backbone"], str):
             edge_feats = self._check_features(graph, node_feats, edge_feats)
-        vector = self.embed(graph, node_feats, edge_feats)
+        vector = self.norm(self.embed(graph, node_feats, edge_feats))
         if self.global_feats:
             expected = (vector.shape[0], self.global_feats)
             if global_feats is None or tuple(global_feats.shape) != expected:
@@ -263,6 +272,9 @@ class MoleculePredictor(nn.Module):
             return last(graph, node_feats, edge_weight=edge_weight)
         return last(graph, node_feats)
 
+
+#: What stands between readout and head.
+READOUT_NORMS = ("none", "batch")
 
 #: Backbones that take a coarse graph's edge weights as one more edge feature.
 WEIGHT_AS_FEATURE = ("mpnn", "attentivefp")

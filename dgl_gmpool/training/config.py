@@ -30,6 +30,9 @@ class TrainingConfig:
         Name known to ``MoleculePredictor``.
     hidden_feats, num_steps, dropout, head_feats
         Passed to ``MoleculePredictor``; ``head_feats=None`` takes ``hidden_feats``.
+    readout_norm : str
+        ``"batch"`` or ``"none"``: batch normalisation between readout and head. Not in the paper;
+        without it the same scores take twice the epochs or more (``docs/results.md``).
     epochs : int
         Most epochs per fold.
     patience : int
@@ -69,6 +72,7 @@ class TrainingConfig:
     num_steps: int = 3
     dropout: float = 0.15
     head_feats: Optional[int] = None
+    readout_norm: str = "batch"
     epochs: int = 30
     patience: int = 20
     batch_size: int = 80

@@ -39,6 +39,7 @@ def build_model(
             num_steps=config.num_steps,
             dropout=config.dropout,
             head_feats=config.hidden_feats if config.head_feats is None else config.head_feats,
+            readout_norm=config.readout_norm,
             global_feats=global_feats,
         )
 

@@ -14,6 +14,7 @@ import torch
 
 from dgl_gmpool._options import parse_options
 from dgl_gmpool.data import MoleculeDataset, Splits
+from dgl_gmpool.nn.predictor import READOUT_NORMS
 from dgl_gmpool.registry import readout_entry
 from dgl_gmpool.training.config import SCHEDULES, TrainingConfig
 from dgl_gmpool.training.distributed import current_world
@@ -83,6 +84,13 @@ def recipe_parser(
     )
     model.add_argument(
         "--dropout", type=float, default=0.15, metavar="P", help="dropout (default: 0.15)"
+    )
+    model.add_argument(
+        "--readout-norm",
+        choices=READOUT_NORMS,
+        default="batch",
+        help="batch normalisation between readout and head; none is the paper's and takes about "
+        "twice the epochs (default: batch)",
     )
     train = parser.add_argument_group("training")
     train.add_argument(
@@ -213,6 +221,7 @@ def plan_runs(args: argparse.Namespace) -> list[TrainingConfig]:
         hidden_feats=args.hidden,
         num_steps=args.steps,
         dropout=args.dropout,
+        readout_norm=args.readout_norm,
         epochs=args.epochs,
         patience=args.patience,
         batch_size=args.batch_size,
