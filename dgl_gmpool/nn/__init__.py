@@ -8,8 +8,8 @@ from dgl_gmpool.nn.gmpool import GMPool
 from dgl_gmpool.nn.grouping import GroupingMatrix
 from dgl_gmpool.nn.ngmpool import NGMPool
 from dgl_gmpool.nn.pooled_graph import PooledGraph
-from dgl_gmpool.nn.reverse_edges import reverse_edges
 from dgl_gmpool.nn.readout_norm import ReadoutNorm
+from dgl_gmpool.nn.reverse_edges import reverse_edges
 from dgl_gmpool.nn.segment_readout import MaxReadout, MeanReadout, SegmentReadout, SumReadout
 
 __all__ = [

@@ -81,6 +81,11 @@ class DensePooling(nn.Module):
         """Width of the readout: that of the node features."""
         return self.in_feats
 
+    @property
+    def losses(self) -> dict[str, Tensor]:
+        """Auxiliary losses of the last call: weighted scalars, for a trainer to add to its own."""
+        return {}
+
     def assign(self, block: Tensor, bucket: Bucket) -> Assignment:
         """Assignment matrices of a bucket from its node features ``(b, w, D)``."""
         raise NotImplementedError
@@ -181,6 +186,7 @@ class DensePooling(nn.Module):
             num_clusters=found.num_clusters,
             effective_rank=found.effective_rank,
             negative_share=found.negative_share,
+            losses=self.losses,
             _lift=lambda coarse_rows: lift(layout, coarse, pairs, coarse_rows),
         )
 

@@ -58,6 +58,11 @@ class GMPool(GroupingPool):
         Use D^{-1/2} M D^{-1/2} with D the row sums of M, the sizes of the groups. Otherwise the
         readout grows with the number of nodes, like n (NGMPool) or its root (GMPool), as the
         paper's does, which a head of a single linear layer cannot undo. Default False.
+    init_scale : float, optional
+        Multiplies the initial weights of M, see :class:`~dgl_gmpool.nn.GroupingMatrix`. Default 1.
+    rank_weight : float, optional
+        Adds a term on the spectrum of M to ``pool.losses``: a positive weight asks for fewer
+        groups, a negative one for more; see :attr:`losses`. Default 0, no term.
     num_clusters : int, optional
         Force this number of clusters on every graph (at most its number of nodes), as in the
         paper's Figure 3a. Default: each graph finds its own.
@@ -99,6 +104,8 @@ class GMPool(GroupingPool):
         decomposition: str = "sqrtm",
         aggregate: str = "mean",
         normalize: bool = False,
+        init_scale: float = 1.0,
+        rank_weight: float = 0.0,
         num_clusters: int | None = None,
         max_clusters: int | None = None,
         tol: float = RANK_TOLERANCE,
@@ -109,6 +116,8 @@ class GMPool(GroupingPool):
             similarity=similarity,
             aggregate=aggregate,
             normalize=normalize,
+            init_scale=init_scale,
+            rank_weight=rank_weight,
             edge_tol=edge_tol,
         )
         self.decomposition = check_choice("decomposition", decomposition, DECOMPOSITIONS)
@@ -117,6 +126,11 @@ class GMPool(GroupingPool):
         self.num_clusters = num_clusters
         if max_clusters is not None:
             _check_cap(max_clusters, self.decomposition, similarity, num_clusters)
+            if rank_weight:
+                raise ValueError(
+                    f"rank_weight={rank_weight} needs the whole M, which max_clusters="
+                    f"{max_clusters} never makes; give one of them"
+                )
         self.max_clusters = max_clusters
         self.tol = probability("tol", tol)
 

@@ -42,6 +42,9 @@ class GroupingMatrix(nn.Module):
         Width d of the node features.
     similarity : str, optional
         ``"linear"`` (default, the paper's), ``"cauchy"`` or ``"gaussian"``.
+    init_scale : float, optional
+        Multiplies the initial weights: small values start with few groups (``cauchy``,
+        ``gaussian``), or with entries that are all alike (``linear``). Default 1.
 
     Examples
     --------
@@ -55,10 +58,15 @@ class GroupingMatrix(nn.Module):
     [[1.0, 1.0, 0.05], [1.0, 1.0, 0.05], [0.05, 0.05, 1.0]]
     """
 
-    def __init__(self, in_feats: int, *, similarity: str = "linear") -> None:
+    def __init__(
+        self, in_feats: int, *, similarity: str = "linear", init_scale: float = 1.0
+    ) -> None:
         super().__init__()
         self.in_feats = positive_int("in_feats", in_feats)
         self.similarity = check_choice("similarity", similarity, SIMILARITIES)
+        if not isinstance(init_scale, (int, float)) or not 0 < init_scale < math.inf:
+            raise ValueError(f"init_scale is {init_scale!r}; give a positive number")
+        self.init_scale = init_scale
         self.weight = nn.Parameter(torch.empty(in_feats))
         if similarity == "gaussian":
             self.register_parameter("bias", None)
@@ -73,13 +81,16 @@ class GroupingMatrix(nn.Module):
 
     def reset_parameters(self) -> None:
         """``linear``: as ``torch.nn.Linear(in_feats, 1)``. Otherwise every feature starts with
-        weight 1 / in_feats, so that d^2 is the mean squared difference."""
+        weight 1 / in_feats, so that d^2 is the mean squared difference. Weights (not the bias)
+        are multiplied by ``init_scale``."""
         if self.similarity == "linear":
             bound = 1 / math.sqrt(self.in_feats)
-            nn.init.uniform_(self.weight, -bound, bound)
+            nn.init.uniform_(self.weight, -bound * self.init_scale, bound * self.init_scale)
             nn.init.uniform_(self.bias, -bound, bound)
         else:
-            nn.init.constant_(self.weight, math.log(math.expm1(1 / self.in_feats)))
+            start = self.init_scale / self.in_feats
+            # The inverse of softplus, which is the identity where expm1 would overflow.
+            nn.init.constant_(self.weight, start + math.log(-math.expm1(-start)))
             if self.bias is not None:
                 nn.init.zeros_(self.bias)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 from dgl import DGLGraph
 from torch import Tensor
@@ -10,7 +13,7 @@ from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE
 from dgl_gmpool.nn.dense_pooling import DensePooling
 from dgl_gmpool.nn.grouping import GroupingMatrix, compute_dtype
 from dgl_gmpool.nn.grouping_product import grouping_product
-from dgl_gmpool.nn.ragged import Bucket
+from dgl_gmpool.nn.ragged import Bucket, RaggedLayout
 
 
 class GroupingPool(DensePooling):
@@ -23,13 +26,31 @@ class GroupingPool(DensePooling):
         similarity: str = "linear",
         aggregate: str = "mean",
         normalize: bool = False,
+        init_scale: float = 1.0,
+        rank_weight: float = 0.0,
         edge_tol: float = EDGE_TOLERANCE,
     ) -> None:
         super().__init__(in_feats, aggregate=aggregate, edge_tol=edge_tol)
         if not isinstance(normalize, bool):
             raise ValueError(f"normalize is {normalize!r}; give True or False")
+        if not isinstance(rank_weight, (int, float)) or not math.isfinite(rank_weight):
+            raise ValueError(f"rank_weight is {rank_weight!r}; give a number")
         self.normalize = normalize
-        self.grouping = GroupingMatrix(in_feats, similarity=similarity)
+        self.rank_weight = rank_weight
+        self.grouping = GroupingMatrix(in_feats, similarity=similarity, init_scale=init_scale)
+        self._ranks: list[Tensor] = []
+
+    @property
+    def losses(self) -> dict[str, Tensor]:
+        """The term on the spectrum in the last call, where ``rank_weight`` is not 0: a scalar.
+
+        ``rank_weight`` times the mean over graphs of tr(M)^2 / (n ||M||^2), which is the
+        participation ratio of the eigenvalues as a share of the nodes: 1 / n for one group, 1
+        for n groups. It needs no eigenvalues, so its gradient has no eigengap.
+        """
+        if not self._ranks:
+            return {}
+        return {"rank": self.rank_weight * torch.cat(self._ranks).mean()}
 
     def reset_parameters(self) -> None:
         """Draw new initial parameters."""
@@ -49,7 +70,26 @@ class GroupingPool(DensePooling):
         return out
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, normalize=True" if self.normalize else super().extra_repr()
+        text = super().extra_repr()
+        text += ", normalize=True" if self.normalize else ""
+        return text + (f", rank_weight={self.rank_weight}" if self.rank_weight else "")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tensors inside an autograd graph can be neither copied nor pickled.
+        return {**self.__dict__, "_ranks": []}
+
+    def _layout(
+        self, graph: DGLGraph, feat: Tensor, batch_num_nodes: Tensor | None
+    ) -> RaggedLayout:
+        self._ranks = []
+        return super()._layout(graph, feat, batch_num_nodes)
+
+    def _note_rank(self, matrix: Tensor, bucket: Bucket) -> None:
+        """Keep tr(M)^2 / (n ||M||^2) of each graph for ``losses``; M is zero in padding."""
+        if self.rank_weight:
+            trace = matrix.diagonal(dim1=1, dim2=2).sum(-1)
+            norm = matrix.square().sum((1, 2)).clamp(min=torch.finfo(matrix.dtype).tiny)
+            self._ranks.append(trace.square() / (norm * bucket.sizes))
 
     def _scale(self, block: Tensor, bucket: Bucket) -> Tensor:
         """The diagonal of D^{-1/2}, or ones; zeros in padding. Shape ``(b, w)``. M is not formed,
@@ -66,6 +106,7 @@ class GroupingPool(DensePooling):
         if int(bucket.sizes.min()) < bucket.width:
             mask = bucket.mask.to(matrix.dtype)
             matrix = matrix * (mask[:, :, None] * mask[:, None, :])
+        self._note_rank(matrix, bucket)
         if not self.normalize:
             return matrix
         # Padded rows add up to 0, and so do those of a graph whose entries all underflow.

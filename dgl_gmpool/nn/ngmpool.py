@@ -32,6 +32,11 @@ class NGMPool(GroupingPool):
         Use D^{-1/2} M D^{-1/2} with D the row sums of M, the sizes of the groups. Otherwise the
         readout grows with the number of nodes, like n (NGMPool) or its root (GMPool), as the
         paper's does, which a head of a single linear layer cannot undo. Default False.
+    init_scale : float, optional
+        Multiplies the initial weights of M, see :class:`~dgl_gmpool.nn.GroupingMatrix`. Default 1.
+    rank_weight : float, optional
+        Adds a term on the spectrum of M to ``pool.losses``: a positive weight asks for fewer
+        groups, a negative one for more; see :attr:`losses`. Default 0, no term.
     edge_tol : float, optional
         Entries of A' with an absolute value up to this make no coarse edge.
 
@@ -54,10 +59,10 @@ class NGMPool(GroupingPool):
         return Assignment(matrix=matrix, columns=bucket.sizes, grouping=matrix)
 
     def node_shares(self, block: Tensor, bucket: Bucket) -> tuple[Tensor, Tensor]:
-        if len(bucket) * bucket.width**2 > CELLS:
+        if len(bucket) * bucket.width**2 > CELLS and not self.rank_weight:
             scale = self._scale(block, bucket)
             return scale * grouping_product(self.grouping, block, scale), bucket.sizes
-        if self.normalize:
+        if self.normalize or self.rank_weight:
             return self._masked(block, bucket).sum(-1), bucket.sizes
         matrix = self.grouping(block)
         mask = bucket.mask.to(matrix.dtype)

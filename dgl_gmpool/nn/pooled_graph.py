@@ -33,7 +33,8 @@ class PooledGraph:
         Share of the spectrum of the grouping matrix that was negative and had to be cut off to
         take a root; 0 for poolings without a grouping matrix. Shape ``(B,)``.
     losses : dict of str to Tensor
-        Auxiliary losses of the pooling, scalars; empty for GMPool and NGMPool.
+        Auxiliary losses of the pooling, scalars; empty for GMPool and NGMPool without a
+        ``rank_weight``.
     """
 
     graph: DGLGraph
