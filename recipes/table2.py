@@ -41,6 +41,7 @@ def main(arguments: list[str]) -> int:
         methods=tuple(methods),
         seeds={data.name: args.seeds for data in datasets},
         folds=args.folds,
+        first_folds=args.first_folds,
         budget=Budget(
             hidden_feats=args.hidden,
             batch_size=args.batch_size,
@@ -76,6 +77,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     what.add_argument("--seeds", type=int, default=3, metavar="N", help="(default: 3)")
     what.add_argument("--folds", type=int, default=5, metavar="N", help="(default: 5)")
+    what.add_argument(
+        "--first-folds",
+        type=int,
+        metavar="N",
+        help="train only the first N folds of each seed (default: all)",
+    )
     what.add_argument(
         "--no-tuning", action="store_true", help="take every method's default configuration"
     )

@@ -14,17 +14,20 @@ from dgl_gmpool.comparison import (
     METHODS,
     Budget,
     ComparisonData,
+    FoldScore,
     Plan,
     choose_datasets,
     choose_methods,
     read_scores,
     run_comparison,
     write_report,
+    write_scores,
 )
 from dgl_gmpool.comparison.datasets import sample_rows
 from dgl_gmpool.comparison.jobs import job_settings
 from dgl_gmpool.comparison.methods import TRIALS
 from dgl_gmpool.comparison.runner import ResultsFolder, choose_trials
+from dgl_gmpool.comparison.variants import VARIANTS, write_variant_report
 from dgl_gmpool.data import load_sodium_channel
 from dgl_gmpool.registry import readout_entry
 from dgl_gmpool.training import TrainingConfig, TrainingError, build_model
@@ -196,6 +199,37 @@ def test_a_training_that_fails_is_reported_and_the_others_go_on(tmp_path, monkey
     failed = [row.failed for row in read_scores(done.output / "scores.csv")]
     assert failed == [False, True, False, False]
     assert "1 of 2" in write_report(done.output)
+
+
+def test_only_the_first_folds_are_trained_where_asked_for(tmp_path):
+    done = plan(tmp_path, methods=("mean",), tune=False, folds=3, first_folds=1)
+    run_comparison(done, processes=1)
+    assert [row.fold for row in read_scores(done.output / "scores.csv")] == [0]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
+def test_every_variant_builds_a_model(variant):
+    config = TrainingConfig(hidden_feats=8, **variant.options(0))
+    build_model(config, node_in_feats=4, edge_in_feats=3)
+
+
+def test_changes_are_shares_of_the_error_and_come_from_validation_scores(tmp_path):
+    first, second = VARIANTS[:2]
+    rows = [
+        FoldScore(d, v.name, 0, 0, metric=m, valid=value, test=float("nan"), test_rows=9)
+        for v, d, m, value in (
+            (first, "a", "rmse", 2.0),
+            (second, "a", "rmse", 1.5),
+            (first, "b", "roc_auc", 0.8),
+            (second, "b", "roc_auc", 0.7),
+        )
+    ]
+    write_scores(tmp_path / "scores.csv", rows)
+    text = write_variant_report(tmp_path)
+    changes = json.loads((tmp_path / "variants.json").read_text())["rows"][1]
+    assert changes["change"] == pytest.approx({"a": 0.25, "b": -0.5})
+    assert changes["mean_change"] == pytest.approx(-0.125)
+    assert "| similarity cauchy | 1.5 (+25.0 %) | 0.7 (-50.0 %) | -12.5 % |" in text
 
 
 def test_two_workers_give_what_one_process_gives(tmp_path):

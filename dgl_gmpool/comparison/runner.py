@@ -65,6 +65,8 @@ class Plan:
         Folder of everything that is written.
     tune : bool
         Choose among each method's configurations; otherwise its default is taken.
+    first_folds : int, optional
+        Train only this many of the folds.
     """
 
     datasets: tuple[ComparisonData, ...]
@@ -75,6 +77,7 @@ class Plan:
     paths: Mapping[str, Optional[Path]]
     output: Path
     tune: bool = True
+    first_folds: Optional[int] = None
 
 
 class ResultsFolder:
@@ -212,7 +215,7 @@ def _train(
     jobs = []
     # All seeds of a fold before the next fold: models of one seed share their test set, so that a
     # comparison that is stopped early says more with many seeds than with many folds.
-    for fold in range(plan.folds):
+    for fold in range(plan.folds if plan.first_folds is None else plan.first_folds):
         for seed in range(max(plan.seeds.values())):
             for data in plan.datasets:
                 for method in plan.methods:

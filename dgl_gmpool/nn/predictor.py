@@ -174,7 +174,7 @@ class MoleculePredictor(nn.Module):
     @property
     def losses(self) -> dict[str, Tensor]:
         """Auxiliary losses of the poolings in the last call, weighted scalars; a trainer adds them
-        to its own. Empty for the plain readouts, and for GMPool and NGMPool without a rank_weight."""
+        to its own. Empty for plain readouts, and for GMPool and NGMPool without a rank_weight."""
         return {
             f"level {level}, {name}": value
             for level, pool in enumerate(self.poolings, start=1)
