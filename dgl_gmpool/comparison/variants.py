@@ -18,7 +18,8 @@ from dgl_gmpool.training.metrics import METRICS
 
 def _variant(label: str, readout: str, **changes: Any) -> Method:
     name = "-".join([readout, *(f"{key}={value}" for key, value in changes.items())])
-    network = {key: changes.pop(key) for key in ("levels", "readout_norm") if key in changes}
+    own = ("levels", "readout_norm")
+    network: dict[str, Any] = {key: changes.pop(key) for key in own if key in changes}
     options: dict[str, Any] = {"readout_options": changes} if changes else {}
     return Method(name, label, "", base={"readout": readout, **network, **options})
 
