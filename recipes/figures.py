@@ -99,19 +99,28 @@ def draw_groups(model: FoldModels, args: argparse.Namespace) -> None:
     sizes = [graph.num_nodes() for graph in graphs]
     found = group_counts(model.after, graphs)
     few, many = few_and_many(found, sizes, max_atoms=args.max_atoms)
+    names = ("few groups", "many groups")
+    if found.num_clusters[few] == found.num_clusters[many]:
+        names = ("lowest rank per atom", "highest rank per atom")
+        print(
+            f"note: no two molecules to show differ in K, it is {found.num_clusters[few]} in both"
+        )
     panels = [
         ("Before training", model.before, few),
-        ("After training, few groups", model.after, few),
-        ("After training, many groups", model.after, many),
+        (f"After training, {names[0]}", model.after, few),
+        (f"After training, {names[1]}", model.after, many),
     ]
-    for title, _, row in panels:
-        print(f"{title}: {model.test_ids[row]}  {model.test_smiles[row]}")
-    figure = grouping_figure(
-        [
-            (title, grouped_molecule(net, model.test_smiles[row], featurizer=model.featurizer))
-            for title, net, row in panels
-        ]
-    )
+    molecules = [
+        (title, grouped_molecule(net, model.test_smiles[row], featurizer=model.featurizer))
+        for title, net, row in panels
+    ]
+    for (title, molecule), (_, _, row) in zip(molecules, panels):
+        print(f"{title}: K = {molecule.num_clusters}, {model.test_ids[row]}  {molecule.smiles}")
+    untrained = grouped_molecule(
+        model.before, model.test_smiles[many], featurizer=model.featurizer
+    ).num_clusters
+    print(f"(the last one before training: K = {untrained})")
+    figure = grouping_figure(molecules)
     save(figure, args, "grouping")
 
 

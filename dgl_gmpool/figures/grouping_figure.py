@@ -35,7 +35,7 @@ def grouping_figure(panels: Sequence[tuple[str, GroupedMolecule]]) -> Any:
 
     Rows and columns of the matrix are atoms, labelled with element and number as in the drawing,
     sorted by group and then by position in the SMILES. A strip beside the matrix has the colours of
-    the groups and a letter for each; a group of one atom is white.
+    the groups and a letter for each; a group of one atom is white, without a letter.
 
     Parameters
     ----------
@@ -74,9 +74,10 @@ def _row(figure: Any, top: float, title: str, molecule: GroupedMolecule) -> None
 
 
 def _facts(molecule: GroupedMolecule) -> str:
+    atoms = "atom" if molecule.num_atoms == 1 else "atoms"
     groups = "group" if molecule.num_clusters == 1 else "groups"
     text = (
-        f"{molecule.num_atoms} atoms, K = {molecule.num_clusters} {groups}, effective rank "
+        f"{molecule.num_atoms} {atoms}, K = {molecule.num_clusters} {groups}, effective rank "
         f"{molecule.effective_rank:.2f}"
     )
     if molecule.negative_share >= 0.005:
@@ -140,8 +141,9 @@ def _strips(
         below.add_patch(rectangle((start, 0), size, 1, **look))
         middle, fits = start + size / 2, min(6.0, 0.9 * 72 * MATRIX / n)
         text = {"ha": "center", "va": "center_baseline", "fontsize": min(5.5, fits)}
-        beside.text(0.5, middle, name, **text)
-        below.text(middle, 0.5, name, **text)
+        if size > 1:  # the atom's own label names a group of one
+            beside.text(0.5, middle, name, **text)
+            below.text(middle, 0.5, name, **text)
         start += size
         if start < n:
             # Dark on white: to be seen on light and on dark cells.
