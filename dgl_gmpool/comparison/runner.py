@@ -28,7 +28,7 @@ from dgl_gmpool.comparison.scores import FoldScore, read_scores, write_scores
 from dgl_gmpool.data import MoleculeDataset, make_splits
 from dgl_gmpool.training.errors import TrainingError
 from dgl_gmpool.training.metrics import METRICS, choose_metric
-from dgl_gmpool.training.provenance import library_versions, source_commit
+from dgl_gmpool.training.provenance import library_versions, processor, source_commit
 from dgl_gmpool.training.recipe import torch_threads
 from dgl_gmpool.training.run_folder import RunFolder, read_json
 
@@ -409,4 +409,5 @@ def _check_protocol(folder: ResultsFolder, plan: Plan, fingerprints: Mapping[str
             )
     record["data"] = {**record["data"], **fingerprints}
     record["versions"] = library_versions()
+    record["machine"] = {"cpu": processor(), "cores": os.cpu_count(), "threads per process": 1}
     atomic_write_json(folder.protocol, record)

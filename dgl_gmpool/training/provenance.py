@@ -68,6 +68,16 @@ def environment(device: torch.device, *, processes: int = 1) -> dict[str, Any]:
     }
 
 
+def processor() -> str:
+    """Name of the processor, as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
 def data_record(dataset: MoleculeDataset) -> dict[str, Any]:
     """Facts that identify a featurised data set, JSON-able; ``fingerprint`` covers every value."""
     table = dataset.table
