@@ -24,13 +24,14 @@ k (eigenvectors). Stores benchmarks/results/low_rank.json and low_rank.md.
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ WIDTH = 64
 CHANNELS = 4
 SIZES = (300, 1000, 2000, 4000, 10000, 20000)
 CAPS = (32, 128, 512)
+FACES = ("readout", "coarsen")
 
 #: The dense path runs to this many nodes, and to n * n * k cells worked on.
 DENSE = 4000
@@ -218,7 +220,7 @@ def slope(points: list[dict[str, Any]], key: str) -> float | None:
     if len(points) < 3:
         return None
     logs = [[np.log(point["n"]) for point in points], [np.log(point[key]) for point in points]]
-    return float(np.polyfit(*logs, 1)[0])
+    return float(np.polyfit(np.asarray(logs[0]), np.asarray(logs[1]), 1)[0])
 
 
 def main() -> None:
@@ -226,68 +228,83 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--largest", type=int, default=max(SIZES), help="leave larger n out")
+    parser.add_argument("--resume", action="store_true", help="keep the points already stored")
     parser.add_argument("--name", default="low_rank", help="of the result files")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    sizes = [n for n in SIZES if n <= args.largest]
-    load = os.getloadavg()[0]
-    started = time.perf_counter()
-    for way in ("capped", "dense", "ngmpool"):  # what is set up once is set up here
-        for face in ("readout",) if way == "ngmpool" else ("readout", "coarsen"):
-            step(
-                pool_of(way, 8), face, graph_of(300), features_of("clusters", 300).requires_grad_()
-            )
-
-    costs = []
-    for n in sizes:
-        for k in CAPS:
-            for face in ("readout", "coarsen"):
-                if k >= n:
-                    continue
-                costs.append(alone(cost, "capped", face, n, k))
-                if n <= DENSE and n * n * k <= DENSE_WORK:
-                    costs.append(alone(cost, "dense", face, n, k))
-                    print(costs[-1], flush=True)
-                print(costs[-1], flush=True)
-        costs.append(alone(cost, "ngmpool", "readout", n, 0))
-        if n <= DENSE:
-            costs.append(alone(cost, "ngmpool dense", "readout", n, 0))
-    errors = []
-    for kind in ("clusters", "smooth"):
-        for n in (n for n in sizes if n in ACCURACY_SIZES):
-            errors += alone(accuracy, kind, n, tuple(k for k in CAPS if k < n))
-            print(errors[-1], flush=True)
-    slopes = []
-    for way, face, k in dict.fromkeys((c["way"], c["face"], c["k"]) for c in costs):
-        points = [c for c in costs if (c["way"], c["face"], c["k"]) == (way, face, k)]
-        fitted = {key: slope(points, key) for key in ("seconds", "peak_mib")}
-        slopes.append({"way": way, "face": face, "k": k, **fitted})
-    record = {
+    path = RESULTS / f"{args.name}.json"
+    record: dict[str, Any] = {
         **setting("python benchmarks/low_rank.py"),
-        "load_average": {"before": load, "after": os.getloadavg()[0]},
         "features": WIDTH,
         "edge_channels": CHANNELS,
         "landmarks": low_rank.LANDMARKS,
-        "seconds": time.perf_counter() - started,
-        "costs": costs,
-        "slopes": slopes,
-        "accuracy": errors,
+        "runs": [],
+        "costs": [],
+        "accuracy": [],
     }
-    atomic_write_json(RESULTS / f"{args.name}.json", record)
+    if args.resume and path.exists():
+        record = json.loads(path.read_text(encoding="utf-8"))
+    run: dict[str, Any] = {"load_average": [os.getloadavg()[0]], "seconds": 0.0}
+    record["runs"].append(run)
+    started = time.perf_counter()
+
+    def keep(kind: str, point: dict[str, Any]) -> None:
+        """Store after every point: a run that is cut off can go on with --resume."""
+        record[kind].append(point)
+        run["load_average"] = [run["load_average"][0], os.getloadavg()[0]]
+        run["seconds"] = time.perf_counter() - started
+        atomic_write_json(path, record)
+        print(point, flush=True)
+
+    for way in ("capped", "dense", "ngmpool"):  # what is set up once is set up here
+        for face in ("readout",) if way == "ngmpool" else FACES:
+            step(
+                pool_of(way, 8), face, graph_of(300), features_of("clusters", 300).requires_grad_()
+            )
+    known = {(c["way"], c["face"], c["n"], c["k"]) for c in record["costs"]}
+    for point in points(args.largest):
+        if point not in known:
+            keep("costs", alone(cost, *point))
+    seen = {(a["features"], a["n"], a["k"]) for a in record["accuracy"]}
+    for kind in ("clusters", "smooth"):
+        for n in (n for n in ACCURACY_SIZES if n <= args.largest):
+            caps = tuple(k for k in CAPS if k < n and (kind, n, k) not in seen)
+            for each in alone(accuracy, kind, n, caps) if caps else ():
+                keep("accuracy", each)
+    record["slopes"] = []
+    for way, face, k in dict.fromkeys((c["way"], c["face"], c["k"]) for c in record["costs"]):
+        same = [c for c in record["costs"] if (c["way"], c["face"], c["k"]) == (way, face, k)]
+        fitted = {key: slope(same, key) for key in ("seconds", "peak_mib")}
+        record["slopes"].append({"way": way, "face": face, "k": k, **fitted})
+    atomic_write_json(path, record)
     text = table(record)
     atomic_write_text(RESULTS / f"{args.name}.md", text)
     print(text)
 
 
+def points(largest: int) -> Iterator[tuple[str, str, int, int]]:
+    """Pooling, face, n and k of every point to time."""
+    for n in (n for n in SIZES if n <= largest):
+        for k in (k for k in CAPS if k < n):
+            for face in FACES:
+                yield "capped", face, n, k
+                if n <= DENSE and n * n * k <= DENSE_WORK:
+                    yield "dense", face, n, k
+        yield "ngmpool", "readout", n, 0
+        if n <= DENSE:
+            yield "ngmpool dense", "readout", n, 0
+
+
 def table(record: dict[str, Any]) -> str:
     """The record as Markdown."""
-    load = record["load_average"]
+    loads = [load for run in record["runs"] for load in run["load_average"]]
+    seconds = sum(run["seconds"] for run in record["runs"])
     lines = [
         "# Large graphs",
         "",
         f"`{record['command']}`, commit {record['commit']}, {record['machine']['cpu']}, one "
-        f"thread, torch {record['versions']['torch']}, load average {load['before']:.1f} to "
-        f"{load['after']:.1f}, {record['seconds']:.0f} s. What is measured and how: the file's "
+        f"thread, torch {record['versions']['torch']}, load average {min(loads):.1f} to "
+        f"{max(loads):.1f}, {seconds:.0f} s. What is measured and how: the file's "
         "docstring.",
         "",
         "## Time and memory",
@@ -345,9 +362,6 @@ def table(record: dict[str, Any]) -> str:
             f"{each['readout_error']:.1e} | {each['gradient_error']:.1e} |"
         )
     return "\n".join(lines) + "\n"
-
-
-FACES = ("readout", "coarsen")
 
 
 if __name__ == "__main__":

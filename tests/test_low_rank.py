@@ -311,6 +311,17 @@ def test_coarsening_from_edges_equals_the_loop(similarity, weighted, few_landmar
 
 
 @pytest.mark.parametrize("normalize", [False, True])
+def test_the_effective_rank_is_that_of_the_matrix(normalize, few_landmarks):
+    graph, feat = batch()
+    options = {"tol": 0.0, "normalize": normalize}
+    found = capped(cap=8, **options).spectrum(graph, feat)
+    expected = make("cholesky", "cauchy", **options).spectrum(graph, feat)
+    assert found.num_clusters.tolist() == expected.num_clusters.tolist() == list(SIZES)
+    torch.testing.assert_close(found.effective_rank, expected.effective_rank)
+    assert found.negative_share.tolist() == [0] * len(SIZES)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("face", FACES)
 def test_gradcheck_of_the_pooling(face, normalize, few_landmarks):
     graph, feat = batch((5, 0, 6))

@@ -4,14 +4,14 @@ Pivoted Cholesky needs only the columns of M that it picks, and their entries fo
 features: M itself is never formed. Time O(n k (k + d + m)), memory O(n (k + d + m)) for n nodes,
 k columns, d features and m = ``LANDMARKS``.
 
-Which column comes next decides how good k columns are. :func:`~dgl_gmpool.nn.square_root.
-cholesky_root` takes the longest column of the residual, which takes the whole residual to know.
-The textbook choice, the largest residual diagonal entry, is free but poor here: every M_ii is 1, so
-it starts with outliers and walks along the rim of the data. Here the lengths are *estimated* from
-the residual's rows at m landmark nodes, drawn evenly from its trace, and are never less than the
-diagonal entry, so that no node is overlooked. Nothing is left to chance or to the order of the
-nodes. A graph of up to m nodes has all its nodes as landmarks and would get exactly the pivots of
-``cholesky_root``; GMPool takes that for them.
+Which column comes next decides how good k columns are. ``cholesky_root`` (square_root.py) takes the
+longest column of the residual, which takes the whole residual to know. The textbook's choice, the
+largest residual diagonal entry, is free but poor here: every M_ii is 1, so it starts with outliers
+and walks along the rim of the data. Here the lengths are *estimated* from the residual's rows at m
+landmark nodes, drawn evenly from its trace, and are never less than the diagonal entry, so that no
+node is overlooked. Nothing is left to chance or to the order of the nodes. A graph of up to m nodes
+has all its nodes as landmarks and would get exactly the pivots of ``cholesky_root``; GMPool takes
+that for them.
 """
 
 from __future__ import annotations
