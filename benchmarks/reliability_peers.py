@@ -75,11 +75,11 @@ class Pan(Peer):
 class Mem(Peer):
     """torch-geometric's MemPooling, with its Kullback-Leibler loss."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, clusters: int) -> None:
         super().__init__()
         from torch_geometric.nn import MemPooling
 
-        self.layer = MemPooling(width, width, heads=2, num_clusters=CLUSTERS)
+        self.layer = MemPooling(width, width, heads=2, num_clusters=clusters)
 
     def pool(self, x, edges, batch, graphs):
         coarse, assign = self.layer(x, batch)
@@ -89,15 +89,15 @@ class Mem(Peer):
 class Dense(Peer):
     """torch-geometric's dense poolings, padded as its own examples do."""
 
-    def __init__(self, width: int, kind: str) -> None:
+    def __init__(self, width: int, kind: str, clusters: int) -> None:
         super().__init__()
         from torch_geometric.nn import DMoNPooling
 
         self.kind = kind
         if kind == "dmon":
-            self.layer: nn.Module = DMoNPooling([width], CLUSTERS)
+            self.layer: nn.Module = DMoNPooling([width], clusters)
         else:
-            self.layer = nn.Linear(width, CLUSTERS)
+            self.layer = nn.Linear(width, clusters)
 
     def pool(self, x, edges, batch, graphs):
         from torch_geometric.nn import dense_diff_pool, dense_mincut_pool
@@ -116,11 +116,11 @@ class Dense(Peer):
 class Tgp(Peer):
     """A pooling of torch-geometric-pool by its name."""
 
-    def __init__(self, width: int, name: str) -> None:
+    def __init__(self, width: int, name: str, clusters: int) -> None:
         super().__init__()
         from tgp.poolers import get_pooler
 
-        self.layer = get_pooler(name, in_channels=width, k=CLUSTERS, ratio=RATIO)
+        self.layer = get_pooler(name, in_channels=width, k=clusters, ratio=RATIO)
 
     def pool(self, x, edges, batch, graphs):
         from torch_geometric.nn import global_mean_pool
@@ -135,7 +135,7 @@ class Tgp(Peer):
         return global_mean_pool(out.x, out.batch, graphs), losses
 
 
-def torch_geometric_poolings() -> dict[str, Callable[[int], nn.Module]]:
+def torch_geometric_poolings(clusters: int = CLUSTERS) -> dict[str, Callable[[int], nn.Module]]:
     """Empty where torch-geometric is not installed."""
     try:
         from torch_geometric import nn as pyg
@@ -147,21 +147,23 @@ def torch_geometric_poolings() -> dict[str, Callable[[int], nn.Module]]:
         "pyg ASA": lambda d: Sparse(pyg.ASAPooling(d, ratio=RATIO), batch_at=3),
         "pyg Edge": lambda d: Sparse(pyg.EdgePooling(d), batch_at=2),
         "pyg PAN": Pan,
-        "pyg Mem": Mem,
-        "pyg DiffPool": lambda d: Dense(d, "diff"),
-        "pyg MinCut": lambda d: Dense(d, "mincut"),
-        "pyg DMoN": lambda d: Dense(d, "dmon"),
+        "pyg Mem": lambda d: Mem(d, clusters),
+        "pyg DiffPool": lambda d: Dense(d, "diff", clusters),
+        "pyg MinCut": lambda d: Dense(d, "mincut", clusters),
+        "pyg DMoN": lambda d: Dense(d, "dmon", clusters),
     }
 
 
-def torch_geometric_pool_poolings() -> dict[str, Callable[[int], nn.Module]]:
+def torch_geometric_pool_poolings(
+    clusters: int = CLUSTERS,
+) -> dict[str, Callable[[int], nn.Module]]:
     """Every pooler of torch-geometric-pool but ``nopool``; empty where it is not installed."""
     try:
         from tgp.poolers import pooler_map
     except ImportError:
         return {}
     return {
-        f"tgp {name}": (lambda d, name=name: Tgp(d, name))
+        f"tgp {name}": (lambda d, name=name: Tgp(d, name, clusters))
         for name in sorted(pooler_map)
         if name != "nopool"
     }

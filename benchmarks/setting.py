@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,19 @@ def setting(command: str, *packages: str) -> dict[str, Any]:
         "versions": versions,
         "machine": {**machine(), "threads": torch.get_num_threads()},
     }
+
+
+def command_line() -> str:
+    """The command that is running, files by their names alone."""
+    script, *options = sys.argv
+    words = [word if word.startswith("-") else Path(word).name for word in options]
+    return " ".join(["python", f"benchmarks/{Path(script).name}", *words])
+
+
+def load_average() -> float | None:
+    """Processes that wanted a core in the last minute: above the number of cores, times of
+    today are not to be trusted. None where the system does not say."""
+    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
 
 
 def machine() -> dict[str, Any]:

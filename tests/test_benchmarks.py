@@ -1,0 +1,240 @@
+"""The benchmarks: each explains itself, and what they compute from times and sizes is right.
+
+They are imported, not started, because a new process needs seconds for torch alone.
+"""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+SCRIPTS = sorted(
+    file.stem for file in BENCHMARKS.glob("*.py") if "__main__" in file.read_text(encoding="utf-8")
+)
+
+
+@pytest.fixture
+def benchmark_module(monkeypatch):
+    """Import a benchmark as Python does when it is started: its folder comes first on the path."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    before = set(sys.modules)
+
+    def load(name: str):
+        return importlib.import_module(name)
+
+    yield load
+    for name in set(sys.modules) - before:
+        if (BENCHMARKS / f"{name}.py").exists():
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_answers_help(name, benchmark_module, monkeypatch, capsys):
+    module = benchmark_module(name)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        module.main()
+    assert stopped.value.code == 0
+    assert f"usage: {name}.py" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["paired", "text_table"])
+def test_examples(name, benchmark_module):
+    found = doctest.testmod(benchmark_module(name))
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
+def test_spread_stays_between_the_values(benchmark_module):
+    paired = benchmark_module("paired")
+    assert paired.spread([7.0]) == {"median": 7.0, "quartiles": [7.0, 7.0]}
+    assert paired.spread([1.0, 2.0]) == {"median": 1.5, "quartiles": [1.25, 1.75]}
+
+
+def test_ratios_are_of_the_same_round(benchmark_module):
+    # The machine is ten times slower in the second round: medians of each alone would say 1.
+    found = benchmark_module("paired").paired_ratio([1.0, 20.0, 3.0], [2.0, 40.0, 6.0, 1.0])
+    assert found == {"median": 0.5, "quartiles": [0.5, 0.5], "rounds": 3}
+
+
+def test_the_command_names_files_without_their_folders(benchmark_module, monkeypatch):
+    setting = benchmark_module("setting")
+    monkeypatch.setattr(sys, "argv", ["/a/b/speed.py", "--data", "/home/me/tox21.csv.gz", "--x"])
+    assert setting.command_line() == "python benchmarks/speed.py --data tox21.csv.gz --x"
+
+
+def test_threads_are_set_everywhere(benchmark_module):
+    threads = benchmark_module("threads")
+    before = torch.get_num_threads()
+    try:
+        for number in (2, 1):
+            found = threads.use_threads(number)
+            found.pop("OMP_WAIT_POLICY")
+            assert len(found) > 2
+            assert set(found.values()) == {number}
+            assert torch.get_num_threads() == number
+        with pytest.raises(ValueError, match="--threads 0"):
+            threads.use_threads(0)
+    finally:
+        threads.use_threads(before)
+
+
+class TestSpeed:
+    def test_results_have_a_file_per_number_of_threads(self, benchmark_module):
+        name_of = benchmark_module("speed").results_file
+        assert [name_of(n).name for n in (1, 2)] == ["speed_1_thread.json", "speed_2_threads.json"]
+
+    def test_fixed_numbers_of_clusters_are_in_the_label_and_in_the_pooling(self, benchmark_module):
+        speed = benchmark_module("speed")
+        makers = speed.ours([10, 40])
+        assert not {"diffpool", "bnpool"} & set(makers)
+        assert makers["diffpool, 40 clusters"]().pool.num_clusters == 40
+        assert makers["bnpool, 10 clusters, coarsen"]().pool.max_clusters == 10
+
+    def test_losses_are_differentiated_and_change_nothing(self, benchmark_module):
+        speed = benchmark_module("speed")
+        loss = torch.tensor(5.0, requires_grad=True)
+        out = speed.with_losses(torch.ones(2), {"link": loss})
+        out.sum().backward()
+        assert out.tolist() == [1.0, 1.0]
+        assert loss.grad == 0
+
+    def test_only(self, benchmark_module):
+        chosen = benchmark_module("speed").chosen
+        names = ["gmpool", "tgp bnpool, 10 clusters", "tgp bnpool, 40 clusters"]
+        assert chosen(names, None) == names
+        assert chosen(names, ["*bnpool*", "gmpool"]) == names
+        assert chosen(names, ["*40*"]) == names[2:]
+        with pytest.raises(ValueError, match=r"unknown row 'gmpol'.*'gmpool'"):
+            chosen(names, ["gmpool", "gmpol"])
+
+    def test_summary_pairs_each_ratio_with_its_number_of_clusters(self, benchmark_module):
+        speed = benchmark_module("speed")
+        plain = {
+            "gmpool": [10.0, 100.0],
+            "ngmpool": [3.0, 3.0],
+            "bnpool, 40 clusters, coarsen": [5.0, 5.0],
+            "tgp bnpool, 10 clusters": [20.0, 200.0],
+            "tgp bnpool, 40 clusters": [50.0, 500.0],
+        }
+        large = {name: [2 * ms for ms in found] for name, found in plain.items()}
+        found = speed.summarise(plain, large, [10, 40])
+        by_pair = {(row["pooling"], row["peer_clusters"]): row for row in found["against_peers"]}
+        assert set(by_pair) == {
+            ("gmpool", 10),
+            ("gmpool", 40),
+            ("bnpool, 40 clusters, coarsen", 40),
+        }
+        assert by_pair["gmpool", 10]["median"] == 0.5
+        assert by_pair["gmpool", 40]["median"] == 0.2
+        assert by_pair["gmpool", 40]["goal"] == 0.5
+        assert by_pair["bnpool, 40 clusters, coarsen", 40]["goal"] is None
+        assert {row["median"] for row in found["with_outlier"]} == {2.0}
+        goals = {row["pooling"]: row["goal"] for row in found["with_outlier"]}
+        assert goals["gmpool"] == 1.5
+        assert goals["tgp bnpool, 10 clusters"] is None
+
+
+class TestTox21Batches:
+    SIZES = ([30, 1, 25, 30], [5, 132, 20])
+
+    def test_cells(self, benchmark_module):
+        study = benchmark_module("tox21_batches")
+        from dgl_gmpool.nn import ragged
+
+        before = ragged.BUCKET_CHARGE
+        found = study.cell_table(self.SIZES)
+        assert found["needed_cells"] == [2426, 17849]
+        assert found["exact"]["cells"] == found["needed_cells"]
+        assert found["padded"]["cells"] == [4 * 30**2, 3 * 132**2]
+        assert found["padded"]["over_needed"]["worst"] == 3 * 132**2 / 17849
+        # The first batch fits one block at the package's charge; in the second, 132 stands alone.
+        assert found["grouped"]["cells"] == [4 * 30**2, 132**2 + 2 * 20**2]
+        assert found["grouped"]["over_needed_in_all"] == (3600 + 18224) / (2426 + 17849)
+        assert before == ragged.BUCKET_CHARGE
+
+    def test_peak_counts_what_is_alive_at_once(self, benchmark_module):
+        study = benchmark_module("tox21_batches")
+
+        def work():
+            one = torch.zeros(250_000)  # 1 MB
+            two = one + 1
+            del one
+            return torch.cat([two, two])
+
+        kilobytes = study.peak_bytes(work) / 1000
+        assert 3000 <= kilobytes < 3010
+
+    def test_ratios_to_the_exact_layout(self, benchmark_module):
+        study = benchmark_module("tox21_batches")
+        each = {"resident_growth_bytes": None}
+        rows = study.compare(
+            {
+                "gmpool": {
+                    "padded": {**each, "peak_bytes": [80, 30], "milliseconds": [4.0, 9.0]},
+                    "exact": {**each, "peak_bytes": [10, 10], "milliseconds": [2.0, 1.0]},
+                }
+            }
+        )
+        padded = rows[0]
+        assert padded["layout"] == "padded"
+        assert padded["peak_bytes"] == {"median": 55, "worst": 80}
+        assert padded["peak_bytes_over_exact"]["worst"] == 8
+        assert padded["milliseconds_over_exact"]["median"] == 5.5
+        assert rows[1]["peak_bytes_over_exact"]["worst"] == 1
+
+    def test_readouts_do_not_depend_on_the_layout(self, benchmark_module):
+        study = benchmark_module("tox21_batches")
+        from dgl_gmpool import get_readout
+
+        torch.manual_seed(0)
+        counts = torch.tensor(self.SIZES[0])
+        feat, pool = torch.randn(int(counts.sum()), 4), get_readout("gmpool", in_feats=4)
+        nodes = study.dgl.graph(([], []), num_nodes=len(feat))
+        found = []
+        for layout in study.LAYOUTS:
+            with study.layout_of(layout):
+                found.append(pool(nodes, feat, batch_num_nodes=counts))
+        for other in found[1:]:
+            torch.testing.assert_close(other, found[0])
+
+
+class TestEpochs:
+    def test_ratios_against_every_row_of_chemprop(self, benchmark_module):
+        study = benchmark_module("epochs")
+        times = {label: [1.0, 2.0] for label in study.OURS}
+        assert study.compare(times) == []
+        times[study.PLAIN] = [4.0, 8.0]
+        found = study.compare(times)
+        assert [row["model"] for row in found] == list(study.OURS)
+        assert {row["rival"] for row in found} == {study.PLAIN}
+        assert {row["median"] for row in found} == {0.25}
+        assert [row["goal"] for row in found] == [0.5, None, None]
+
+    def test_turns(self, benchmark_module):
+        study = benchmark_module("epochs")
+        order: list[str] = []
+        times: dict[str, list[float]] = {}
+        turns = {name: lambda name=name: order.append(name) for name in "ab"}
+        study.take_turns(turns, times)
+        study.take_turns(turns, times)
+        assert order == ["a", "b", "a", "b"]
+        assert [len(found) for found in times.values()] == [2, 2]
+
+    def test_a_report_without_chemprop_says_so(self, benchmark_module):
+        study = benchmark_module("epochs")
+        row = {"model": "DMPNN, mean", "parameters": 1000, "median": 2.0, "quartiles": [1.0, 3.0]}
+        text = study.report(
+            {
+                "molecules": 3, "data": "tox21", "mean_atoms": 25.0, "threads": {"torch": 1},
+                "rounds": 2, "rows": [row], "ratios": [], "note": "Without chemprop 2.",
+            }
+        )  # fmt: skip
+        assert "| DMPNN, mean | 1,000 | 2.00 | 1.00-3.00 |" in text
+        assert text.endswith("Without chemprop 2.\n")
