@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 import dgl_gmpool.comparison.runner as runner
 from dgl_gmpool.comparison import (
@@ -184,18 +185,27 @@ def test_another_protocol_in_the_same_folder_is_refused(tmp_path):
         run_comparison(replace(first, datasets=(other,)), processes=1)
 
 
-def test_a_training_that_fails_is_reported_and_the_others_go_on(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TrainingError("the loss became nan"), "the loss became nan"),
+        (torch.linalg.LinAlgError("no convergence\nmore"), "LinAlgError: no convergence"),
+    ],
+)
+def test_a_training_that_fails_is_reported_and_the_others_go_on(tmp_path, monkeypatch, error, said):
     original = runner.run_job
 
     def fail(job, *rest):
         if job.method == "gmpool" and job.fold == 1:
-            raise TrainingError("the loss became nan")
+            raise error
         return original(job, *rest)
 
     monkeypatch.setattr(runner, "run_job", fail)
     done = plan(tmp_path, tune=False)
     failures = run_comparison(done, processes=1)
-    assert failures == ["small, gmpool, seed 0, fold 1: the loss became nan"]
+    assert len(failures) == 1
+    assert failures[0].startswith("small, gmpool, seed 0, fold 1: ")
+    assert failures[0].endswith(said)
     failed = [row.failed for row in read_scores(done.output / "scores.csv")]
     assert failed == [False, True, False, False]
     assert "1 of 2" in write_report(done.output)

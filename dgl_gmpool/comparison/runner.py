@@ -355,9 +355,12 @@ def _work(job: Job) -> JobResult:
     splits = make_splits(dataset.table, kind=data.split, seed=job.seed, folds=_plan.folds)
     try:
         return run_job(job, method, data, dataset, splits, _plan.budget)
-    except TrainingError as error:
+    except Exception as error:  # whatever it is, the other jobs go on, and it is reported
         nan = float("nan")
-        return JobResult(nan, nan, None, len(splits.test), None, None, None, 0.0, str(error))
+        said = str(error).split("\n", 1)[0]
+        if not isinstance(error, TrainingError):
+            said = f"{type(error).__name__}: {said}"
+        return JobResult(nan, nan, None, len(splits.test), None, None, None, 0.0, said)
 
 
 def _load(data: ComparisonData, plan: Plan) -> MoleculeDataset:
