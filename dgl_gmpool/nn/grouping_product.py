@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from dgl_gmpool.nn.grouping import GroupingMatrix, compute_dtype
 
@@ -46,13 +46,34 @@ def grouping_product(grouping: GroupingMatrix, x: Tensor, vector: Tensor) -> Ten
     x, vector = x.to(dtype), vector.to(dtype)[:, :, None]
     if batch * n * n <= CELLS:
         return _rows(grouping, x, x, vector)
-    step = max(1, CELLS // (batch * n))
-    parts = [
-        checkpoint(_rows, grouping, part, x, vector, use_reentrant=False, preserve_rng_state=False)
-        for part in x.split(step, dim=1)
-    ]
-    return torch.cat(parts, dim=1)
+    return _Product.apply(grouping, x, vector, *grouping.parameters())
 
 
 def _rows(grouping: GroupingMatrix, part: Tensor, x: Tensor, vector: Tensor) -> Tensor:
     return (grouping.between(part, x) @ vector).squeeze(-1)
+
+
+class _Product(torch.autograd.Function):
+    """M v with rows made again in the backward pass, where gradients are added up at once."""
+
+    @staticmethod
+    def forward(ctx, grouping: GroupingMatrix, x: Tensor, vector: Tensor, *_: Tensor) -> Tensor:
+        ctx.save_for_backward(x, vector)
+        ctx.grouping = grouping
+        ctx.step = max(1, CELLS // (x.shape[0] * x.shape[1]))
+        parts = x.split(ctx.step, dim=1)
+        return torch.cat([_rows(grouping, part, x, vector) for part in parts], dim=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, vector = (saved.detach().requires_grad_() for saved in ctx.saved_tensors)
+        leaves = [x, vector, *ctx.grouping.parameters()]
+        total = [torch.zeros_like(leaf) for leaf in leaves]
+        for start in range(0, x.shape[1], ctx.step):
+            rows = slice(start, start + ctx.step)
+            with torch.enable_grad():
+                out = _rows(ctx.grouping, x[:, rows], x, vector)
+            for each, more in zip(total, torch.autograd.grad(out, leaves, grad[:, rows])):
+                each += more
+        return (None, *total)
