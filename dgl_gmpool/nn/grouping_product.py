@@ -61,8 +61,11 @@ class _Product(torch.autograd.Function):
         ctx.save_for_backward(x, vector)
         ctx.grouping = grouping
         ctx.step = max(1, CELLS // (x.shape[0] * x.shape[1]))
-        parts = x.split(ctx.step, dim=1)
-        return torch.cat([_rows(grouping, part, x, vector) for part in parts], dim=1)
+        # One result, made first: many small ones would split the memory that blocks of rows leave.
+        out = torch.empty_like(vector[:, :, 0])
+        for part, found in zip(x.split(ctx.step, dim=1), out.split(ctx.step, dim=1)):
+            found.copy_(_rows(grouping, part, x, vector))
+        return out
 
     @staticmethod
     @once_differentiable
