@@ -23,6 +23,7 @@ from dgl_gmpool.baselines import (
     SAGPool,
     TopKPool,
 )
+from dgl_gmpool.baselines.assignment import Shares
 from dgl_gmpool.baselines.graph_batch import GraphBatch
 from dgl_gmpool.baselines.random_groups import structure_hash
 
@@ -581,3 +582,18 @@ def test_pools_of_the_registry_keep_their_options():
     assert make("topk").num_clusters == make("diffpool").num_clusters == 10
     with pytest.raises(ValueError, match="Did you mean 'num_clusters'"):
         make("sagpool", num_cluster=3)
+
+
+def test_clusters_are_counted_where_all_nodes_collapse_into_one(monkeypatch):
+    """LAPACK's float32 eigenvalues do not converge on the subnormal entries of this S'S, which a
+    DiffPool met in training."""
+    generator = torch.Generator().manual_seed(649)
+    exponents = -30 * torch.rand(10, generator=generator)
+    rows = 10 ** (exponents + 0.3 * torch.randn(15, 10, generator=generator))
+    rows[:, 0] = 1
+    graph, pool = dgl.rand_graph(15, 30), DiffPool(4, num_clusters=10)
+    shares = Shares(rows, torch.tensor([10]), None, False, {})
+    monkeypatch.setattr(pool, "assign", lambda batch: shares)
+    coarse = pool.coarsen(graph, torch.randn(15, 4))
+    assert coarse.num_clusters.tolist() == [1]
+    assert coarse.effective_rank.item() == pytest.approx(1, abs=1e-3)

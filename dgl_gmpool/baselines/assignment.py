@@ -13,6 +13,7 @@ from dgl_gmpool.baselines.pooling import BaselinePooling
 from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE, coarsen, lift
 from dgl_gmpool.nn.edge_weight import normalise_edge_weight
 from dgl_gmpool.nn.graph_batch import batched_graph
+from dgl_gmpool.nn.grouping import compute_dtype
 from dgl_gmpool.nn.pooled_graph import PooledGraph
 from dgl_gmpool.nn.square_root import spectrum
 
@@ -147,9 +148,12 @@ class AssignmentPooling(BaselinePooling):
         clusters = torch.zeros_like(batch.counts)
         rank = batch.feat.new_zeros(len(batch))
         for bucket, assign in zip(batch.layout.buckets, blocks):
-            found = spectrum(torch.linalg.eigvalsh(assign.mT @ assign))
+            # In float32 the squares of small shares can be subnormal numbers, on which LAPACK's
+            # iterations do not always converge.
+            wide = assign.to(compute_dtype(assign.device))
+            found = spectrum(torch.linalg.eigvalsh(wide.mT @ wide))
             clusters[bucket.graphs] = found.num_clusters
-            rank[bucket.graphs] = found.effective_rank
+            rank[bucket.graphs] = found.effective_rank.to(rank.dtype)
         return (shares.columns if shares.hard else clusters), rank
 
 
