@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from dgl_gmpool.training.provenance import library_versions, source_commit
+from dgl_gmpool.training.provenance import library_versions, processor, source_commit
 
 
 def setting(command: str, *packages: str) -> dict[str, Any]:
@@ -53,14 +53,7 @@ def load_average() -> float | None:
 
 def machine() -> dict[str, Any]:
     """Processor, number of cores and system; no names."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                cpu = line.partition(":")[2].strip()
-                break
-    return {"cpu": cpu, "cores": os.cpu_count(), "system": platform.system()}
+    return {"cpu": processor(), "cores": os.cpu_count(), "system": platform.system()}
 
 
 def software() -> dict[str, Any]:
