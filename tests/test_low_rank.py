@@ -486,6 +486,21 @@ def test_product_in_rows(similarity, monkeypatch):
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("frozen", ["weight", "all parameters", "features"])
+def test_product_in_rows_where_something_is_frozen(frozen, monkeypatch):
+    monkeypatch.setattr(product_file, "CELLS", 30)
+    grouping, x = grouping_of("cauchy"), features(9, batch_size=2)
+    grouping.weight.requires_grad_(frozen == "features")
+    grouping.bias.requires_grad_(frozen != "all parameters")
+    x.requires_grad_(frozen != "features")
+    ones = torch.ones(2, 9, dtype=torch.float64)
+    leaves = [leaf for leaf in (x, *grouping.parameters()) if leaf.requires_grad]
+    found = torch.autograd.grad(grouping_product(grouping, x, ones).square().sum(), leaves)
+    expected = torch.autograd.grad(grouping(x).sum(-1).square().sum(), leaves)
+    for one, other in zip(found, expected):
+        torch.testing.assert_close(one, other)
+
+
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("aggregate", ["mean", "sum"])
 @pytest.mark.parametrize("similarity", SIMILARITIES)

@@ -70,13 +70,20 @@ class _Product(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, vector = (saved.detach().requires_grad_() for saved in ctx.saved_tensors)
+        wanted = ctx.needs_input_grad[1:]
+        x, vector = (
+            saved.detach().requires_grad_(needed)
+            for saved, needed in zip(ctx.saved_tensors, wanted)
+        )
+        # Those that are frozen, or constant as the mask of the nodes is, have no gradient.
         leaves = [x, vector, *ctx.grouping.parameters()]
-        total = [torch.zeros_like(leaf) for leaf in leaves]
+        asked = [leaf for leaf, needed in zip(leaves, wanted) if needed]
+        total = [torch.zeros_like(leaf) for leaf in asked]
         for start in range(0, x.shape[1], ctx.step):
             rows = slice(start, start + ctx.step)
             with torch.enable_grad():
                 out = _rows(ctx.grouping, x[:, rows], x, vector)
-            for each, more in zip(total, torch.autograd.grad(out, leaves, grad[:, rows])):
+            for each, more in zip(total, torch.autograd.grad(out, asked, grad[:, rows])):
                 each += more
-        return (None, *total)
+        found = iter(total)
+        return (None, *(next(found) if needed else None for needed in wanted))
