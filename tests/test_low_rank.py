@@ -519,6 +519,22 @@ def test_ngmpool_in_rows_equals_the_matrix(similarity, aggregate, normalize, mon
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("similarity", ["linear", "gaussian"])
+def test_padding_far_from_all_nodes_leaves_the_gradient_finite(similarity, monkeypatch):
+    monkeypatch.setattr(ngmpool, "CELLS", 10)
+    graph = dgl.batch([dgl.rand_graph(3, 4), dgl.rand_graph(4, 4)])
+    pool = NGMPool(2, similarity=similarity, normalize=True)
+    with torch.no_grad():
+        # Zeros, as in padding, are 625 away from every node, and exp(-625)^1.5 underflows.
+        pool.grouping.weight.fill_(-0.5 if similarity == "linear" else np.log(np.expm1(0.5)))
+    feat = (25 + 0.01 * features(7, width=2)[0]).requires_grad_()
+    leaves = [feat, pool.grouping.weight]
+    found = torch.autograd.grad(pool(graph, feat).square().sum(), leaves)
+    monkeypatch.setattr(ngmpool, "CELLS", 10**6)
+    for one, other in zip(found, torch.autograd.grad(pool(graph, feat).square().sum(), leaves)):
+        torch.testing.assert_close(one, other)
+
+
 # Options. ------------------------------------------------------------------------------------
 
 

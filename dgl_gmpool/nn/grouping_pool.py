@@ -98,6 +98,9 @@ class GroupingPool(DensePooling):
         if not self.normalize:
             return mask
         size = grouping_product(self.grouping, block, mask)
+        # Padding far from all nodes has a sum so small that the gradient of its root overflows, and
+        # an infinity times the mask's zero is NaN.
+        size = size.masked_fill(~bucket.mask, 1.0)
         return mask * size.clamp(min=torch.finfo(size.dtype).tiny).rsqrt()
 
     def _masked(self, block: Tensor, bucket: Bucket) -> Tensor:
