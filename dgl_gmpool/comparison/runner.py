@@ -20,6 +20,7 @@ from scipy.stats import rankdata
 from tqdm import tqdm
 
 from dgl_gmpool._io import atomic_write, atomic_write_json, atomic_write_text
+from dgl_gmpool._options import positive_int
 from dgl_gmpool.comparison.datasets import DATASETS, ComparisonData
 from dgl_gmpool.comparison.jobs import Budget, Job, JobResult, job_settings, run_job
 from dgl_gmpool.comparison.methods import METHODS, TRIALS, Method
@@ -67,6 +68,11 @@ class Plan:
         Choose among each method's configurations; otherwise its default is taken.
     first_folds : int, optional
         Train only this many of the folds.
+
+    Raises
+    ------
+    ValueError
+        A number of seeds or folds is below 1, or ``first_folds`` above ``folds``.
     """
 
     datasets: tuple[ComparisonData, ...]
@@ -78,6 +84,19 @@ class Plan:
     output: Path
     tune: bool = True
     first_folds: Optional[int] = None
+
+    def __post_init__(self) -> None:
+        positive_int("folds", self.folds)
+        for name, count in self.seeds.items():
+            positive_int(f"number of seeds of {name}", count)
+        if self.first_folds is None:
+            return
+        # Here, or every fold that does not exist would be stored as a model that failed.
+        if positive_int("first_folds", self.first_folds) > self.folds:
+            raise ValueError(
+                f"the first {self.first_folds} folds cannot be trained, there are {self.folds}; "
+                f"give at most {self.folds}"
+            )
 
 
 class ResultsFolder:
