@@ -217,6 +217,20 @@ def test_only_the_first_folds_are_trained_where_asked_for(tmp_path):
     assert [row.fold for row in read_scores(done.output / "scores.csv")] == [0]
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"folds": 3, "first_folds": 4}, "first 4 folds .* give at most 3"),
+        ({"first_folds": 0}, "first_folds is 0; give an integer >= 1"),
+        ({"folds": 0}, "folds is 0"),
+        ({"seeds": {"small": 0}}, "seeds of small is 0"),
+    ],
+)
+def test_folds_and_seeds_that_do_not_exist_are_refused(tmp_path, changes, said):
+    with pytest.raises(ValueError, match=said):
+        plan(tmp_path, **changes)
+
+
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_every_variant_builds_a_model(variant):
     config = TrainingConfig(hidden_feats=8, **variant.options(0))
