@@ -256,6 +256,19 @@ def test_changes_are_shares_of_the_error_and_come_from_validation_scores(tmp_pat
     assert "| similarity cauchy | 1.5 (+25.0 %) | 0.7 (-50.0 %) | -12.5 % |" in text
 
 
+def test_a_variant_that_failed_is_in_the_report(tmp_path):
+    rows = [
+        FoldScore("a", v.name, 0, 0, "rmse", valid=value, test=float("nan"), test_rows=9)
+        for v, value in zip(VARIANTS, (2.0, None))
+    ]
+    write_scores(tmp_path / "scores.csv", rows)
+    assert "| nan (+nan %) | +nan % |" in write_variant_report(tmp_path)
+    failed = json.loads((tmp_path / "variants.json").read_text())["rows"][1]
+    assert (failed["valid"], failed["change"], failed["mean_change"]) == ({"a": None},) * 2 + (
+        None,
+    )
+
+
 def test_two_workers_give_what_one_process_gives(tmp_path):
     one, two = (plan(tmp_path, methods=("mean",), tune=False, output=tmp_path / n) for n in "ab")
     run_comparison(one, processes=1)

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from dgl_gmpool._io import atomic_write_json, atomic_write_text
+from dgl_gmpool._io import atomic_write_text
 from dgl_gmpool.comparison.methods import Method
 from dgl_gmpool.comparison.runner import ResultsFolder
 from dgl_gmpool.comparison.scores import FoldScore, read_scores
 from dgl_gmpool.training.metrics import METRICS
+from dgl_gmpool.training.run_folder import write_json
 
 
 def _variant(label: str, readout: str, **changes: Any) -> Method:
@@ -114,7 +115,7 @@ def write_variant_report(folder: Path) -> str:
     cells = len({(row.seed, row.fold) for row in rows})
     text = _markdown(table, datasets, rows, cells)
     atomic_write_text(folder / "variants.md", text)
-    atomic_write_json(folder / "variants.json", {"cells": cells, "rows": table})
+    write_json(folder / "variants.json", {"cells": cells, "rows": table})
     return text
 
 
