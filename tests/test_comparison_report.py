@@ -77,6 +77,24 @@ def test_the_score_table_says_what_the_rows_say():
     assert sum(float(line[3]) for line in lines) == 6.0
 
 
+@pytest.mark.parametrize("seeds", [1, 2, 5])
+def test_one_fold_per_seed(seeds):
+    report = report_of(results(seeds, folds=1))
+    assert f"({seeds} × 1)" in report.score_table()
+    found = report.comparisons["tox21", "gmpool"]
+    assert (found.pairs, found.seeds) == (seeds, seeds)
+    assert found.by_model == found.by_seed or seeds == 1  # NaN is not equal to itself
+    assert math.isnan(found.correlation)
+    assert math.isnan(found.bootstrap[0]) == math.isnan(found.by_seed.p_value) == (seeds == 1)
+    line = cells_of(report.difference_table())[1]
+    assert line[4:6] == line[6:8]
+    assert ("–" in line) == (seeds == 1)
+    json.dumps(report.to_dict(), allow_nan=False)
+    low, _ = found.by_seed.interval
+    assert (line[9] == BETTER) == (seeds > 1 and low > 0)
+    assert seeds < 5 or line[9] == BETTER
+
+
 def test_the_difference_table_says_what_the_comparison_says():
     rows = results()
     report = report_of(rows, train_rows={"tox21": 700, "films": 500})

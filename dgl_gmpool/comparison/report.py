@@ -128,7 +128,8 @@ class Report:
             "(Nadeau and Bengio 2003) over the mean differences of the seeds and over those of "
             "all models, and a bootstrap of seeds, then folds. "
             + self._ratio_note()
-            + " With one seed only the last two exist, and neither speaks about other test sets.",
+            + " With one seed only the last two can exist, and neither speaks about other test "
+            "sets; with one fold per seed both t-tests are the same.",
             self._holm_note(),
         ]
         return _markdown(lines, left=2) + "\n\n" + "\n\n".join(notes)
