@@ -57,7 +57,7 @@ class ComparisonData:
     load: Callable[[Optional[Path]], MoleculeTable]
     kind: str = "regression"
     split: str = "random"
-    epochs: int = 30
+    epochs: int = 20
 
     def featurized(
         self, path: Optional[Path], *, cache: Optional[Path], progress: bool = False
@@ -118,7 +118,7 @@ DATASETS: tuple[ComparisonData, ...] = (
         split="group",
     ),
     ComparisonData("pic50", "pIC50", "bindingdb", _bindingdb),
-    ComparisonData("tox21", "Tox21", "tox21", _tox21, kind="classification", epochs=10),
+    ComparisonData("tox21", "Tox21", "tox21", _tox21, kind="classification", epochs=7),
 )
 
 
