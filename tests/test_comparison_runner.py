@@ -160,6 +160,7 @@ def test_configurations_are_ranked_by_validation_scores_and_ties_go_to_the_defau
                 "method": "mean",
                 "trial": trial,
                 "metric": "rmse",
+                "error": "",
                 "valid": value,
                 "settings": job_settings(method, trial, DATA, BUDGET, tuning=True),
             }
@@ -267,6 +268,33 @@ def test_a_variant_that_failed_is_in_the_report(tmp_path):
     assert (failed["valid"], failed["change"], failed["mean_change"]) == ({"a": None},) * 2 + (
         None,
     )
+
+
+def test_a_failed_job_is_tried_again_when_the_comparison_goes_on(tmp_path, monkeypatch):
+    original = runner.run_job
+
+    def fail(job, *rest):
+        raise MemoryError("no memory")
+
+    done = plan(tmp_path, methods=("mean",), tune=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "run_job", fail)
+        assert len(run_comparison(done, processes=1)) == 2
+    monkeypatch.setattr(runner, "run_job", original)
+    assert run_comparison(done, processes=1) == []
+    assert not any(row.failed for row in read_scores(done.output / "scores.csv"))
+
+
+def test_a_table_of_a_stopped_comparison_compares_the_same_models(tmp_path):
+    rows = [
+        FoldScore("small", m, 0, f, metric="rmse", valid=1.0, test=1.0 + f, test_rows=9)
+        for m, folds in (("mean", (0, 1)), ("gmpool", (0,)))
+        for f in folds
+    ]
+    write_scores(tmp_path / "scores.csv", rows)
+    table = write_report(tmp_path)
+    assert "(1 × 1)" in table
+    assert len(read_scores(tmp_path / "scores.csv")) == 3
 
 
 def test_two_workers_give_what_one_process_gives(tmp_path):

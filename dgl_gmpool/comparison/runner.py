@@ -143,8 +143,12 @@ def run_comparison(plan: Plan, *, processes: int) -> list[str]:
 
 
 def write_report(folder: Path) -> str:
-    """Write ``table.md`` and ``table.json`` from the scores in ``folder``; returns the tables."""
-    rows = read_scores(ResultsFolder(folder).scores)
+    """Write ``table.md`` and ``table.json`` from the scores in ``folder``; returns the tables.
+
+    Where the comparison was stopped half-way through a fold, the cells (data set, seed, fold) that
+    not every method of the table has are left out, so that all are averaged over the same models.
+    """
+    rows = _same_cells(read_scores(ResultsFolder(folder).scores))
     datasets = _in_order(DATASETS, {row.dataset for row in rows})
     methods = _in_order(METHODS, {row.method for row in rows})
     report = build_report(
@@ -157,6 +161,21 @@ def write_report(folder: Path) -> str:
     atomic_write_text(folder / "table.md", text)
     atomic_write_json(folder / "table.json", report.to_dict())
     return text
+
+
+def _same_cells(rows: list[FoldScore]) -> list[FoldScore]:
+    """The rows of cells that all methods have; all rows where there is no such cell."""
+    methods = {row.method for row in rows}
+    found: dict[tuple[str, int, int], set[str]] = {}
+    for row in rows:
+        found.setdefault((row.dataset, row.seed, row.fold), set()).add(row.method)
+    kept = [row for row in rows if found[row.dataset, row.seed, row.fold] == methods]
+    if kept and len(kept) < len(rows):
+        print(
+            f"{len(rows) - len(kept)} of {len(rows)} scores are of folds that not every method has "
+            "yet; the table leaves them out"
+        )
+    return kept or rows
 
 
 def _in_order(known: Sequence[Union[ComparisonData, Method]], named: set[str]) -> dict[str, str]:
@@ -203,7 +222,7 @@ def _tune(plan: Plan, folder: ResultsFolder, processes: int) -> list[str]:
         for trial in range(TRIALS)
         for data in plan.datasets
         for method in plan.methods
-        if _tuning_key(plan, data, method, trial) not in found
+        if found.get(_tuning_key(plan, data, method, trial), {"error": "missing"})["error"]
     ]
     failures = []
     for (job, method, data), result in _run_all(jobs, plan, processes, "tuning"):
@@ -243,7 +262,7 @@ def _train(
                     job = Job(data.name, method.name, chosen[method.name], seed, fold)
                     settings = job_settings(method, job.trial, data, plan.budget)
                     row = rows.get((job.dataset, job.method, job.seed, job.fold))
-                    if row is None:
+                    if row is None or row.failed:
                         jobs.append((job, method, data))
                     elif row.settings != settings:
                         raise ValueError(
@@ -430,6 +449,12 @@ def _check_protocol(folder: ResultsFolder, plan: Plan, fingerprints: Mapping[str
                 "options it was started with, or another --output"
             )
     record["data"] = {**record["data"], **fingerprints}
-    record["versions"] = library_versions()
-    record["machine"] = {"cpu": processor(), "cores": os.cpu_count(), "threads per process": 1}
+    # Every setting that had a part in the results, in the order they came.
+    setting = {
+        "versions": library_versions(),
+        "commit": source_commit(),
+        "machine": {"cpu": processor(), "cores": os.cpu_count(), "threads per process": 1},
+    }
+    if setting not in record.setdefault("settings", []):
+        record["settings"].append(setting)
     atomic_write_json(folder.protocol, record)
