@@ -42,6 +42,23 @@ def atomic_write_json(path: str | os.PathLike[str], value: Any) -> None:
     atomic_write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def without_nan(value: Any) -> Any:
+    """A copy for JSON: NaN becomes None, tuples become lists.
+
+    Examples
+    --------
+    >>> without_nan({"score": float("nan"), "range": (1, 2.5)})
+    {'score': None, 'range': [1, 2.5]}
+    """
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    if isinstance(value, float) and value != value:
+        return None
+    return value
+
+
 def atomic_torch_save(path: str | os.PathLike[str], value: Any) -> None:
     """``torch.save`` into place; keep ``value`` to tensors and plain containers so that
     ``torch.load(weights_only=True)`` reads it back."""

@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+from dgl_gmpool._io import without_nan
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.comparison.scores import FoldScore
 from dgl_gmpool.comparison.statistics import (
@@ -141,7 +142,7 @@ class Report:
             "baseline": self.baseline,
             "confidence": self.confidence,
             "methods": dict(self.methods),
-            "average_ranks": {name: _plain(rank) for name, rank in self.ranks.items()},
+            "average_ranks": {name: without_nan(rank) for name, rank in self.ranks.items()},
             "datasets": {
                 dataset: {
                     "title": title,
@@ -176,7 +177,7 @@ class Report:
                 "winner": is_winner(found),
                 "loser": is_loser(found),
             }
-        return {key: _plain(value) for key, value in entry.items()}
+        return {key: without_nan(value) for key, value in entry.items()}
 
     def _heading(self, dataset: str) -> str:
         title = self.datasets[dataset]
@@ -428,15 +429,6 @@ def _p_value(value: float) -> str:
     if math.isnan(value):
         return _DASH
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _plain(value: Any) -> Any:
-    """Without NaN, which JSON has not."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _markdown(lines: Sequence[Sequence[str]], *, left: int = 1) -> str:

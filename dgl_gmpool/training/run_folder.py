@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
 
-from dgl_gmpool._io import atomic_write_json
+from dgl_gmpool._io import atomic_write_json, without_nan
 
 _LOCK = ".lock"
 
@@ -176,17 +176,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, with NaN (an undefined score) as null."""
-    atomic_write_json(path, _without_nan(value))
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    if isinstance(value, float) and value != value:
-        return None
-    return value
+    atomic_write_json(path, without_nan(value))
 
 
 def _is_temporary(file: Path) -> bool:
