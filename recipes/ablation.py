@@ -10,10 +10,9 @@ variants.json.
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
 
-from dgl_gmpool.comparison import DATASETS, Budget, Plan, choose_datasets, run_comparison
+from dgl_gmpool.comparison import Budget, Plan, choose_datasets, run_comparison
+from dgl_gmpool.comparison.flags import comparison_parser, paths
 from dgl_gmpool.comparison.variants import VARIANTS, write_variant_report
 from dgl_gmpool.training import run_script
 
@@ -28,7 +27,7 @@ def main(arguments: list[str]) -> int:
         folds=5,
         first_folds=args.folds,
         budget=Budget(hidden_feats=args.hidden, epochs_scale=args.epochs_scale),
-        paths={"tox21": args.tox21, "bindingdb": args.tsv, "chromophores": args.chromophores},
+        paths=paths(args),
         output=args.output,
         tune=False,
     )
@@ -40,33 +39,14 @@ def main(arguments: list[str]) -> int:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    names = [data.name for data in DATASETS]
-    parser.add_argument(
-        "--datasets", nargs="+", default=names, metavar="NAME", help=f"of {', '.join(names)}"
-    )
+    parser = comparison_parser(__doc__, output="runs/ablation")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="(default: 1)")
     parser.add_argument(
         "--folds", type=int, default=1, metavar="N", help="train the first N of 5 (default: 1)"
     )
     parser.add_argument(
-        "--tox21", type=Path, metavar="FILE", help="tox21.csv(.gz), else downloaded"
-    )
-    parser.add_argument("--tsv", type=Path, metavar="FILE", help="BindingDB's .tsv, .gz or .zip")
-    parser.add_argument("--chromophores", type=Path, metavar="FILE", help="the publisher's .csv")
-    parser.add_argument("--output", type=Path, default=Path("runs/ablation"), metavar="FOLDER")
-    parser.add_argument(
-        "--hidden", type=int, default=Budget().hidden_feats, metavar="N", help="width"
-    )
-    parser.add_argument(
         "--epochs-scale", type=float, default=0.5, metavar="X", help="(default: 0.5)"
     )
-    parser.add_argument(
-        "--processes", type=int, default=os.cpu_count() or 1, metavar="N", help="(default: cores)"
-    )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(arguments)
 
 

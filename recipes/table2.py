@@ -15,11 +15,8 @@ Writes scores.csv (one row per data set, method, seed and fold), tuning.json, ta
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
 
 from dgl_gmpool.comparison import (
-    DATASETS,
     METHODS,
     Budget,
     Plan,
@@ -29,6 +26,7 @@ from dgl_gmpool.comparison import (
     run_comparison,
     write_report,
 )
+from dgl_gmpool.comparison.flags import comparison_parser, paths
 from dgl_gmpool.training import run_script
 
 
@@ -48,7 +46,7 @@ def main(arguments: list[str]) -> int:
             lr=args.lr,
             epochs_scale=args.epochs_scale,
         ),
-        paths={"tox21": args.tox21, "bindingdb": args.tsv, "chromophores": args.chromophores},
+        paths=paths(args),
         output=args.output,
         tune=not args.no_tuning,
     )
@@ -60,50 +58,37 @@ def main(arguments: list[str]) -> int:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    what = parser.add_argument_group("what to compare")
-    names = [data.name for data in DATASETS]
-    what.add_argument(
-        "--datasets", nargs="+", default=names, metavar="NAME", help=f"of {', '.join(names)}"
-    )
-    what.add_argument(
+    parser = comparison_parser(__doc__, output="runs/table2")
+    parser.add_argument(
         "--methods",
         nargs="+",
         metavar="NAME",
         help=f"of {', '.join(method.name for method in METHODS)} (default: all; chemprop only "
         "where it is installed)",
     )
-    what.add_argument("--seeds", type=int, default=3, metavar="N", help="(default: 3)")
-    what.add_argument("--folds", type=int, default=5, metavar="N", help="(default: 5)")
-    what.add_argument(
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="(default: 3)")
+    parser.add_argument("--folds", type=int, default=5, metavar="N", help="(default: 5)")
+    parser.add_argument(
         "--first-folds",
         type=int,
         metavar="N",
         help="train only the first N folds of each seed (default: all)",
     )
-    what.add_argument(
+    parser.add_argument(
         "--no-tuning", action="store_true", help="take every method's default configuration"
     )
-    files = parser.add_argument_group("files")
-    files.add_argument("--tox21", type=Path, metavar="FILE", help="tox21.csv(.gz), else downloaded")
-    files.add_argument("--tsv", type=Path, metavar="FILE", help="BindingDB's .tsv, .gz or .zip")
-    files.add_argument("--chromophores", type=Path, metavar="FILE", help="the publisher's .csv")
-    files.add_argument("--output", type=Path, default=Path("runs/table2"), metavar="FOLDER")
     budget = parser.add_argument_group("budget of every network")
     default = Budget()
     budget.add_argument(
-        "--hidden",
+        "--batch-size",
         type=int,
-        default=default.hidden_feats,
+        default=default.batch_size,
         metavar="N",
-        help=f"width (default: {default.hidden_feats}; 200 in the paper)",
+        help=f"molecules per step (default: {default.batch_size})",
     )
     budget.add_argument(
-        "--batch-size", type=int, default=default.batch_size, metavar="N", help="molecules per step"
+        "--lr", type=float, default=default.lr, help=f"peak learning rate (default: {default.lr:g})"
     )
-    budget.add_argument("--lr", type=float, default=default.lr, help="peak learning rate")
     budget.add_argument(
         "--epochs-scale",
         type=float,
@@ -111,14 +96,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         metavar="X",
         help="multiplies the epochs of each data set, such as 0.1 for a first look",
     )
-    parser.add_argument(
-        "--processes",
-        type=int,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="folds trained at a time (default: one per core)",
-    )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(arguments)
 
 
