@@ -157,3 +157,22 @@ def test_misspelt_similarity_names_the_closest():
 def test_width_is_checked(width):
     with pytest.raises(ValueError, match="in_feats"):
         GroupingMatrix(width)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_second_derivatives_are_those_of_float64_in_float32(similarity):
+    grouping, generator = GroupingMatrix(3, similarity=similarity), torch.Generator().manual_seed(0)
+    start = torch.randn(1, 4, 3, generator=generator)
+
+    def second(x, face):
+        x = x.clone().requires_grad_()
+        matrix = grouping(x) if face == "all" else grouping.between(x, x[:, :2])
+        (gradient,) = torch.autograd.grad(matrix.square().sum(), x, create_graph=True)
+        return torch.autograd.grad(gradient.square().sum(), x)[0]
+
+    for face in ("all", "between"):
+        exact = second(start.double(), face)
+        assert exact.abs().max() > 1e-6
+        torch.testing.assert_close(second(start, face).double(), exact, rtol=1e-4, atol=1e-5)
+    x = start.double().requires_grad_()
+    assert torch.autograd.gradgradcheck(grouping, x)

@@ -165,7 +165,7 @@ class _WeightedDistance(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
         wide = x.to(weight.dtype)
-        ctx.save_for_backward(x, wide, weight)
+        ctx.save_for_backward(x, weight)
         gram = (wide * weight) @ wide.mT
         twice = gram + gram.mT
         square = twice.diagonal(dim1=-2, dim2=-1) / 2
@@ -173,7 +173,9 @@ class _WeightedDistance(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
-        x, wide, weight = ctx.saved_tensors
+        x, weight = ctx.saved_tensors
+        # Not kept from the forward pass: a second derivative would take the copy for a constant.
+        wide = x.to(weight.dtype)
         both = grad + grad.mT
         laplacian = torch.diag_embed(both.sum(-1)) - both
         # The sums over nodes, where terms cancel, are done in the wide dtype: what follows is
