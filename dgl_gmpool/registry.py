@@ -162,8 +162,8 @@ def get_readout(name: str, *, in_feats: int, **options: Any) -> nn.Module:
     Traceback (most recent call last):
         ...
     ValueError: readout 'gmpool' has no option 'similarty'. Did you mean 'similarity'? Options: \
-aggregate, decomposition, edge_tol, init_scale, max_clusters, normalize, num_clusters, rank_weight, \
-similarity, tol.
+aggregate, decomposition, edge_tol, init_scale, max_clusters, normalize, num_clusters, \
+rank_weight, similarity, tol.
     """
     entry = readout_entry(name)
     check_options(entry, options)

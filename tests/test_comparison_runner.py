@@ -176,6 +176,36 @@ def test_configurations_are_ranked_by_validation_scores_and_ties_go_to_the_defau
     assert write([0.9, 0.8, 0.5]) == 0  # not all are scored: the default
 
 
+def test_a_run_of_one_data_set_takes_the_configurations_of_the_whole_table(tmp_path):
+    """Validation scores of the other data sets in the folder count as well."""
+    tox21 = choose_datasets(["tox21"])[0]
+    here = plan(tmp_path, methods=("mean",))
+    method, folder = here.methods[0], ResultsFolder(here.output)
+    entries = [
+        {
+            "dataset": data.name,
+            "method": "mean",
+            "metric": metric,
+            "error": "",
+            "valid": value,
+            "settings": job_settings(method, trial, data, BUDGET, tuning=True),
+        }
+        for data, metric, values in (
+            (DATA, "rmse", [0.5, 0.6, 0.7, 0.8]),
+            (tox21, "roc_auc", [0.6, 0.9, 0.5, 0.5]),
+        )
+        for trial, value in enumerate(values)
+    ]
+    folder.path.mkdir()
+    folder.tuning.write_text(json.dumps({"scores": entries[:4]}))
+    assert choose_trials(here, folder)["mean"] == 0
+    folder.tuning.write_text(json.dumps({"scores": entries}))
+    assert choose_trials(here, folder)["mean"] == 0  # a tie of ranks: the default
+    entries[4]["valid"] = 0.1
+    folder.tuning.write_text(json.dumps({"scores": entries}))
+    assert choose_trials(here, folder)["mean"] == 1
+
+
 def test_another_protocol_in_the_same_folder_is_refused(tmp_path):
     first = plan(tmp_path, methods=("mean",), tune=False)
     run_comparison(first, processes=1)

@@ -197,7 +197,9 @@ def choose_trials(plan: Plan, folder: ResultsFolder) -> dict[str, int]:
     chosen = {}
     for method in plan.methods:
         columns = []
-        for data in plan.datasets:
+        # All that were ever tuned on in this folder: a later run of fewer data sets takes the
+        # configurations of the whole table.
+        for data in {data.name: data for data in (*DATASETS, *plan.datasets)}.values():
             keys = [_tuning_key(plan, data, method, trial) for trial in range(len(method.trials))]
             if all(key in found for key in keys):
                 columns.append([_goodness(found[key]) for key in keys])
