@@ -37,7 +37,7 @@ from dgl_gmpool.training.run_folder import RunFolder, read_json
 TUNING_SEED, TUNING_FOLD = 0, 0
 
 #: For the workers, read when they start: one thread each, and memory that is kept for the next step
-#: rather than given back and asked for again, which takes a tenth of a training step.
+#: rather than given back and asked for again.
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "passive",
@@ -108,7 +108,6 @@ class ResultsFolder:
         self.protocol = path / "protocol.json"
         self.tuning = path / "tuning.json"
         self.scores = path / "scores.csv"
-        self.cache = path / "cache"
 
     def outputs(self, job: Job) -> Path:
         """Predictions for the test rows of a job."""

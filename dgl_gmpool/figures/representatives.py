@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+
+from dgl_gmpool.nn.square_root import nearest_psd, pivot_nodes
 
 
 def representatives(matrix: np.ndarray, count: int) -> list[int]:
@@ -25,18 +28,12 @@ def representatives(matrix: np.ndarray, count: int) -> list[int]:
     >>> representatives(blocks, 2)
     [0, 2]
     """
-    residual = nearest_psd(matrix)
-    floor = len(residual) * np.finfo(np.float64).eps * max(float(np.trace(residual)), 1e-300)
-    found: list[int] = []
-    for _ in range(min(count, len(residual))):
-        lengths = (residual**2).sum(0)
-        # Equal up to rounding counts as equal, and the first atom wins: one picture per molecule.
-        pivot = int(np.flatnonzero(lengths >= lengths.max() * (1 - 1e-9))[0])
-        if residual[pivot, pivot] <= floor:
-            break
-        found.append(pivot)
-        residual = residual - np.outer(residual[pivot], residual[pivot]) / residual[pivot, pivot]
-    return found
+    psd = torch.from_numpy(_nearest_psd(matrix))[None]
+    if not psd.numel() or count < 1:
+        return []
+    # Of equal columns the first atom's wins: one picture per molecule.
+    pivots, used = pivot_nodes(psd, min(count, psd.shape[1]), 0.0, psd.new_zeros(psd.shape[:2]))
+    return pivots[0, : int(used)].tolist()
 
 
 def groups_of_atoms(matrix: np.ndarray, count: int) -> np.ndarray:
@@ -66,7 +63,7 @@ def groups_of_atoms(matrix: np.ndarray, count: int) -> np.ndarray:
     >>> groups_of_atoms(np.array([[1.0, 0.8], [0.8, 1.0]]), 2).tolist()
     [0, 1]
     """
-    psd = nearest_psd(matrix)
+    psd = _nearest_psd(matrix)
     pivots = representatives(matrix, count)
     if not pivots:  # a matrix of zeros: nothing says that two atoms differ
         return np.zeros(len(psd), np.int64)
@@ -84,14 +81,9 @@ def groups_of_atoms(matrix: np.ndarray, count: int) -> np.ndarray:
     return rank[group]
 
 
-def nearest_psd(matrix: np.ndarray) -> np.ndarray:
-    """The nearest positive semidefinite matrix (Higham, 1988), float64; M itself if it is one.
-
-    Raises
-    ------
-    ValueError
-        ``matrix`` is not square, symmetric and finite.
-    """
+def _nearest_psd(matrix: np.ndarray) -> np.ndarray:
+    """The nearest positive semidefinite matrix, float64; ValueError if M is not square, symmetric
+    and finite."""
     values = np.asarray(matrix, np.float64)
     if values.ndim != 2 or values.shape[0] != values.shape[1] or not np.isfinite(values).all():
         raise ValueError(f"a grouping matrix is square and finite; got shape {values.shape}")
@@ -99,7 +91,4 @@ def nearest_psd(matrix: np.ndarray) -> np.ndarray:
         raise ValueError("the grouping matrix is not symmetric; give M as the model returns it")
     if len(values) == 0:
         return values
-    eigenvalues, vectors = np.linalg.eigh((values + values.T) / 2)
-    if eigenvalues[0] >= 0:
-        return values
-    return (vectors * np.maximum(eigenvalues, 0)) @ vectors.T
+    return nearest_psd(torch.from_numpy((values + values.T) / 2)[None])[0][0].numpy()

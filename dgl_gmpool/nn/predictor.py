@@ -53,7 +53,7 @@ class MoleculePredictor(nn.Module):
         Width of the head's hidden layer. Default 200.
     readout_norm : str, optional
         ``"batch"`` normalises the readout over the batch (:class:`~dgl_gmpool.nn.ReadoutNorm`)
-        before the head, which trains in about half the epochs; ``"none"`` (default) does not, as
+        before the head, with better scores after few epochs; ``"none"`` (default) does not, as
         in the paper.
     global_feats : int, optional
         Number of extra features per molecule (such as solvent descriptors) that join the readout.

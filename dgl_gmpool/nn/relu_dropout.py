@@ -1,4 +1,4 @@
-"""ReLU and dropout in one step: what a message passing layer ends with, at a third of the time."""
+"""ReLU and dropout in one step: what a message passing layer ends with."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class ReLUDropout(nn.Module):
     """Dropout of a rectified tensor.
 
     On the CPU, drawing the mask of ``torch.nn.functional.dropout`` takes most of the time of the
-    layer: one 32-bit draw and a floating-point comparison per entry, 20 to 25 % of a whole training
-    step of :class:`~dgl_gmpool.DMPNN`. Here four entries share one 64-bit draw of the same
-    generator, and the backward pass needs no mask at all: an entry passes the gradient on exactly
-    where the output is positive. Elsewhere (CUDA) this is ``F.dropout(F.relu(x))``.
+    layer: one 32-bit draw and a floating-point comparison per entry. Here four entries share one
+    64-bit draw of the same generator, and the backward pass needs no mask at all: an entry passes
+    the gradient on exactly where the output is positive. Elsewhere (CUDA) this is
+    ``F.dropout(F.relu(x))``.
 
     Parameters
     ----------

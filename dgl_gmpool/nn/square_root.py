@@ -203,7 +203,7 @@ def cholesky_root(
         most = most if limit is None else min(most, limit)
     # A forced number of clusters still ends where nothing but rounding is left to split.
     tol = tol if num_clusters is None else 0.0
-    pivots, ranks = _pivots(matrix.detach(), most, tol, priority.detach())
+    pivots, ranks = pivot_nodes(matrix.detach(), most, tol, priority.detach())
     most = pivots.shape[1]
     used = torch.arange(most, device=matrix.device) < ranks[:, None]
     columns = matrix.gather(2, pivots[:, None, :].expand(-1, matrix.shape[1], -1))
@@ -227,8 +227,11 @@ def nearest_psd(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _pivots(matrix: Tensor, most: int, tol: float, priority: Tensor) -> tuple[Tensor, Tensor]:
-    """Pivot nodes ``(b, max K)`` and how many of them each matrix uses ``(b,)``."""
+def pivot_nodes(matrix: Tensor, most: int, tol: float, priority: Tensor) -> tuple[Tensor, Tensor]:
+    """Pivot nodes ``(b, max K)``, at most ``most``, and how many of them each matrix uses ``(b,)``.
+
+    The other arguments are those of :func:`cholesky_root`.
+    """
     trace = matrix.diagonal(dim1=1, dim2=2).sum(-1)
     # Relative to the trace: squares of tiny entries would underflow, and all columns would tie.
     residual = matrix / trace.clamp(min=torch.finfo(matrix.dtype).tiny)[:, None, None]

@@ -32,7 +32,7 @@ class TrainingConfig:
         Passed to ``MoleculePredictor``; ``head_feats=None`` takes ``hidden_feats``.
     readout_norm : str
         ``"batch"`` or ``"none"``: batch normalisation between readout and head. Not in the paper;
-        without it the same scores take twice the epochs or more (``docs/results.md``).
+        what it brings is in ``docs/results.md``.
     epochs : int
         Most epochs per fold.
     patience : int
@@ -43,8 +43,7 @@ class TrainingConfig:
         Of Adam.
     schedule : str
         ``"constant"``, or ``"one_cycle"``: up to ``lr`` over the first 30 % of the steps, then down
-        to nearly 0 (Smith and Topin, "Super-Convergence", 2019), which needs about half the
-        epochs.
+        to nearly 0 (Smith and Topin, "Super-Convergence", 2019).
     positive_weight : float, "balanced" or None
         Weight of positive cells in the classification loss; ``"balanced"`` takes
         negatives / positives of each task's training rows.

@@ -89,8 +89,7 @@ def recipe_parser(
         "--readout-norm",
         choices=READOUT_NORMS,
         default="batch",
-        help="batch normalisation between readout and head; none is the paper's and takes about "
-        "twice the epochs (default: batch)",
+        help="batch normalisation between readout and head; none is the paper's (default: batch)",
     )
     train = parser.add_argument_group("training")
     train.add_argument(
@@ -143,8 +142,8 @@ def recipe_parser(
         "--schedule",
         choices=SCHEDULES,
         default="constant",
-        help="constant, or one_cycle: --lr is the peak of a rise and a long fall; half the epochs "
-        "then give about the same score (default: constant)",
+        help="constant, or one_cycle: --lr is the peak of a rise and a long fall "
+        "(default: constant)",
     )
     train.add_argument(
         "--positive-weight",
