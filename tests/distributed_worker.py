@@ -52,6 +52,18 @@ GRADIENTS: dict[str, dict[str, Any]] = {
     "mincut": {"readout": "mincut"},
     "attention": {"readout": "attention"},
     "mean, no balance": {"readout": "mean", "positive_weight": None},
+    "readout norm": {"readout": "gmpool", "readout_norm": "batch"},
+    "readout norm, batches of 1": {"readout_norm": "batch", "batch_size": 1},
+    "readout norm, unequal shares": {"readout_norm": "batch", "batch_size": 3},
+}
+
+#: 25 rows in batches of 4: the last one is a row of process 0 alone.
+NORMALISED: dict[str, Any] = {
+    "readout_norm": "batch",
+    "dropout": 0.0,
+    "batch_size": 4,
+    "epochs": 2,
+    "lr": 1e-4,
 }
 
 
@@ -60,9 +72,8 @@ def gradients(
 ) -> tuple[list[dict[str, Optional[torch.Tensor]]], float]:
     """Every step's gradient at the initial weights, and the epoch's loss. Several tasks, NaNs."""
     dataset = small_dataset("classification", tasks=3, global_feats=True)
-    # Statistics of a batch normalisation are those of a share, so it is left out here.
-    values = {"batch_size": 7, "dropout": 0.0, "positive_weight": "balanced", **options}
-    values["readout_norm"] = "none"
+    values = {"batch_size": 7, "dropout": 0.0, "positive_weight": "balanced"}
+    values = {**values, "readout_norm": "none", **options}
     config = TrainingConfig(**small_options(**values))
     data = FoldData.prepare(dataset, TRAIN, config, device=CPU)
     model = build_model(
@@ -158,6 +169,7 @@ def session(folder: Path, flags: list[str]) -> None:
     found: dict[str, Any] = {"world": (world.rank, world.size, world.local_rank)}
     found["gradients"] = {name: gradients(world, options) for name, options in GRADIENTS.items()}
     found["fit"] = recorded_fit({"batch_size": 6, "dropout": 0.3, "epochs": 3})
+    found["readout norm"] = recorded_fit(NORMALISED)["state"]
     found["batch norm"] = recorded_fit({"backbone": "gcn", "readout": "mean"})["state"]
 
     result = small_run(folder / "run")

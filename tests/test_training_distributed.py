@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -16,14 +18,24 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from distributed_worker import GRADIENTS, TRAIN, gradients, recipe, recorded_fit, small_run
+from distributed_worker import (
+    GRADIENTS,
+    NORMALISED,
+    TRAIN,
+    gradients,
+    recipe,
+    recorded_fit,
+    small_run,
+)
 from test_training_run import content
 
+from dgl_gmpool import MoleculePredictor
+from dgl_gmpool.nn.readout_norm import ReadoutNorm
 from dgl_gmpool.training import World, current_world, join_world
 from dgl_gmpool.training.distributed import ElsewhereError
 from dgl_gmpool.training.one_voice import _say_once
 from dgl_gmpool.training.seeds import derived_seed
-from dgl_gmpool.training.shared_model import share_model
+from dgl_gmpool.training.shared_model import release_model, share_model
 
 HERE = Path(__file__).resolve().parent
 # Long enough for a busy machine, and it ends a hang.
@@ -134,6 +146,27 @@ def test_both_processes_end_with_the_same_model(pair):
     assert statistics
     for key in statistics:
         assert torch.equal(*(one["batch norm"][key] for one in pair[1])), key
+
+
+def test_the_readout_is_normalised_over_the_rows_of_both_processes(pair):
+    """Also where one of them has no row: the statistics are those of one process."""
+    alone = recorded_fit(NORMALISED)["state"]
+    for key in ("norm.running_mean", "norm.running_var", "norm.num_batches_tracked"):
+        first, second = (one["readout norm"][key] for one in pair[1])
+        assert torch.equal(first, second)
+        torch.testing.assert_close(first, alone[key], rtol=1e-3, atol=1e-4)
+
+
+def test_a_model_after_training_is_alone_again():
+    """It can be trained further, copied and pickled when the other processes are gone."""
+    norm = ReadoutNorm(2)
+    norm.total = current_world  # of another process group: never called, never copied
+    assert copy.deepcopy(norm).total is None
+    assert pickle.loads(pickle.dumps(norm)).total is None
+    model = MoleculePredictor(3, 0, hidden_feats=4, readout_norm="batch")
+    model.norm.total = current_world
+    release_model(model)
+    assert model.norm.total is None
 
 
 def test_one_folder_with_the_splits_rows_and_scores_of_one_process(pair, tmp_path):

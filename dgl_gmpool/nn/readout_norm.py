@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any, Callable, Optional
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,6 +16,12 @@ class ReadoutNorm(nn.BatchNorm1d):
     number of nodes. A batch of fewer than two rows has no variance; in training it is normalised
     with the running statistics and leaves them as they are.
 
+    Attributes
+    ----------
+    total : callable or None
+        Where several processes share each batch: the sum of a tensor over them, differentiable.
+        Statistics are then those of all rows, on every process. Not copied or pickled.
+
     Examples
     --------
     >>> import torch
@@ -23,10 +32,35 @@ class ReadoutNorm(nn.BatchNorm1d):
     (torch.Size([1, 3]), torch.Size([0, 3]))
     """
 
+    total: Optional[Callable[[Tensor], Tensor]] = None
+
     def forward(self, x: Tensor) -> Tensor:
         """Shape ``(B, num_features)`` in and out."""
+        if self.training and self.total is not None:
+            return self._with_totals(x, self.total)
         if self.training and len(x) < 2:
-            return F.batch_norm(
-                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
+            return self._with_running_statistics(x)
         return super().forward(x)
+
+    def _with_running_statistics(self, x: Tensor) -> Tensor:
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
+
+    def _with_totals(self, x: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
+        """As ``BatchNorm1d`` does with the rows of all processes; all of them must call it."""
+        sums = total(torch.cat([x.new_full((1,), len(x)), x.sum(0)]))
+        count, mean = sums[0].detach(), sums[1:] / sums[0].detach().clamp(min=1)
+        squares = total((x - mean).square().sum(0))
+        if count < 2:
+            return self._with_running_statistics(x)
+        with torch.no_grad():
+            momentum = self.momentum
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(squares / (count - 1), momentum)
+            self.num_batches_tracked.add_(1)
+        return (x - mean) * (squares / count + self.eps).rsqrt() * self.weight + self.bias
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The other processes are not part of the module.
+        return {key: value for key, value in self.__dict__.items() if key != "total"}

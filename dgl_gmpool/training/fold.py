@@ -30,7 +30,7 @@ from dgl_gmpool.training.losses import masked_bce, masked_mse
 from dgl_gmpool.training.metrics import choose_metric, scores
 from dgl_gmpool.training.model import build_model, detached_state
 from dgl_gmpool.training.seeds import derived_seed
-from dgl_gmpool.training.shared_model import average_buffers, share_model
+from dgl_gmpool.training.shared_model import average_buffers, release_model, share_model
 from dgl_gmpool.training.standardize import Standardizer
 
 
@@ -97,7 +97,8 @@ def train_epoch(
             )
         targets = data.targets[rows.to(device)]
         try:
-            outputs, auxiliaries = network(batch)
+            with world.answering():
+                outputs, auxiliaries = network(batch)
         except ValueError as error:  # poolings refuse features that are not finite
             said = f"the model refused a batch ({error})"
             raise TrainingError(_blame(said, dataset, members, config, fold, epoch)) from error
@@ -292,6 +293,7 @@ def fit_fold(
             f"of {len(history)} epochs, so there is no best model; try a smaller --lr and look "
             "for extreme targets"
         )
+    release_model(model)
     model.load_state_dict(best)
     model.eval()
     return FittedFold(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from functools import cache
+from functools import cache, partial
 from typing import Any, Optional
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dgl_gmpool import MoleculePredictor
+from dgl_gmpool.nn.readout_norm import ReadoutNorm
 from dgl_gmpool.training.batches import Batch
 from dgl_gmpool.training.distributed import World
 
@@ -28,7 +29,8 @@ class SharedModel(nn.Module):
     ``DistributedDataParallel`` finds the parameters in use through what a call returns, and some
     of a pooling's parameters act on its auxiliary losses only. A process without rows (there are
     more processes than rows in a last batch) has nothing to compute but must take part in the sum
-    of the gradients: its result hangs on ``stand_in``, which is no parameter of the model.
+    of the gradients, and in the readout's normalisation over all rows: its result hangs on
+    ``stand_in``, which is no parameter of the model.
 
     Parameters
     ----------
@@ -45,16 +47,24 @@ class SharedModel(nn.Module):
     def forward(self, batch: Optional[Batch]) -> tuple[Tensor, dict[str, Tensor]]:
         """Outputs ``(rows, n_tasks)`` and the auxiliary losses."""
         if batch is None:
-            return self.stand_in.expand(0, self.model.n_tasks), {}
+            nothing = self.stand_in.expand(0, self.model.n_tasks)
+            norm = self.model.norm
+            if isinstance(norm, ReadoutNorm):
+                rows = norm(self.stand_in.expand(0, norm.num_features))
+                nothing = nothing + rows.sum()
+            return nothing, {}
         return self.model(*batch), self.model.losses
 
 
 def share_model(model: MoleculePredictor, world: World, device: torch.device) -> nn.Module:
-    """``SharedModel(model)``, with gradients averaged over the processes. Collective."""
+    """``SharedModel(model)``, with gradients averaged over the processes, and the readout
+    normalised over the rows of all of them. Collective."""
     shared = SharedModel(model).to(device)
     if world.size == 1:
         return shared
     with world.answering():
+        if isinstance(model.norm, ReadoutNorm):
+            model.norm.total = partial(_Total.apply, _statistics_group())
         return DistributedDataParallel(
             shared,
             # Molecules without bonds leave some weights unused. It also keeps the gradients in
@@ -63,6 +73,31 @@ def share_model(model: MoleculePredictor, world: World, device: torch.device) ->
             process_group=_gradient_group(device.type),
             **_NO_SYNC,
         )
+
+
+def release_model(model: MoleculePredictor) -> None:
+    """The model alone again, after :func:`share_model`."""
+    if isinstance(model.norm, ReadoutNorm):
+        model.norm.total = None
+
+
+class _Total(torch.autograd.Function):
+    """Sum over the processes of a group that talks through the CPU; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, group: Any, part: Tensor) -> Tensor:
+        ctx.group = group
+        return _sum_over(part, group)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
+        return None, _sum_over(grad, ctx.group)
+
+
+def _sum_over(part: Tensor, group: Any) -> Tensor:
+    whole = part.detach().cpu().clone()
+    dist.all_reduce(whole, group=group)
+    return whole.to(part.device)
 
 
 def average_buffers(model: nn.Module, world: World) -> None:
@@ -81,3 +116,9 @@ def average_buffers(model: nn.Module, world: World) -> None:
 def _gradient_group(device_type: str) -> Any:
     """The default group talks through the CPU; gradients on a GPU stay there."""
     return dist.new_group(backend="nccl") if device_type == "cuda" else None
+
+
+@cache
+def _statistics_group() -> Any:
+    """A group of its own: gradients travel at the same time, in an order that may differ."""
+    return dist.new_group(backend="gloo")
