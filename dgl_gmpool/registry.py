@@ -21,6 +21,7 @@ BUILT_IN = {
     "mean": "dgl_gmpool.nn:MeanReadout",
     "sum": "dgl_gmpool.nn:SumReadout",
     "max": "dgl_gmpool.nn:MaxReadout",
+    "mean_and_max": "dgl_gmpool.nn:MeanAndMaxReadout",
     "gmpool": "dgl_gmpool.nn:GMPool",
     "ngmpool": "dgl_gmpool.nn:NGMPool",
     # The poolings to compare with.

@@ -88,9 +88,15 @@ def pooled_features(assign, x):
 
 
 def readout(assign, x, aggregate):
-    """Mean, sum or maximum of the rows of S' X."""
-    rows = pooled_features(assign, x)
-    return {"mean": rows.mean(0), "sum": rows.sum(0), "max": rows.max(0)}[aggregate]
+    """Mean, sum or maximum of the rows of S' X, or the first and the last."""
+    return reduced(pooled_features(assign, x), aggregate)
+
+
+def reduced(rows, aggregate):
+    """Mean, sum or maximum over rows, or the first and the last."""
+    one = {"mean": rows.mean(0), "sum": rows.sum(0), "max": rows.max(0)}
+    one["mean_and_max"] = np.concatenate([one["mean"], one["max"]])
+    return one[aggregate]
 
 
 def dense_edges(n, source, destination, values):

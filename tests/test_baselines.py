@@ -10,6 +10,7 @@ import dgl
 import numpy as np
 import pytest
 import torch
+from reference import reduced
 
 from dgl_gmpool import MoleculePredictor, get_readout
 from dgl_gmpool.baselines import (
@@ -26,6 +27,7 @@ from dgl_gmpool.baselines import (
 from dgl_gmpool.baselines.assignment import Shares
 from dgl_gmpool.baselines.graph_batch import GraphBatch
 from dgl_gmpool.baselines.random_groups import structure_hash
+from dgl_gmpool.nn.dense_pooling import AGGREGATES
 
 NAMES = ("asap", "bnpool", "diffpool", "mempool", "mincut", "random", "sagpool", "topk")
 WITH_LOSSES = ("bnpool", "diffpool", "mempool", "mincut")
@@ -88,8 +90,7 @@ def close(found, expected):
 def check_features_and_readout(pool, graph, feat, coarse, expected):
     """X' is as expected, and so is the readout made of it."""
     close(coarse.feat, expected)
-    reduce = {"mean": np.mean, "sum": np.sum, "max": np.max}[pool.aggregate]
-    close(pool(graph, feat), reduce(expected, axis=0)[None])
+    close(pool(graph, feat), reduced(expected, pool.aggregate)[None])
 
 
 CASES = [(1, 0), (2, 1), (9, 2), (14, 3)]
@@ -98,7 +99,7 @@ CASES = [(1, 0), (2, 1), (9, 2), (14, 3)]
 # Equations. ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("aggregate", ["mean", "sum", "max"])
+@pytest.mark.parametrize("aggregate", AGGREGATES)
 @pytest.mark.parametrize(("n", "seed"), CASES)
 @pytest.mark.parametrize("make", [TopKPool, SAGPool])
 def test_selection(make, n, seed, aggregate):
@@ -171,12 +172,12 @@ def check_soft(pool, graph, feat, edge_feat, assign, *, weight, transform=None, 
     values = np.linalg.eigvalsh(assign @ assign.T)
     share = values[values > 1e-12] / values.sum()
     close(coarse.effective_rank, [math.exp(-(share * np.log(share)).sum())])
-    reduce = {"mean": np.mean, "sum": np.sum, "max": np.max}[pool.aggregate]
-    close(pool(graph, feat, edge_weight=weight), reduce(expected, axis=0)[None])
+    readout = pool(graph, feat, edge_weight=weight)
+    close(readout, reduced(expected, pool.aggregate)[None])
     return coarse.losses
 
 
-@pytest.mark.parametrize("aggregate", ["mean", "sum", "max"])
+@pytest.mark.parametrize("aggregate", AGGREGATES)
 @pytest.mark.parametrize(("n", "seed"), CASES)
 def test_diffpool(n, seed, aggregate):
     graph, feat, edge_feat, weight = random_graph(n, seed, self_loop=n > 9)
@@ -424,6 +425,23 @@ def test_node_weights_make_the_readout(name, aggregate):
     owner = torch.repeat_interleave(graph.batch_num_nodes().long())
     expected = torch.zeros_like(out).index_add(0, owner, weight * feat)
     close(out, expected.detach().numpy())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_mean_and_max_are_both_side_by_side(name):
+    graph, feat, *_ = random_batch()
+
+    def read(aggregate):
+        torch.manual_seed(0)
+        pool = get_readout(name, in_feats=WIDTH, aggregate=aggregate).double().eval()
+        out, (weight,) = pool(graph, feat, get_node_weight=True)
+        assert out.shape[1] == pool.out_feats
+        return out, weight
+
+    (mean, of_mean), (top, of_max) = read("mean"), read("max")
+    both, weight = read("mean_and_max")
+    close(both, torch.cat([mean, top], 1).detach().numpy())
+    close(weight, ((of_mean + of_max) / 2).detach().numpy())
 
 
 @pytest.mark.parametrize("name", ["diffpool", "mincut", "bnpool"])

@@ -9,11 +9,11 @@ import reference
 import torch
 
 from dgl_gmpool import GMPool, NGMPool
+from dgl_gmpool.nn.dense_pooling import AGGREGATES
 from dgl_gmpool.nn.gmpool import DECOMPOSITIONS
 from dgl_gmpool.nn.grouping import SIMILARITIES
 from dgl_gmpool.reliability import IN_FEATS, batch_members, batch_of
 
-AGGREGATES = ("mean", "sum", "max")
 SIZES = (5, 1, 0, 8, 3, 8)
 WIDTH = 4
 
@@ -77,9 +77,9 @@ def test_readout_equals_the_loop(decomposition, similarity, aggregate):
     graph, feat = batch()
     pool = make(decomposition, similarity, aggregate=aggregate)
     found = pool(graph, feat).detach().numpy()
-    assert found.shape == (len(SIZES), WIDTH)
+    assert found.shape == (len(SIZES), pool.out_feats)
     for row, x, assign in zip(found, feat.split(list(SIZES)), loop_assignments(pool, feat)):
-        expected = reference.readout(assign, x.numpy(), aggregate) if len(x) else np.zeros(WIDTH)
+        expected = reference.readout(assign, x.numpy(), aggregate) if len(x) else 0 * row
         np.testing.assert_allclose(row, expected, rtol=0, atol=2e-5)
 
 
@@ -179,12 +179,23 @@ def test_node_weights_of_max_are_shares_in_the_winning_groups(decomposition):
             np.testing.assert_allclose(found[:, 0], expected, rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("decomposition", [*DECOMPOSITIONS, "none"])
+def test_node_weights_of_both_are_their_average(decomposition):
+    graph, feat = batch()
+    weights = {}
+    for aggregate in ("mean", "max", "mean_and_max"):
+        pool = make(decomposition, "cauchy", aggregate=aggregate)
+        weights[aggregate] = pool(graph, feat, get_node_weight=True)[1][0]
+    expected = (weights["mean"] + weights["max"]) / 2
+    torch.testing.assert_close(weights["mean_and_max"], expected, rtol=0, atol=1e-12)
+
+
 # Gradients. ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 @pytest.mark.parametrize("decomposition", [*DECOMPOSITIONS, "none"])
-@pytest.mark.parametrize("aggregate", ["mean", "max"])
+@pytest.mark.parametrize("aggregate", ["mean", "mean_and_max"])
 def test_gradcheck_through_the_pool(decomposition, similarity, aggregate):
     """With respect to the features and to every parameter."""
     graph, feat = batch((4, 1, 0, 3))
@@ -269,7 +280,7 @@ def test_repr_shows_the_options():
     [
         ({"similarity": "caucy"}, "Did you mean 'cauchy'"),
         ({"decomposition": "choleski"}, "Did you mean 'cholesky'"),
-        ({"aggregate": "avg"}, "Known: max, mean, sum"),
+        ({"aggregate": "avg"}, "Known: max, mean, mean_and_max, sum"),
         ({"num_clusters": 0}, "num_clusters is 0"),
         ({"num_clusters": 2.5}, "num_clusters is 2.5"),
         ({"tol": 1.0}, "tol is 1.0"),

@@ -36,6 +36,7 @@ def _cases():
         },
         {"decomposition": "eigen", "similarity": "cauchy"},
         {"decomposition": "eigen", "aggregate": "sum"},
+        {"similarity": "cauchy", "init_scale": 300.0, "aggregate": "mean_and_max"},
     ):
         label = " ".join(("gmpool", *map(str, options.values())))
         for face in ("readout", "coarsen"):
@@ -43,7 +44,7 @@ def _cases():
     for options in (
         {"similarity": "cauchy", "aggregate": "max"},
         {"aggregate": "sum"},
-        {"normalize": True},
+        {"normalize": True, "aggregate": "mean_and_max"},
     ):
         label = " ".join(("ngmpool", *map(str, options.values())))
         for face in ("readout", "coarsen"):

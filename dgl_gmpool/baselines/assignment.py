@@ -11,6 +11,7 @@ from torch import Tensor
 from dgl_gmpool.baselines.graph_batch import GraphBatch
 from dgl_gmpool.baselines.pooling import BaselinePooling
 from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE, coarsen, lift
+from dgl_gmpool.nn.dense_pooling import AGGREGATES
 from dgl_gmpool.nn.edge_weight import normalise_edge_weight
 from dgl_gmpool.nn.graph_batch import batched_graph
 from dgl_gmpool.nn.grouping import compute_dtype
@@ -87,18 +88,20 @@ class AssignmentPooling(BaselinePooling):
             used = torch.arange(matrix.shape[1], device=columns.device) < columns[:, None]
             groups = self.transform(assign.mT @ block)
             used_rows = used[:, :, None].to(groups.dtype)
-            if self.aggregate == "max":
-                top = groups.masked_fill(~used[:, :, None], -torch.inf).max(1)
-                values = top.values
-                won = torch.nn.functional.one_hot(top.indices, groups.shape[1])
-                each = won.to(groups.dtype).mean(1)
-            else:
-                each = used_rows[:, :, 0]
-                if self.aggregate == "mean":
-                    each = each / columns[:, None]
-                values = (each[:, None, :] @ groups).squeeze(1)
-            out = out.index_copy(0, bucket.graphs, values)
-            weights.append((assign @ each[:, :, None]).squeeze(-1))
+            values, each = [], []
+            for part in AGGREGATES[self.aggregate]:
+                if part == "max":
+                    top = groups.masked_fill(~used[:, :, None], -torch.inf).max(1)
+                    won = torch.nn.functional.one_hot(top.indices, groups.shape[1])
+                    values.append(top.values)
+                    each.append(won.to(groups.dtype).mean(1))
+                else:
+                    count = columns[:, None] if part == "mean" else 1
+                    each.append(used_rows[:, :, 0] / count)
+                    values.append((each[-1][:, None, :] @ groups).squeeze(1))
+            out = out.index_copy(0, bucket.graphs, torch.cat(values, 1))
+            share = torch.stack(each).mean(0)
+            weights.append((assign @ share[:, :, None]).squeeze(-1))
         weight = layout.rows(weights) if weights else out.new_zeros(0)
         return out, weight, shares.losses
 

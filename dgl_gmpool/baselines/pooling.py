@@ -26,7 +26,8 @@ class BaselinePooling(nn.Module):
     in_feats : int
         Width D of the node features.
     aggregate : str, optional
-        How the readout reduces the coarse nodes: ``"mean"``, ``"sum"`` or ``"max"``.
+        How the readout reduces the coarse nodes: ``"mean"``, ``"sum"``, ``"max"``, or
+        ``"mean_and_max"``, which is twice as wide.
     """
 
     #: Whether the pooling must neither follow nor precede another one.
@@ -40,8 +41,8 @@ class BaselinePooling(nn.Module):
 
     @property
     def out_feats(self) -> int:
-        """Width of the readout: that of the node features."""
-        return self.in_feats
+        """Width of the readout: that of the node features, twice it for ``mean_and_max``."""
+        return self.in_feats * len(AGGREGATES[self.aggregate])
 
     @property
     def losses(self) -> dict[str, Tensor]:

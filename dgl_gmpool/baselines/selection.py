@@ -8,6 +8,7 @@ from torch import Tensor
 from dgl_gmpool._options import positive_int
 from dgl_gmpool.baselines.graph_batch import GraphBatch
 from dgl_gmpool.baselines.pooling import BaselinePooling
+from dgl_gmpool.nn.dense_pooling import AGGREGATES
 from dgl_gmpool.nn.graph_batch import batched_graph
 from dgl_gmpool.nn.pooled_graph import PooledGraph
 from dgl_gmpool.readouts.segments import Segments
@@ -70,12 +71,16 @@ class SelectionPooling(BaselinePooling):
         nodes, counts, gate = self.select(batch)
         rows = batch.feat[nodes] * gate[:, None]
         segments = Segments(counts)
-        out = getattr(segments, self.aggregate)(rows)
-        share = torch.ones_like(gate)
-        if self.aggregate == "mean":
-            share = share / counts.to(gate.dtype)[segments.owner]
-        elif self.aggregate == "max":
-            share = (rows == segments.broadcast(out)).to(gate.dtype).mean(1)
+        parts, shares = [], []
+        for part in AGGREGATES[self.aggregate]:
+            parts.append(getattr(segments, part)(rows))
+            share = torch.ones_like(gate)
+            if part == "mean":
+                share = share / counts.to(gate.dtype)[segments.owner]
+            elif part == "max":
+                share = (rows == segments.broadcast(parts[-1])).to(gate.dtype).mean(1)
+            shares.append(share)
+        out, share = torch.cat(parts, 1), torch.stack(shares).mean(0)
         weight = batch.feat.new_zeros(batch.feat.shape[0]).index_copy(0, nodes, gate * share)
         return out, weight, {}
 

@@ -53,11 +53,11 @@ class Method:
         return {**self.base, **self.trials[trial]}
 
 
-def _readout(name: str, *trials: Mapping[str, Any]) -> dict[str, Any]:
-    """Base and trials of a pooling: in a trial, ``levels`` is the network's, the rest the
-    pooling's."""
+def _readout(name: str, *trials: Mapping[str, Any], **network: Any) -> dict[str, Any]:
+    """Base and trials of a pooling: ``network`` and a trial's ``levels`` are the network's
+    options, the rest of a trial the pooling's."""
     return {
-        "base": {"readout": name},
+        "base": {**network, "readout": name},
         "trials": tuple(
             {
                 **{key: value for key, value in trial.items() if key == "levels"},
@@ -73,6 +73,18 @@ def _own(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _PLAIN: tuple[Mapping[str, Any], ...] = ({}, {"num_steps": 6}, {"dropout": 0.0}, {"lr": 1e-3})
+# The last two start with nearly every atom in a group of its own.
+_GROUPING: tuple[Mapping[str, Any], ...] = (
+    {},
+    {"similarity": "cauchy", "normalize": True},
+    {"similarity": "cauchy", "init_scale": 300.0, "aggregate": "mean_and_max"},
+    {
+        "similarity": "cauchy",
+        "normalize": True,
+        "init_scale": 300.0,
+        "aggregate": "mean_and_max",
+    },
+)
 _SELECTING: tuple[Mapping[str, Any], ...] = (
     {},
     {"aggregate": "max"},
@@ -83,13 +95,27 @@ _SELECTING: tuple[Mapping[str, Any], ...] = (
 METHODS: tuple[Method, ...] = (
     Method(
         "gcn",
-        "GCN",
+        "GCN, mean",
         "Kipf and Welling 2017",
         base={"backbone": "gcn", "readout": "mean"},
         trials=_PLAIN,
     ),
+    Method(
+        "gcn_mean_and_max",
+        "GCN, mean and max",
+        "Kipf and Welling 2017",
+        base={"backbone": "gcn", "readout": "mean_and_max"},
+        trials=_PLAIN,
+    ),
     Method("mean", "DMPNN, mean", "Yang et al. 2019", base={"readout": "mean"}, trials=_PLAIN),
     Method("sum", "DMPNN, sum", "Yang et al. 2019", base={"readout": "sum"}, trials=_PLAIN),
+    Method(
+        "mean_and_max",
+        "DMPNN, mean and max",
+        "Yang et al. 2019",
+        base={"readout": "mean_and_max"},
+        trials=_PLAIN,
+    ),
     Method("topk", "Top-K", "Gao and Ji 2019", **_readout("topk", *_SELECTING)),
     Method("sagpool", "SAGPool", "Lee et al. 2019", **_readout("sagpool", *_SELECTING)),
     Method(
@@ -145,30 +171,25 @@ METHODS: tuple[Method, ...] = (
         "gmpool",
         "GMPool",
         "Ko et al. 2023",
-        **_readout(
-            "gmpool",
-            {},
-            {"similarity": "cauchy", "normalize": True},
-            {"similarity": "cauchy", "decomposition": "cholesky", "levels": 2},
-            {
-                "similarity": "cauchy",
-                "decomposition": "cholesky",
-                "levels": 2,
-                "aggregate": "max",
-            },
-        ),
+        **_readout("gmpool", *_GROUPING),
     ),
     Method(
         "ngmpool",
         "NGMPool",
         "Ko et al. 2023",
-        **_readout(
-            "ngmpool",
-            {},
-            {"normalize": True},
-            {"similarity": "cauchy", "normalize": True},
-            {"similarity": "cauchy", "aggregate": "max"},
-        ),
+        **_readout("ngmpool", *_GROUPING),
+    ),
+    Method(
+        "gcn_gmpool",
+        "GCN, GMPool",
+        "Ko et al. 2023",
+        **_readout("gmpool", *_GROUPING, backbone="gcn"),
+    ),
+    Method(
+        "gcn_ngmpool",
+        "GCN, NGMPool",
+        "Ko et al. 2023",
+        **_readout("ngmpool", *_GROUPING, backbone="gcn"),
     ),
     Method(
         "forest",

@@ -10,7 +10,13 @@ from dgl_gmpool.nn.ngmpool import NGMPool
 from dgl_gmpool.nn.pooled_graph import PooledGraph
 from dgl_gmpool.nn.readout_norm import ReadoutNorm
 from dgl_gmpool.nn.reverse_edges import reverse_edges
-from dgl_gmpool.nn.segment_readout import MaxReadout, MeanReadout, SegmentReadout, SumReadout
+from dgl_gmpool.nn.segment_readout import (
+    MaxReadout,
+    MeanAndMaxReadout,
+    MeanReadout,
+    SegmentReadout,
+    SumReadout,
+)
 
 __all__ = [
     "DMPNN",
@@ -20,6 +26,7 @@ __all__ = [
     "GMPool",
     "GroupingMatrix",
     "MaxReadout",
+    "MeanAndMaxReadout",
     "MeanReadout",
     "NGMPool",
     "PooledGraph",

@@ -15,7 +15,8 @@ from dgl_gmpool.nn.pooled_graph import PooledGraph
 from dgl_gmpool.nn.ragged import Bucket, RaggedLayout
 from dgl_gmpool.nn.square_root import RANK_TOLERANCE, Spectrum, spectrum
 
-AGGREGATES = ("mean", "sum", "max")
+#: How a readout reduces coarse nodes, and what it puts side by side for that.
+AGGREGATES = {"mean": ("mean",), "sum": ("sum",), "max": ("max",), "mean_and_max": ("mean", "max")}
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class DensePooling(nn.Module):
     in_feats : int
         Width D of the node features.
     aggregate : str, optional
-        How the readout reduces the coarse nodes: ``"mean"``, ``"sum"`` or ``"max"``.
+        How the readout reduces the coarse nodes: ``"mean"``, ``"sum"``, ``"max"``, or
+        ``"mean_and_max"``, which is twice as wide.
     edge_tol : float, optional
         Entries of A' with an absolute value up to this make no coarse edge.
     """
@@ -78,8 +80,8 @@ class DensePooling(nn.Module):
 
     @property
     def out_feats(self) -> int:
-        """Width of the readout: that of the node features."""
-        return self.in_feats
+        """Width of the readout: that of the node features, twice it for ``mean_and_max``."""
+        return self.in_feats * len(AGGREGATES[self.aggregate])
 
     @property
     def losses(self) -> dict[str, Tensor]:
@@ -118,7 +120,8 @@ class DensePooling(nn.Module):
         list of Tensor
             With ``get_node_weight``: one tensor ``(N, 1)``. For ``mean`` and ``sum`` the readout
             is exactly the weighted sum of the node features; for ``max`` the weights are the
-            average over channels of each node's share in the winning group.
+            average over channels of each node's share in the winning group, for
+            ``mean_and_max`` the average of the two.
 
         Raises
         ------
@@ -128,8 +131,8 @@ class DensePooling(nn.Module):
         """
         layout = self._layout(graph, feat, batch_num_nodes)
         with torch.autocast(feat.device.type, enabled=False):
-            if self.aggregate == "max":
-                out, weights = self._max(layout, feat)
+            if "max" in AGGREGATES[self.aggregate]:
+                out, weights = self._over_groups(layout, feat)
             else:
                 out, weights = self._weighted_sum(layout, feat)
         return (out, [weights[:, None]]) if get_node_weight else out
@@ -250,9 +253,9 @@ class DensePooling(nn.Module):
         out = out.index_add(0, layout.graph_ids(feat.device), wide * weights[:, None])
         return out.to(feat.dtype), weights.to(feat.dtype)
 
-    def _max(self, layout: RaggedLayout, feat: Tensor) -> tuple[Tensor, Tensor]:
-        """Max of S' X over coarse nodes, channel by channel."""
-        out = feat.new_zeros(layout.batch_size, feat.shape[1])
+    def _over_groups(self, layout: RaggedLayout, feat: Tensor) -> tuple[Tensor, Tensor]:
+        """Max of S' X over coarse nodes, channel by channel, beside their mean if asked for."""
+        out = feat.new_zeros(layout.batch_size, self.out_feats)
         weights = feat.new_zeros(layout.num_nodes)
         for bucket, block in zip(layout.buckets, layout.blocks(feat)):
             assigned = self.assign(block, bucket)
@@ -260,10 +263,15 @@ class DensePooling(nn.Module):
             groups = matrix.mT @ block.to(matrix.dtype)
             used = torch.arange(groups.shape[1], device=feat.device) < assigned.columns[:, None]
             top = groups.masked_fill(~used[:, :, None], -torch.inf).max(1)
-            top_values = torch.where(used.any(1)[:, None], top.values, 0)
-            out = out.index_copy(0, bucket.graphs, top_values.to(feat.dtype))
+            values = torch.where(used.any(1)[:, None], top.values, 0)
             winners = top.indices[:, None, :].expand(-1, bucket.width, -1)
             share = matrix.gather(2, winners).mean(-1)
+            if self.aggregate == "mean_and_max":
+                # Columns that a graph does not use are zero.
+                count = assigned.columns.clamp(min=1)[:, None].to(matrix.dtype)
+                values = torch.cat([groups.sum(1) / count, values], 1)
+                share = (share + matrix.sum(-1) / count) / 2
+            out = out.index_copy(0, bucket.graphs, values.to(feat.dtype))
             weights = weights.index_copy(0, bucket.nodes, bucket.ragged(share).to(feat.dtype))
         return out, weights
 

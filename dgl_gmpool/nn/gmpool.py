@@ -53,7 +53,8 @@ class GMPool(GroupingPool):
     decomposition : str, optional
         ``"sqrtm"`` (default), ``"eigen"`` or ``"cholesky"``.
     aggregate : str, optional
-        How the readout reduces the coarse nodes: ``"mean"`` (default), ``"sum"`` or ``"max"``.
+        How the readout reduces the coarse nodes: ``"mean"`` (default), ``"sum"``, ``"max"``, or
+        ``"mean_and_max"``, which is twice as wide.
     normalize : bool, optional
         Use D^{-1/2} M D^{-1/2} with D the row sums of M, the sizes of the groups. Otherwise the
         readout grows with the number of nodes, like n (NGMPool) or its root (GMPool), as the

@@ -27,7 +27,8 @@ class NGMPool(GroupingPool):
         ``"linear"`` (default, the paper's), ``"cauchy"`` or ``"gaussian"``; see
         :class:`~dgl_gmpool.nn.GroupingMatrix`.
     aggregate : str, optional
-        How the readout reduces the rows of M X: ``"mean"`` (default), ``"sum"`` or ``"max"``.
+        How the readout reduces the rows of M X: ``"mean"`` (default), ``"sum"``, ``"max"``, or
+        ``"mean_and_max"``, which is twice as wide.
     normalize : bool, optional
         Use D^{-1/2} M D^{-1/2} with D the row sums of M, the sizes of the groups. Otherwise the
         readout grows with the number of nodes, like n (NGMPool) or its root (GMPool), as the

@@ -1,4 +1,4 @@
-"""Mean, sum and max over the nodes of each graph: the readouts without pooling."""
+"""Mean, sum and max over the nodes of each graph, alone or two: the readouts without pooling."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SegmentReadout(nn.Module):
     in_feats : int
         Width D of the node features.
     aggregate : str, optional
-        ``"mean"`` (default), ``"sum"`` or ``"max"``.
+        ``"mean"`` (default), ``"sum"``, ``"max"``, or ``"mean_and_max"``, which is twice as wide.
 
     Examples
     --------
@@ -40,8 +40,8 @@ class SegmentReadout(nn.Module):
 
     @property
     def out_feats(self) -> int:
-        """Width of the readout: that of the node features."""
-        return self.in_feats
+        """Width of the readout: that of the node features, twice it for ``mean_and_max``."""
+        return self.in_feats * len(AGGREGATES[self.aggregate])
 
     def reset_parameters(self) -> None:
         """Nothing to reset: the readout has no parameters."""
@@ -59,21 +59,26 @@ class SegmentReadout(nn.Module):
         counts = node_counts(graph, feat, batch_num_nodes).to(feat.device)
         owner = torch.repeat_interleave(counts)
         wide = feat.float() if feat.dtype in (torch.float16, torch.bfloat16) else feat
-        out = wide.new_zeros(len(counts), feat.shape[1])
-        if self.aggregate == "max":
-            index = owner[:, None].expand_as(wide)
-            out = out.scatter_reduce(0, index, wide, "amax", include_self=False)
-        else:
-            out = out.index_add(0, owner, wide)
-        weights = torch.ones_like(owner, dtype=feat.dtype)
-        if self.aggregate == "mean":
-            size = counts.clamp(min=1).to(wide.dtype)
-            out = out / size[:, None]
-            weights = (1 / size)[owner].to(feat.dtype)
-        elif self.aggregate == "max":
-            weights = (wide == out[owner]).to(wide.dtype).mean(1).to(feat.dtype)
+        size = counts.clamp(min=1).to(wide.dtype)[:, None]
+        parts, weights = [], []
+        for part in AGGREGATES[self.aggregate]:
+            out = wide.new_zeros(len(counts), feat.shape[1])
+            if part == "max":
+                index = owner[:, None].expand_as(wide)
+                out = out.scatter_reduce(0, index, wide, "amax", include_self=False)
+                weights.append((wide == out[owner]).to(wide.dtype).mean(1))
+            else:
+                out = out.index_add(0, owner, wide)
+                weights.append(wide.new_ones(len(owner)))
+            if part == "mean":
+                out, weights[-1] = out / size, (1 / size[:, 0])[owner]
+            parts.append(out)
+        out = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
         out = out.to(feat.dtype)
-        return (out, [weights[:, None]]) if get_node_weight else out
+        if not get_node_weight:
+            return out
+        weight = sum(weights[1:], weights[0]) / len(weights)
+        return out, [weight[:, None].to(feat.dtype)]
 
     def extra_repr(self) -> str:
         return f"in_feats={self.in_feats}, aggregate={self.aggregate!r}"
@@ -98,3 +103,10 @@ class MaxReadout(SegmentReadout):
 
     def __init__(self, in_feats: int) -> None:
         super().__init__(in_feats, aggregate="max")
+
+
+class MeanAndMaxReadout(SegmentReadout):
+    """The mean of the node features of each graph next to their maximum."""
+
+    def __init__(self, in_feats: int) -> None:
+        super().__init__(in_feats, aggregate="mean_and_max")

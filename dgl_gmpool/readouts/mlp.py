@@ -8,7 +8,6 @@ from typing import Optional, Union
 from torch import Tensor, nn
 
 from dgl_gmpool._options import check_choice, positive_int
-from dgl_gmpool.nn.dense_pooling import AGGREGATES
 from dgl_gmpool.readouts.node_readout import NodeReadout
 from dgl_gmpool.readouts.segments import Segments
 
@@ -53,7 +52,7 @@ class MLPReadout(NodeReadout):
         super().__init__(in_feats)
         hidden = in_feats if hidden_feats is None else positive_int("hidden_feats", hidden_feats)
         out = in_feats if out_feats is None else positive_int("out_feats", out_feats)
-        self.aggregate = check_choice("aggregate", aggregate, AGGREGATES)
+        self.aggregate = check_choice("aggregate", aggregate, ("sum", "mean", "max"))
         self.in_project = nn.Linear(in_feats, hidden)
         if isinstance(activation, str):
             made = ACTIVATIONS[check_choice("activation", activation, ACTIVATIONS)]
