@@ -34,11 +34,7 @@ class Budget:
     epochs_scale : float
         Multiplies the epochs of each data set; below 1 for a first look.
     tuning_scale : float
-        Multiplies them once more where configurations are compared.
-    tuning_dropout : float
-        Dropout where configurations are compared, the paper's. None at all turned out to be the
-        best configuration of the plain readouts (by validation scores), which have it among
-        theirs; so it is left out for every method in what follows.
+        Multiplies them once more where configurations are compared; all else is as it is later.
     """
 
     hidden_feats: int = 64
@@ -50,7 +46,6 @@ class Budget:
     readout_norm: str = "batch"
     epochs_scale: float = 1.0
     tuning_scale: float = 0.75
-    tuning_dropout: float = 0.15
 
     def epochs(self, data: ComparisonData, *, tuning: bool = False) -> int:
         """Epochs of every network on this data set."""
@@ -115,12 +110,12 @@ def job_settings(
     """Everything that decides a job's numbers besides data, seed and fold, as JSON text."""
     options, epochs = method.options(trial), budget.epochs(data, tuning=tuning)
     if method.kind == "network":
-        config = _training_config(method, trial, budget, epochs=epochs, seed=0, tuning=tuning)
+        config = _training_config(method, trial, budget, epochs=epochs, seed=0)
         record = config.to_dict()
         del record["seed"]
         return json.dumps(record, sort_keys=True)
     if method.kind == "chemprop":
-        options = {**_chemprop_budget(budget, epochs, tuning=tuning), **options}
+        options = {**_chemprop_budget(budget, epochs), **options}
     return json.dumps(options, sort_keys=True)
 
 
@@ -143,9 +138,7 @@ def run_job(
     best_epoch: Optional[int]
     epochs: Optional[int]
     if method.kind == "network":
-        config = _training_config(
-            method, job.trial, budget, epochs=planned, seed=job.seed, tuning=job.tuning
-        )
+        config = _training_config(method, job.trial, budget, epochs=planned, seed=job.seed)
         fitted = fit_fold(dataset, train, valid, config, fold=job.fold)
         best_epoch, epochs = fitted.best_epoch, len(fitted.history)
         parameters = count_parameters(fitted.model)
@@ -175,7 +168,7 @@ def run_job(
         if method.kind == "forest":
             fold = fit_forest(dataset, train, valid, test, seed=_rival_seed(job), **options)
         else:
-            options = {**_chemprop_budget(budget, planned, tuning=job.tuning), **options}
+            options = {**_chemprop_budget(budget, planned), **options}
             fold = fit_chemprop(dataset, train, valid, test, seed=_rival_seed(job), **options)
         best_epoch, epochs, parameters = fold.best_epoch, fold.epochs, fold.parameters
         valid_score = scores(kind, targets[np.asarray(valid)], fold.valid)[metric]
@@ -196,24 +189,23 @@ def run_job(
 
 
 def _training_config(
-    method: Method, trial: int, budget: Budget, *, epochs: int, seed: int, tuning: bool
+    method: Method, trial: int, budget: Budget, *, epochs: int, seed: int
 ) -> TrainingConfig:
     shared = asdict(budget)
-    del shared["epochs_scale"], shared["tuning_scale"], shared["tuning_dropout"]
-    shared["dropout"] = budget.tuning_dropout if tuning else budget.dropout
+    del shared["epochs_scale"], shared["tuning_scale"]
     # The budget is fixed: nothing stops early, the best epoch is kept.
     options = {**shared, "epochs": epochs, "patience": epochs, **method.options(trial)}
     return TrainingConfig(seed=seed, **options)
 
 
-def _chemprop_budget(budget: Budget, epochs: int, *, tuning: bool) -> dict[str, Any]:
+def _chemprop_budget(budget: Budget, epochs: int) -> dict[str, Any]:
     return {
         "epochs": epochs,
         "batch_size": budget.batch_size,
         "hidden": budget.hidden_feats,
         "ffn_hidden": budget.hidden_feats,
         "depth": budget.num_steps,
-        "dropout": budget.tuning_dropout if tuning else budget.dropout,
+        "dropout": budget.dropout,
     }
 
 
