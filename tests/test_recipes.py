@@ -138,6 +138,7 @@ def test_several_readouts_levels_and_seeds_share_splits_and_a_table(tmp_path, ca
     printed = capsys.readouterr().out
     assert "note: mean cannot do 2 levels; it is left out there" in printed
     assert "note: mean has no option similarity=cauchy; it goes to gmpool" in printed
+    assert printed.count("decomposition=cholesky keeps one node per group") == 1
     rows = json.loads((tmp_path / "run" / "table.json").read_text())["rows"]
     assert [(row["readout"], row["levels"], row["seeds"], row["models"]) for row in rows] == [
         ("mean", 1, [0, 1], 4),

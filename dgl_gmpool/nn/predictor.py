@@ -42,7 +42,9 @@ class MoleculePredictor(nn.Module):
     readout_options : dict, optional
         Options of that readout.
     levels : int, optional
-        Number of backbone-and-pooling levels. Default 1.
+        Number of backbone-and-pooling levels. Default 1. GMPool's own default,
+        ``decomposition="sqrtm"``, keeps all n nodes between two levels and joins each with each;
+        ``"cholesky"`` keeps one per group, and is many times faster there.
     hidden_feats : int, optional
         Width of the backbone's states. Default 200.
     num_steps : int, optional

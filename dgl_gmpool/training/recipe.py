@@ -361,6 +361,12 @@ def _with_levels(config: TrainingConfig, levels: Sequence[int]) -> list[Training
         )
     for level, _ in errors:
         print(f"note: {config.readout} cannot do {level} levels; it is left out there")
+    decomposition = config.readout_options.get("decomposition", "sqrtm")
+    if config.readout == "gmpool" and decomposition == "sqrtm" and max(levels) > 1:
+        print(
+            "note: between two levels, gmpool with decomposition=sqrtm keeps all atoms and joins "
+            "each with each, which is slow; decomposition=cholesky keeps one node per group"
+        )
     return possible
 
 
