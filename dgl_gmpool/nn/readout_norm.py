@@ -55,10 +55,12 @@ class ReadoutNorm(nn.BatchNorm1d):
         if count < 2:
             return self._with_running_statistics(x)
         with torch.no_grad():
-            momentum = self.momentum
-            self.running_mean.lerp_(mean, momentum)
-            self.running_var.lerp_(squares / (count - 1), momentum)
-            self.num_batches_tracked.add_(1)
+            found = ((self.running_mean, mean), (self.running_var, squares / (count - 1)))
+            for running, of_batch in found:
+                if running is not None and self.momentum is not None:
+                    running.lerp_(of_batch, self.momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
         return (x - mean) * (squares / count + self.eps).rsqrt() * self.weight + self.bias
 
     def __getstate__(self) -> dict[str, Any]:
