@@ -1,4 +1,4 @@
-"""The paper's Table 2: every pooling on one backbone, the same splits and the same tuning.
+"""The paper's Table 2: every pooling after a DMPNN, the same splits and the same tuning.
 
   python recipes/table2.py --chromophores CSV --tsv TSV          five data sets, all methods
   python recipes/table2.py --datasets tox21 --methods mean gmpool ngmpool --seeds 2

@@ -62,6 +62,16 @@ def test_every_method_has_as_many_configurations_and_the_default_first():
         assert len({json.dumps(trial, sort_keys=True) for trial in method.trials}) == TRIALS
 
 
+def test_every_pooling_has_mean_and_max_among_its_configurations():
+    poolings = [
+        m for m in METHODS if "readout" in m.base and readout_entry(m.base["readout"]).coarsens
+    ]
+    assert len(poolings) == 12
+    for method in poolings:
+        taken = [trial.get("readout_options", {}).get("aggregate") for trial in method.trials]
+        assert "mean_and_max" in taken
+
+
 @pytest.mark.parametrize(
     "method", [method for method in METHODS if method.kind == "network"], ids=lambda m: m.name
 )
@@ -325,6 +335,26 @@ def test_a_table_of_a_stopped_comparison_compares_the_same_models(tmp_path):
     table = write_report(tmp_path)
     assert "(1 × 1)" in table
     assert len(read_scores(tmp_path / "scores.csv")) == 3
+
+
+def test_groupings_are_held_against_the_same_readout_without_groups(tmp_path):
+    scores = {"mean": 1.0, "mean_and_max": 0.8, "gmpool": 0.7, "gcn_gmpool": 0.6}
+    write_scores(
+        tmp_path / "scores.csv",
+        [
+            FoldScore("small", m, s, 0, metric="rmse", valid=1.0, test=score + s, test_rows=9)
+            for m, score in scores.items()
+            for s in range(3)
+        ],
+    )
+    table = write_report(tmp_path)
+    assert "better than DMPNN, mean and max by" in table
+    # Without its control a method is compared with the mean alone.
+    assert "better than GCN" not in table
+    against = json.loads((tmp_path / "table.json").read_text())["against"]
+    assert list(against) == ["mean_and_max"]
+    methods = against["mean_and_max"]["datasets"]["small"]["methods"]
+    assert methods["gmpool"]["paired"]["difference"] == pytest.approx(0.1)
 
 
 def test_two_workers_give_what_one_process_gives(tmp_path):

@@ -399,6 +399,8 @@ def test_options_widths_dtype_and_mode():
     assert model.readout.grouping.similarity == "cauchy"
     assert {p.dtype for p in model.parameters()} == {torch.float64}
     assert model.predict.predict[1].in_features == 6
+    swap_readout(model, "gmpool", aggregate="mean_and_max")
+    assert model.predict.predict[1].in_features == model.readout.out_feats == 2 * 6
 
 
 def test_meta_device_stays_meta():

@@ -79,6 +79,14 @@ def test_computes_what_the_original_computes(name):
     torch.testing.assert_close(ours(graph, feat), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_mean_and_max_are_those_of_dgl_side_by_side():
+    graph, feat, glob = batch(SIZES), features(SIZES), dgl.nn.pytorch.glob
+    expected = torch.cat([glob.AvgPooling()(graph, feat), glob.MaxPooling()(graph, feat)], 1)
+    ours = get_readout("mean_and_max", in_feats=WIDTH)
+    assert expected.shape == (len(SIZES), ours.out_feats)
+    torch.testing.assert_close(ours(graph, feat), expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["attentivefp", "set2set", "weave", "weighted_sum_and_max"])
 def test_same_seed_same_initial_parameters(name):
     torch.manual_seed(3)

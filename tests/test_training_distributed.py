@@ -31,8 +31,8 @@ from test_training_run import content
 
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool.nn.readout_norm import ReadoutNorm
-from dgl_gmpool.training import World, current_world, join_world
-from dgl_gmpool.training.distributed import ElsewhereError
+from dgl_gmpool.training import World, current_world, join_world, shared_model
+from dgl_gmpool.training.distributed import PATIENCE, ElsewhereError
 from dgl_gmpool.training.one_voice import _say_once
 from dgl_gmpool.training.seeds import derived_seed
 from dgl_gmpool.training.shared_model import release_model, share_model
@@ -155,6 +155,15 @@ def test_the_readout_is_normalised_over_the_rows_of_both_processes(pair):
         first, second = (one["readout norm"][key] for one in pair[1])
         assert torch.equal(first, second)
         torch.testing.assert_close(first, alone[key], rtol=1e-3, atol=1e-4)
+
+
+def test_every_group_of_processes_waits_as_long(monkeypatch):
+    """One may write to a slow disk meanwhile; the default of a new group is 30 minutes."""
+    asked = []
+    monkeypatch.setattr(dist, "new_group", lambda **options: asked.append(options))
+    shared_model._statistics_group.__wrapped__()
+    shared_model._gradient_group.__wrapped__("cuda")
+    assert [options["timeout"] for options in asked] == [PATIENCE, PATIENCE]
 
 
 def test_a_model_after_training_is_alone_again():

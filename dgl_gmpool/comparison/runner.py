@@ -23,7 +23,7 @@ from dgl_gmpool._io import atomic_write, atomic_write_json, atomic_write_text
 from dgl_gmpool._options import positive_int
 from dgl_gmpool.comparison.datasets import DATASETS, ComparisonData
 from dgl_gmpool.comparison.jobs import Budget, Job, JobResult, job_settings, run_job
-from dgl_gmpool.comparison.methods import METHODS, TRIALS, Method
+from dgl_gmpool.comparison.methods import CONTROLS, METHODS, TRIALS, Method
 from dgl_gmpool.comparison.report import build_report
 from dgl_gmpool.comparison.scores import FoldScore, read_scores, write_scores
 from dgl_gmpool.data import MoleculeDataset, make_splits
@@ -144,6 +144,9 @@ def run_comparison(plan: Plan, *, processes: int) -> list[str]:
 def write_report(folder: Path) -> str:
     """Write ``table.md`` and ``table.json`` from the scores in ``folder``; returns the tables.
 
+    Scores, paired differences to the mean readout, and those of GMPool and NGMPool to the rows of
+    ``CONTROLS``, which have the same network and readout without groups.
+
     Where the comparison was stopped half-way through a fold, the cells (data set, seed, fold) that
     not every method of the table has are left out, so that all are averaged over the same models.
     """
@@ -156,9 +159,22 @@ def write_report(folder: Path) -> str:
         datasets=datasets,
         baseline="mean" if "mean" in methods else next(iter(methods)),
     )
-    text = f"{report.score_table()}\n\n{report.difference_table()}\n"
+    parts = [report.score_table(), report.difference_table()]
+    record = report.to_dict()
+    for control, others in CONTROLS.items():
+        shown = {name: methods[name] for name in (control, *others) if name in methods}
+        if control in shown and len(shown) > 1:
+            against = build_report(
+                [row for row in rows if row.method in shown],
+                methods=shown,
+                datasets=datasets,
+                baseline=control,
+            )
+            parts.append(against.difference_table())
+            record.setdefault("against", {})[control] = against.to_dict()
+    text = "\n\n".join(parts) + "\n"
     atomic_write_text(folder / "table.md", text)
-    atomic_write_json(folder / "table.json", report.to_dict())
+    atomic_write_json(folder / "table.json", record)
     return text
 
 

@@ -262,16 +262,19 @@ class DensePooling(nn.Module):
             matrix = assigned.matrix.to(_at_least_float32(feat.dtype))
             groups = matrix.mT @ block.to(matrix.dtype)
             used = torch.arange(groups.shape[1], device=feat.device) < assigned.columns[:, None]
-            top = groups.masked_fill(~used[:, :, None], -torch.inf).max(1)
-            values = torch.where(used.any(1)[:, None], top.values, 0)
-            winners = top.indices[:, None, :].expand(-1, bucket.width, -1)
-            share = matrix.gather(2, winners).mean(-1)
-            if self.aggregate == "mean_and_max":
-                # Columns that a graph does not use are zero.
-                count = assigned.columns.clamp(min=1)[:, None].to(matrix.dtype)
-                values = torch.cat([groups.sum(1) / count, values], 1)
-                share = (share + matrix.sum(-1) / count) / 2
-            out = out.index_copy(0, bucket.graphs, values.to(feat.dtype))
+            values, shares = [], []
+            for part in AGGREGATES[self.aggregate]:
+                if part == "max":
+                    top = groups.masked_fill(~used[:, :, None], -torch.inf).max(1)
+                    winners = top.indices[:, None, :].expand(-1, bucket.width, -1)
+                    values.append(torch.where(used.any(1)[:, None], top.values, 0))
+                    shares.append(matrix.gather(2, winners).mean(-1))
+                else:  # mean; columns that a graph does not use are zero
+                    count = assigned.columns.clamp(min=1)[:, None].to(matrix.dtype)
+                    values.append(groups.sum(1) / count)
+                    shares.append(matrix.sum(-1) / count)
+            vector, share = torch.cat(values, 1), torch.stack(shares).mean(0)
+            out = out.index_copy(0, bucket.graphs, vector.to(feat.dtype))
             weights = weights.index_copy(0, bucket.nodes, bucket.ragged(share).to(feat.dtype))
         return out, weights
 

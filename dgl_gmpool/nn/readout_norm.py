@@ -49,11 +49,12 @@ class ReadoutNorm(nn.BatchNorm1d):
 
     def _with_totals(self, x: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
         """As ``BatchNorm1d`` does with the rows of all processes; all of them must call it."""
+        dtype, x = x.dtype, x.to(self.weight.dtype)
         sums = total(torch.cat([x.new_full((1,), len(x)), x.sum(0)]))
         count, mean = sums[0].detach(), sums[1:] / sums[0].detach().clamp(min=1)
         squares = total((x - mean).square().sum(0))
         if count < 2:
-            return self._with_running_statistics(x)
+            return self._with_running_statistics(x).to(dtype)
         with torch.no_grad():
             found = ((self.running_mean, mean), (self.running_var, squares / (count - 1)))
             for running, of_batch in found:
@@ -61,7 +62,8 @@ class ReadoutNorm(nn.BatchNorm1d):
                     running.lerp_(of_batch, self.momentum)
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(1)
-        return (x - mean) * (squares / count + self.eps).rsqrt() * self.weight + self.bias
+        scale = self.weight * (squares / count + self.eps).rsqrt()
+        return ((x - mean) * scale + self.bias).to(dtype)
 
     def __getstate__(self) -> dict[str, Any]:
         # The other processes are not part of the module.

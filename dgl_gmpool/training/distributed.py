@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 # Process 0 may featurise a large table or write to a slow disk while the others wait. A process
 # that ends closes its connections, which the others notice at once, whatever this limit is.
-_PATIENCE = timedelta(hours=12)
+PATIENCE = timedelta(hours=12)
 _LOST = re.compile("gloo|nccl|connection|broken pipe|timed? ?out", re.IGNORECASE)
 
 
@@ -210,8 +210,8 @@ def current_world() -> World:
 def join_world() -> World:
     """Join the other processes of the command, if ``torchrun`` started more than one.
 
-    Called by ``run_script``. Control messages go over gloo, gradients over NCCL if they are on a
-    GPU.
+    Called by ``run_script``. Control messages and the sums of the readout's normalisation go over
+    gloo, gradients over NCCL if they are on a GPU.
 
     Raises
     ------
@@ -233,7 +233,7 @@ def join_world() -> World:
 
     store = next(iter(rendezvous("env://")))[0]
     dist.init_process_group(
-        "gloo", store=store, rank=int(rank), world_size=int(size), timeout=_PATIENCE
+        "gloo", store=store, rank=int(rank), world_size=int(size), timeout=PATIENCE
     )
     _current = World(int(rank), int(size), int(os.environ.get("LOCAL_RANK", rank)), store)
     return _current

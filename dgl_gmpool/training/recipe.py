@@ -362,7 +362,8 @@ def _with_levels(config: TrainingConfig, levels: Sequence[int]) -> list[Training
     for level, _ in errors:
         print(f"note: {config.readout} cannot do {level} levels; it is left out there")
     decomposition = config.readout_options.get("decomposition", "sqrtm")
-    if config.readout == "gmpool" and decomposition == "sqrtm" and max(levels) > 1:
+    deepest = max(candidate.levels for candidate in possible)
+    if config.readout == "gmpool" and decomposition == "sqrtm" and deepest > 1:
         print(
             "note: between two levels, gmpool with decomposition=sqrtm keeps all atoms and joins "
             "each with each, which is slow; decomposition=cholesky keeps one node per group"

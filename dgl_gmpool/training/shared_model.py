@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool.nn.readout_norm import ReadoutNorm
 from dgl_gmpool.training.batches import Batch
-from dgl_gmpool.training.distributed import World
+from dgl_gmpool.training.distributed import PATIENCE, World
 
 # Buffers are averaged once an epoch instead. Newer versions of torch have a new name for this.
 _KNOWN = inspect.signature(DistributedDataParallel).parameters
@@ -115,10 +115,10 @@ def average_buffers(model: nn.Module, world: World) -> None:
 @cache
 def _gradient_group(device_type: str) -> Any:
     """The default group talks through the CPU; gradients on a GPU stay there."""
-    return dist.new_group(backend="nccl") if device_type == "cuda" else None
+    return dist.new_group(backend="nccl", timeout=PATIENCE) if device_type == "cuda" else None
 
 
 @cache
 def _statistics_group() -> Any:
     """A group of its own: gradients travel at the same time, in an order that may differ."""
-    return dist.new_group(backend="gloo")
+    return dist.new_group(backend="gloo", timeout=PATIENCE)
