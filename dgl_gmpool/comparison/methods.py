@@ -209,7 +209,8 @@ METHODS: tuple[Method, ...] = (
 #: What a grouping is held against besides the mean: the same network and readout without groups.
 CONTROLS: dict[str, tuple[str, ...]] = {
     "mean_and_max": ("gmpool", "ngmpool", "random"),
-    "gcn_mean_and_max": ("gcn", "gcn_gmpool", "gcn_ngmpool"),
+    "gcn": ("gcn_gmpool", "gcn_ngmpool"),
+    "gcn_mean_and_max": ("gcn_gmpool", "gcn_ngmpool"),
 }
 
 
