@@ -83,7 +83,11 @@ def recipe_parser(
         "--steps", type=int, default=3, metavar="N", help="message-passing steps (default: 3)"
     )
     model.add_argument(
-        "--dropout", type=float, default=0.15, metavar="P", help="dropout (default: 0.15)"
+        "--dropout",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="dropout (default: 0; the paper's 0.15 does not go well with --readout-norm batch)",
     )
     model.add_argument(
         "--readout-norm",
