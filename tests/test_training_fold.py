@@ -148,8 +148,8 @@ def test_training_learns(regression):
 
 
 def test_the_best_epoch_is_returned_not_the_last(regression):
-    config = TrainingConfig(**small_options(epochs=6, patience=6, lr=0.3, readout="mean"))
-    fitted = fit_fold(regression, TRAIN, VALID, config)
+    options = {"epochs": 6, "patience": 6, "lr": 0.3, "dropout": 0.15, "readout": "mean"}
+    fitted = fit_fold(regression, TRAIN, VALID, TrainingConfig(**small_options(**options)))
     valid = [row["valid_score"] for row in fitted.history]
     assert fitted.best_epoch == 1 + int(np.argmin(valid)) != len(valid)
     outputs = raw_outputs(fitted.model, [regression.graphs[i] for i in VALID], batch_size=8)
