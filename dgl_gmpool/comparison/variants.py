@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dgl_gmpool._io import atomic_write_text
-from dgl_gmpool.comparison.methods import Method
+from dgl_gmpool.comparison.methods import NEAR_SINGLE_ATOMS, Method
 from dgl_gmpool.comparison.runner import ResultsFolder
 from dgl_gmpool.comparison.scores import FoldScore, read_scores
 from dgl_gmpool.training.metrics import METRICS
@@ -63,16 +63,12 @@ VARIANTS: tuple[Method, ...] = (
     _variant(
         "cauchy, initial scale 300, aggregate mean and max",
         "gmpool",
-        similarity="cauchy",
-        init_scale=300.0,
-        aggregate="mean_and_max",
+        **NEAR_SINGLE_ATOMS,
     ),
     _variant(
         "cauchy, initial scale 300, aggregate mean and max, normalize",
         "gmpool",
-        similarity="cauchy",
-        init_scale=300.0,
-        aggregate="mean_and_max",
+        **NEAR_SINGLE_ATOMS,
         normalize=True,
     ),
     _variant("fewer groups, rank_weight 0.1", "gmpool", rank_weight=0.1),
@@ -93,9 +89,7 @@ VARIANTS: tuple[Method, ...] = (
     _variant(
         "NGMPool, cauchy, initial scale 300, aggregate mean and max, normalize",
         "ngmpool",
-        similarity="cauchy",
-        init_scale=300.0,
-        aggregate="mean_and_max",
+        **NEAR_SINGLE_ATOMS,
         normalize=True,
     ),
     _small("mean", "mean readout", readout="mean"),
