@@ -94,7 +94,7 @@ def main() -> None:
     )
     metric = runs[0]["metric"]
     print(
-        f"| readout | test {metric} | std | validation | 5 models together | against "
+        f"| readout | test {metric} | std | validation | models together | against "
         f"{rows[0]['label']}, fold by fold |\n|:--|--:|--:|--:|--:|--:|"
     )
     for row in rows:
