@@ -3,6 +3,7 @@
   python recipes/tox21.py                                   GMPool on the paper's 2,514 molecules
   python recipes/tox21.py --readout mean ngmpool gmpool     a comparison on the same splits
   python recipes/tox21.py --multitask                       the twelve assays, one output each
+  python recipes/tox21.py --auxiliary assays=10             one output, learnt beside the twelve
 
 The file is downloaded by DGL-LifeSci's address on first use; --data takes a local copy.
 Scores are ROC-AUC on a test set of 10 %, one per fold; mean and spread are in the last table.
@@ -22,7 +23,7 @@ from dgl_gmpool.training import (
 
 
 def main(arguments: list[str]) -> None:
-    parser = recipe_parser(__doc__, output="runs/tox21")
+    parser = recipe_parser(__doc__, output="runs/tox21", auxiliary=["assays"])
     data = parser.add_argument_group("data")
     data.add_argument(
         "--data", metavar="FILE", help="tox21.csv or tox21.csv.gz (default: download)"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import torch
-from training_data import small_dataset, small_options, with_targets
+from training_data import small_dataset, small_options, with_small_auxiliary, with_targets
 
 import dgl_gmpool.training.fold as fold_module
 from dgl_gmpool.data import make_splits
@@ -55,6 +55,8 @@ GRADIENTS: dict[str, dict[str, Any]] = {
     "readout norm": {"readout": "gmpool", "readout_norm": "batch"},
     "readout norm, batches of 1": {"readout_norm": "batch", "batch_size": 1},
     "readout norm, unequal shares": {"readout_norm": "batch", "batch_size": 3},
+    "auxiliary targets": {"auxiliary": {"sizes": 0.5, "flags": 3.0}},
+    "auxiliary targets, batches of 1": {"auxiliary": {"flags": 3.0}, "batch_size": 1},
 }
 
 #: 25 rows in batches of 4: the last one is a row of process 0 alone.
@@ -71,7 +73,7 @@ def gradients(
     world: World, options: dict[str, Any]
 ) -> tuple[list[dict[str, Optional[torch.Tensor]]], float]:
     """Every step's gradient at the initial weights, and the epoch's loss. Several tasks, NaNs."""
-    dataset = small_dataset("classification", tasks=3, global_feats=True)
+    dataset = with_small_auxiliary(small_dataset("classification", tasks=3, global_feats=True))
     values = {"batch_size": 7, "dropout": 0.0, "positive_weight": "balanced"}
     values = {**values, "readout_norm": "none", **options}
     config = TrainingConfig(**small_options(**values))
@@ -80,7 +82,7 @@ def gradients(
         config,
         node_in_feats=dataset.node_in_feats,
         edge_in_feats=dataset.edge_in_feats,
-        n_tasks=3,
+        n_tasks=sum(data.widths),
         global_feats=2,
     )
     found: list[dict[str, Optional[torch.Tensor]]] = []

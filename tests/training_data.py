@@ -8,7 +8,13 @@ from typing import Any, Optional
 import numpy as np
 from rdkit import Chem
 
-from dgl_gmpool.data import MoleculeDataset, MoleculeTable, SelectionReport, featurize
+from dgl_gmpool.data import (
+    AuxiliaryTargets,
+    MoleculeDataset,
+    MoleculeTable,
+    SelectionReport,
+    featurize,
+)
 
 # Single atoms and a salt are among them: graphs without bonds must not be special.
 SMILES = (
@@ -48,6 +54,19 @@ def small_dataset(
         units="" if kind == "classification" else "log units",
     )
     return featurize(table, progress=False)
+
+
+def with_small_auxiliary(dataset: MoleculeDataset) -> MoleculeDataset:
+    """Two auxiliary targets: ``flags``, two of three cells known, and ``sizes``."""
+    rng = np.random.default_rng(1)
+    flags = rng.integers(0, 2, (len(dataset), 3)).astype(np.float32)
+    flags[rng.random(flags.shape) < 1 / 3] = np.nan
+    atoms = np.array([[graph.num_nodes()] for graph in dataset.graphs], np.float32)
+    auxiliary = (
+        AuxiliaryTargets("flags", "classification", ("a", "b", "c"), flags),
+        AuxiliaryTargets("sizes", "regression", ("atoms", "half"), np.hstack([atoms, atoms / 2])),
+    )
+    return replace(dataset, table=replace(dataset.table, auxiliary=auxiliary))
 
 
 def with_targets(dataset: MoleculeDataset, targets: np.ndarray) -> MoleculeDataset:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dgl_gmpool.data.auxiliary import AuxiliaryTargets
 from dgl_gmpool.data.bindingdb import HUMAN_ATP_RECEPTORS, load_bindingdb
 from dgl_gmpool.data.chromophores import load_chromophores
 from dgl_gmpool.data.featurize import MoleculeDataset, atom_order, featurize
 from dgl_gmpool.data.molecules_csv import load_csv
+from dgl_gmpool.data.properties import molecule_properties, with_auxiliary
 from dgl_gmpool.data.report import SelectionReport
 from dgl_gmpool.data.sodium_channel import load_sodium_channel
 from dgl_gmpool.data.splits import Splits, make_splits
@@ -14,6 +16,7 @@ from dgl_gmpool.data.tox21 import load_tox21
 
 __all__ = [
     "HUMAN_ATP_RECEPTORS",
+    "AuxiliaryTargets",
     "MoleculeDataset",
     "MoleculeTable",
     "SelectionReport",
@@ -26,4 +29,6 @@ __all__ = [
     "load_sodium_channel",
     "load_tox21",
     "make_splits",
+    "molecule_properties",
+    "with_auxiliary",
 ]

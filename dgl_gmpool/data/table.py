@@ -10,9 +10,9 @@ from typing import Optional
 
 import numpy as np
 
+from dgl_gmpool._options import unknown_name
+from dgl_gmpool.data.auxiliary import KINDS, AuxiliaryTargets
 from dgl_gmpool.data.report import SelectionReport
-
-KINDS = ("classification", "regression")
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class MoleculeTable:
         How the source's rows became these.
     units : str
         Of the targets: "", "pIC50", "nm", ...
+    auxiliary : tuple of AuxiliaryTargets
+        What a configuration may ask to be learnt beside the targets, of as many rows.
 
     Raises
     ------
@@ -62,6 +64,7 @@ class MoleculeTable:
     global_feats: Optional[np.ndarray]
     report: SelectionReport
     units: str = ""
+    auxiliary: tuple[AuxiliaryTargets, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -98,6 +101,12 @@ class MoleculeTable:
             raise ValueError(f"global_feats has the shape {extra.shape}, expected ({rows}, g)")
         if extra is not None and (extra.dtype != np.float32 or not np.isfinite(extra).all()):
             raise ValueError("global_feats must be finite float32 values")
+        for each in self.auxiliary:
+            if len(each) != rows:
+                raise ValueError(f"auxiliary {each.name!r} has {len(each)} rows, not {rows}")
+        names = [each.name for each in self.auxiliary]
+        if len(set(names)) < len(names):
+            raise ValueError(f"auxiliary targets of the same name: {', '.join(names)}")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -105,6 +114,21 @@ class MoleculeTable:
     def __repr__(self) -> str:
         tasks = ", ".join(self.task_names[:3]) + (", ..." if len(self.task_names) > 3 else "")
         return f"MoleculeTable({self.name!r}, {self.kind}, rows={len(self)}, tasks=[{tasks}])"
+
+    def auxiliary_targets(self, name: str) -> AuxiliaryTargets:
+        """The auxiliary targets of this name.
+
+        Raises
+        ------
+        ValueError
+            There are none.
+        """
+        for each in self.auxiliary:
+            if each.name == name:
+                return each
+        raise unknown_name(
+            f"auxiliary target of {self.name}", name, (each.name for each in self.auxiliary)
+        )
 
     def take(
         self, rows: Sequence[int], *, report: Optional[SelectionReport] = None
@@ -120,6 +144,7 @@ class MoleculeTable:
             targets=self.targets[index],
             global_feats=None if self.global_feats is None else self.global_feats[index],
             report=self.report if report is None else report,
+            auxiliary=tuple(each.take(index) for each in self.auxiliary),
         )
 
     def fingerprint(self) -> str:

@@ -9,6 +9,7 @@ from typing import Optional
 
 import numpy as np
 
+from dgl_gmpool.data.auxiliary import AuxiliaryTargets
 from dgl_gmpool.data.delimited_text import BLANK_ROW, WRONG_LENGTH, DelimitedText
 from dgl_gmpool.data.molecule import (
     BLANK_SMILES,
@@ -67,7 +68,8 @@ def load_tox21(
     Returns
     -------
     MoleculeTable
-        ``kind="classification"``.
+        ``kind="classification"``. With one label, the twelve assays are its auxiliary targets
+        ``"assays"``.
 
     Raises
     ------
@@ -117,7 +119,7 @@ def load_tox21(
 
     tally.total(str(rule), len(selected))
     kept: list[tuple[str, str, str]] = []
-    targets: list[list[float]] = []
+    assays: list[list[float]] = []
     for name, smiles, labels in selected:
         if all(math.isnan(label) for label in labels):
             tally.leave_out("no assay was measured")
@@ -127,13 +129,18 @@ def load_tox21(
             tally.refuse(name, smiles, why, reason=REFUSED)
             continue
         kept.append((name, smiles, canonical))
-        targets.append(labels if multitask else [float(np.nanmax(labels))])
+        assays.append(labels)
+    measured = np.array(assays, dtype=np.float32).reshape(len(kept), len(TOX21_TASKS))
+    tasks, targets = TOX21_TASKS, measured
+    auxiliary: tuple[AuxiliaryTargets, ...] = ()
     if not multitask:
         tally.notes.append(
             "label: 1 if any of the 12 assays is positive, 0 if none is and at least one was "
             "measured"
         )
-    tasks = TOX21_TASKS if multitask else ("any of 12 assays",)
+        tasks = ("any of 12 assays",)
+        targets = np.fmax.reduce(measured, axis=1, keepdims=True)
+        auxiliary = (AuxiliaryTargets("assays", "classification", TOX21_TASKS, measured),)
     return MoleculeTable(
         name="tox21",
         kind="classification",
@@ -142,9 +149,10 @@ def load_tox21(
         smiles=tuple(smiles for _, smiles, _ in kept),
         canonical=tuple(canonical for _, _, canonical in kept),
         groups=tuple(canonical for _, _, canonical in kept),
-        targets=np.array(targets, dtype=np.float32).reshape(len(kept), len(tasks)),
+        targets=targets,
         global_feats=None,
         report=tally.finish("molecules with a label that can be featurised", len(kept)),
+        auxiliary=auxiliary,
     )
 
 

@@ -187,6 +187,34 @@ class MoleculePredictor(nn.Module):
         """Draw new initial parameters."""
         reset_parameters(self)
 
+    def keep_tasks(self, n_tasks: int) -> None:
+        """Predict the first ``n_tasks`` only, with the same numbers as before.
+
+        For outputs that were there for training alone, behind the others.
+
+        Raises
+        ------
+        ValueError
+            There are not so many.
+        """
+        if positive_int("n_tasks", n_tasks) > self.n_tasks:
+            raise ValueError(f"n_tasks is {n_tasks}; the model predicts {self.n_tasks}")
+        if n_tasks == self.n_tasks:
+            return
+        before = cast(nn.Linear, self.head[-1])
+        last = nn.utils.skip_init(
+            nn.Linear,
+            before.in_features,
+            n_tasks,
+            device=before.weight.device,
+            dtype=before.weight.dtype,
+        )
+        with torch.no_grad():
+            last.weight.copy_(before.weight[:n_tasks])
+            last.bias.copy_(before.bias[:n_tasks])
+        self.head[-1] = last
+        self.n_tasks = self._config["n_tasks"] = n_tasks
+
     def forward(
         self,
         graph: DGLGraph,

@@ -48,6 +48,9 @@ class TrainingConfig:
     positive_weight : float, "balanced" or None
         Weight of positive cells in the classification loss; ``"balanced"`` takes
         negatives / positives of each task's training rows.
+    auxiliary : mapping
+        Auxiliary targets to learn beside the targets, name -> weight of their mean loss. What a
+        data set offers is in its ``table.auxiliary``; ``with_auxiliary`` adds RDKit's properties.
     metric : str, optional
         Validation score that picks the epoch (default: ``roc_auc`` or ``rmse``).
     seed : int
@@ -80,6 +83,7 @@ class TrainingConfig:
     weight_decay: float = 0.0
     schedule: str = "constant"
     positive_weight: Union[str, float, None] = None
+    auxiliary: Mapping[str, float] = field(default_factory=dict)
     metric: Optional[str] = None
     seed: int = 0
 
@@ -99,6 +103,9 @@ class TrainingConfig:
         if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
             raise ValueError(f"weight_decay={self.weight_decay!r}: expected 0 or more")
         check_choice("schedule", self.schedule, SCHEDULES)
+        for name, value in self.auxiliary.items():
+            if not isinstance(value, (int, float)) or not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"auxiliary {name}={value!r}: expected a positive weight")
         weight = self.positive_weight
         if isinstance(weight, str):
             if weight != "balanced":
@@ -114,6 +121,7 @@ class TrainingConfig:
         parts += [f"{key}={self.readout_options[key]}" for key in sorted(self.readout_options)]
         if self.levels > 1:
             parts.append(f"{self.levels}levels")
+        parts += [f"{key}={self.auxiliary[key]:g}" for key in sorted(self.auxiliary)]
         return "-".join(parts)
 
     @property
@@ -123,4 +131,9 @@ class TrainingConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; ``TrainingConfig(**config.to_dict())`` is the same configuration."""
-        return {**asdict(self), "readout_options": dict(self.readout_options)}
+        record = {**asdict(self), "readout_options": dict(self.readout_options)}
+        # Left out where there are none, as in the records of runs from before there were any.
+        if self.auxiliary:
+            return {**record, "auxiliary": dict(self.auxiliary)}
+        del record["auxiliary"]
+        return record

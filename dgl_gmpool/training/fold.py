@@ -26,7 +26,7 @@ from dgl_gmpool.training.early_stopping import EarlyStopping
 from dgl_gmpool.training.errors import TrainingError
 from dgl_gmpool.training.fold_data import FoldData, check_fold
 from dgl_gmpool.training.inference import raw_outputs
-from dgl_gmpool.training.losses import masked_bce, masked_mse
+from dgl_gmpool.training.losses import masked_loss
 from dgl_gmpool.training.metrics import choose_metric, scores
 from dgl_gmpool.training.model import build_model, detached_state
 from dgl_gmpool.training.seeds import derived_seed
@@ -66,7 +66,7 @@ def train_epoch(
     bar: Optional[tqdm] = None,
     world: Optional[World] = None,
 ) -> float:
-    """One pass over the training rows; the mean loss over measured cells.
+    """One pass over the training rows; the mean loss over measured cells, without auxiliary ones.
 
     ``network`` is a model after ``share_model``. Every process of ``world`` takes its share of each
     batch. Order and dropout follow from ``(config.seed, fold, epoch)``, dropout from the process's
@@ -82,7 +82,7 @@ def train_epoch(
     world = World() if world is None else world
     torch.manual_seed(derived_seed(config.seed, fold, epoch, world.rank) if world.rank else seed)
     network.train()
-    regression = dataset.table.kind == "regression"
+    kind = dataset.table.kind
     loss_sum, cells = 0.0, 0.0
     for whole in row_batches(shuffled(train, seed), config.batch_size):
         rows = world.share(whole)
@@ -102,14 +102,18 @@ def train_epoch(
         except ValueError as error:  # poolings refuse features that are not finite
             said = f"the model refused a batch ({error})"
             raise TrainingError(_blame(said, dataset, members, config, fold, epoch)) from error
-        if regression:
-            loss = masked_mse(outputs, targets)
-        else:
-            loss = masked_bce(outputs, targets, data.positive_weight)
+        own, *others = outputs.split(data.widths, dim=1)
+        loss = masked_loss(kind, own, targets, data.positive_weight)
         value = loss.item()
         # Means over this process's cells and rows become parts of those over the whole batch.
         measured = int(data.measured[members].sum())
         loss = loss * world.weight(measured, int(data.measured[whole.numpy()].sum()))
+        for part, found in zip(data.auxiliary, others):
+            beside = masked_loss(part.kind, found, part.targets[rows.to(device)])
+            share = world.weight(
+                int(part.measured[members].sum()), int(part.measured[whole.numpy()].sum())
+            )
+            loss = loss + part.weight * share * beside
         for auxiliary in auxiliaries.values():
             loss = loss + auxiliary * world.weight(len(rows), len(whole))
         if not math.isfinite(loss.item()):
@@ -189,7 +193,7 @@ def fit_fold(
         config,
         node_in_feats=dataset.node_in_feats,
         edge_in_feats=dataset.edge_in_feats,
-        n_tasks=len(table.task_names),
+        n_tasks=sum(data.widths),
         global_feats=0 if data.global_feats is None else data.global_feats.shape[1],
         fold=fold,
     ).to(device)
@@ -258,7 +262,7 @@ def fit_fold(
                     f"{config.label}: after fold {fold}, epoch {epoch} (lr {config.lr:g}) the "
                     f"model cannot predict its validation rows ({error}); try a smaller --lr"
                 ) from error
-            outputs = data.target_scaler.inverse(world.join_rows(outputs))
+            outputs = data.target_scaler.inverse(world.join_rows(outputs[:, : data.widths[0]]))
             targets = table.targets[valid_rows]
             # Decided in one place: a last digit that differs must not stop one process only.
             score = world.on_main(partial(scores, table.kind, targets, outputs))[metric.name]
@@ -295,6 +299,7 @@ def fit_fold(
         )
     release_model(model)
     model.load_state_dict(best)
+    model.keep_tasks(data.widths[0])
     model.eval()
     return FittedFold(
         model,

@@ -9,10 +9,32 @@ from typing import Optional
 import numpy as np
 import torch
 
-from dgl_gmpool.data import MoleculeDataset
+from dgl_gmpool.data import AuxiliaryTargets, MoleculeDataset
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.metrics import scores
 from dgl_gmpool.training.standardize import Standardizer
+
+
+@dataclass(frozen=True)
+class AuxiliaryPart:
+    """Auxiliary targets as the fold's model sees them.
+
+    Attributes
+    ----------
+    kind : str
+        ``"classification"`` or ``"regression"``.
+    weight : float
+        Of their mean loss, beside that of the targets.
+    targets : torch.Tensor
+        ``(rows, columns)`` on the training device, standardised; NaN where not known.
+    measured : numpy.ndarray
+        ``(rows,)`` int, known cells per row.
+    """
+
+    kind: str
+    weight: float
+    targets: torch.Tensor
+    measured: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -31,6 +53,8 @@ class FoldData:
         ``(tasks,)`` on the training device.
     target_scaler, global_scaler : Standardizer
         Constants of the training rows.
+    auxiliary : tuple of AuxiliaryPart
+        In the order of the model's outputs behind the targets.
     """
 
     targets: torch.Tensor
@@ -39,6 +63,12 @@ class FoldData:
     positive_weight: Optional[torch.Tensor]
     target_scaler: Standardizer
     global_scaler: Optional[Standardizer]
+    auxiliary: tuple[AuxiliaryPart, ...] = ()
+
+    @property
+    def widths(self) -> list[int]:
+        """How many of a model's outputs are for the targets, and for each auxiliary part."""
+        return [self.targets.shape[1], *(part.targets.shape[1] for part in self.auxiliary)]
 
     @classmethod
     def prepare(
@@ -49,7 +79,13 @@ class FoldData:
         *,
         device: torch.device,
     ) -> FoldData:
-        """Standardise on the rows ``train``."""
+        """Standardise on the rows ``train``.
+
+        Raises
+        ------
+        ValueError
+            The table lacks auxiliary targets that the configuration names.
+        """
         table, rows = dataset.table, np.asarray(train)
         global_scaler, global_feats = None, None
         if table.global_feats is not None:
@@ -67,7 +103,24 @@ class FoldData:
             None if weight is None else weight.to(device),
             scaler,
             global_scaler,
+            tuple(
+                _auxiliary_part(table.auxiliary_targets(name), weight, rows, device)
+                for name, weight in config.auxiliary.items()
+            ),
         )
+
+
+def _auxiliary_part(
+    found: AuxiliaryTargets, weight: float, train: np.ndarray, device: torch.device
+) -> AuxiliaryPart:
+    values = found.values
+    if found.kind == "regression":
+        # A column that no training row has teaches nothing.
+        columns = ~np.isnan(values[train]).all(axis=0)
+        values = values[:, columns]
+        values = Standardizer.fit(values[train]).transform(values)
+    known = (~np.isnan(values)).sum(axis=1)
+    return AuxiliaryPart(found.kind, weight, torch.as_tensor(values).to(device), known)
 
 
 def positive_weights(config: TrainingConfig, targets: np.ndarray) -> Optional[torch.Tensor]:

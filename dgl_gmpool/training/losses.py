@@ -46,6 +46,18 @@ def masked_bce(
     return total / measured.sum().clamp(min=1)
 
 
+def masked_loss(
+    kind: str,
+    outputs: torch.Tensor,
+    targets: torch.Tensor,
+    positive_weight: Optional[torch.Tensor] = None,
+) -> torch.Tensor:
+    """:func:`masked_mse` of a regression, :func:`masked_bce` of a classification."""
+    if kind == "regression":
+        return masked_mse(outputs, targets)
+    return masked_bce(outputs, targets, positive_weight)
+
+
 def masked_mse(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Squared error, averaged over the measured cells.
 

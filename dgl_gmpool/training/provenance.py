@@ -6,6 +6,7 @@ import hashlib
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Optional
@@ -78,13 +79,16 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def data_record(dataset: MoleculeDataset) -> dict[str, Any]:
-    """Facts that identify a featurised data set, JSON-able; ``fingerprint`` covers every value."""
+def data_record(dataset: MoleculeDataset, auxiliary: Iterable[str] = ()) -> dict[str, Any]:
+    """Facts that identify a featurised data set, JSON-able; ``fingerprint`` covers every value,
+    those of the named auxiliary targets included."""
     table = dataset.table
     digest = hashlib.sha256(table.fingerprint().encode())
     digest.update(np.ascontiguousarray(table.targets).tobytes())
     if table.global_feats is not None:
         digest.update(np.ascontiguousarray(table.global_feats).tobytes())
+    for name in sorted(auxiliary):
+        digest.update(table.auxiliary_targets(name).fingerprint().encode())
     return {
         "name": table.name,
         "kind": table.kind,

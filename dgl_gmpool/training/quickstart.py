@@ -32,6 +32,7 @@ def training_mean_row(table: MoleculeTable, splits: Splits) -> dict[str, Any]:
         "backbone": "",
         "readout": "predict the training mean",
         "readout_options": {},
+        "auxiliary": {},
         "levels": None,
         "seeds": [splits.seed],
         "models": len(found),

@@ -13,7 +13,8 @@ from typing import Any, Optional
 import torch
 
 from dgl_gmpool._options import parse_options
-from dgl_gmpool.data import MoleculeDataset, Splits
+from dgl_gmpool.data import MoleculeDataset, Splits, with_auxiliary
+from dgl_gmpool.data.properties import PROPERTIES
 from dgl_gmpool.nn.predictor import READOUT_NORMS
 from dgl_gmpool.registry import readout_entry
 from dgl_gmpool.training.config import SCHEDULES, TrainingConfig
@@ -25,7 +26,12 @@ from dgl_gmpool.training.table import write_table
 
 
 def recipe_parser(
-    description: Optional[str], *, output: str, split: str = "random", epochs: int = 30
+    description: Optional[str],
+    *,
+    output: str,
+    split: str = "random",
+    epochs: int = 30,
+    auxiliary: Sequence[str] = (),
 ) -> argparse.ArgumentParser:
     """A parser with the flags that all recipes share.
 
@@ -39,7 +45,10 @@ def recipe_parser(
         Default kind of split.
     epochs : int
         Default number of epochs.
+    auxiliary : sequence of str
+        The auxiliary targets that the recipe's data set has.
     """
+    offered = [*auxiliary, PROPERTIES]
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -157,6 +166,17 @@ def recipe_parser(
         help="weight of actives in the loss of a classification: a number, or 'balanced' for "
         "inactives / actives (default: 1)",
     )
+    train.add_argument(
+        "--auxiliary",
+        nargs="+",
+        type=partial(_auxiliary, offered=offered),
+        default=[],
+        metavar="NAME=WEIGHT",
+        help="learn these beside the target, with a weight on their loss: "
+        + ("the data set's " + ", ".join(auxiliary) + ", or " if auxiliary else "")
+        + f"{PROPERTIES}, what RDKit calculates (mass, log P, rings, ...). They help the network "
+        "where labels are few, and are neither scored nor predicted (default: none)",
+    )
     machine = parser.add_argument_group("files and machine")
     machine.add_argument(
         "--output", type=Path, default=Path(output), help=f"output folder (default: {output})"
@@ -231,6 +251,7 @@ def plan_runs(args: argparse.Namespace) -> list[TrainingConfig]:
         lr=args.lr,
         schedule=args.schedule,
         positive_weight=args.positive_weight,
+        auxiliary=_once("--auxiliary", args.auxiliary),
     )
     plain = [replace(base, readout=name) for name in args.readout]
     for config in plain:
@@ -268,6 +289,7 @@ def train_all(
             if files.config.exists():
                 files.check_same(run_record(dataset, splits[config.seed], config))
 
+    dataset = with_auxiliary(dataset, {name for config in configs for name in config.auxiliary})
     current_world().on_main(check_folders)
     results = []
     with torch_threads(args.threads):
@@ -378,6 +400,24 @@ def _with_levels(config: TrainingConfig, levels: Sequence[int]) -> list[Training
 def _try_model(config: TrainingConfig) -> None:
     """Build a narrow copy of the model: names and options are checked by their owners."""
     build_model(replace(config, hidden_feats=8, head_feats=8), node_in_feats=4, edge_in_feats=3)
+
+
+def _auxiliary(text: str, *, offered: Sequence[str]) -> tuple[str, float]:
+    name, equals, number = text.partition("=")
+    if name not in offered:
+        raise argparse.ArgumentTypeError(f"{name!r}: this recipe has {', '.join(offered)}")
+    try:
+        return name, float(number) if equals else 1.0
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=WEIGHT") from error
+
+
+def _once(flag: str, pairs: Sequence[tuple[str, float]]) -> dict[str, float]:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{flag} {name} is given twice")
+    return dict(pairs)
 
 
 def _positive_weight(text: str) -> Any:

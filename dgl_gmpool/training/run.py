@@ -192,7 +192,7 @@ def run_record(dataset: MoleculeDataset, splits: Splits, config: TrainingConfig)
     """What decides a run's numbers, for ``RunFolder.check_same``."""
     return {
         "training": config.to_dict(),
-        "data": data_record(dataset),
+        "data": data_record(dataset, config.auxiliary),
         "splits": splits_record(splits),
     }
 

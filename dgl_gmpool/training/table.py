@@ -46,6 +46,7 @@ def comparison_rows(results: Sequence[RunResult]) -> list[dict[str, Any]]:
                 "backbone": runs[0].config.backbone,
                 "readout": runs[0].config.readout,
                 "readout_options": dict(runs[0].config.readout_options),
+                "auxiliary": dict(runs[0].config.auxiliary),
                 "levels": runs[0].config.levels,
                 "seeds": [run.config.seed for run in runs],
                 "models": len(values),
@@ -149,7 +150,10 @@ def duration(seconds: float) -> str:
 def _readout(row: dict[str, Any]) -> str:
     options = ", ".join(f"{key}={value}" for key, value in row["readout_options"].items())
     name = row["readout"] + (f" ({options})" if options else "")
-    return name if row["backbone"] in ("", "dmpnn") else f"{row['backbone']}, {name}"
+    if row["backbone"] not in ("", "dmpnn"):
+        name = f"{row['backbone']}, {name}"
+    beside = ", ".join(f"{key}={weight:g}" for key, weight in row["auxiliary"].items())
+    return f"{name}, auxiliary {beside}" if beside else name
 
 
 def _mean(values: np.ndarray) -> float:
