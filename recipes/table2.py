@@ -24,6 +24,7 @@ from dgl_gmpool.comparison import (
     choose_methods,
     installed_methods,
     run_comparison,
+    with_auxiliary_twins,
     write_report,
 )
 from dgl_gmpool.comparison.flags import comparison_parser, paths
@@ -33,6 +34,8 @@ from dgl_gmpool.training import run_script
 def main(arguments: list[str]) -> int:
     args = parse(arguments)
     methods = choose_methods(args.methods) if args.methods else installed_methods()
+    if args.auxiliary:
+        methods = with_auxiliary_twins(methods)
     datasets = choose_datasets(args.datasets)
     plan = Plan(
         datasets=tuple(datasets),
@@ -76,6 +79,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--no-tuning", action="store_true", help="take every method's default configuration"
+    )
+    parser.add_argument(
+        "--auxiliary",
+        action="store_true",
+        help="every network twice: alone, and learning auxiliary targets beside its own (the "
+        "twelve assays of tox21, elsewhere what RDKit calculates)",
     )
     budget = parser.add_argument_group("budget of every network")
     default = Budget()

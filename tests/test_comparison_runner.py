@@ -21,6 +21,7 @@ from dgl_gmpool.comparison import (
     choose_methods,
     read_scores,
     run_comparison,
+    with_auxiliary_twins,
     write_report,
     write_scores,
 )
@@ -125,6 +126,26 @@ def test_a_whole_comparison_and_its_table(tmp_path):
     assert "GMPool" in table
     assert (done.output / "table.md").read_text() == table
     json.loads((done.output / "table.json").read_text())
+
+
+def test_auxiliary_targets_are_held_against_the_same_network_without(tmp_path):
+    methods = with_auxiliary_twins(choose_methods(["gmpool", "forest"]))
+    assert [m.name for m in methods] == ["gmpool", "gmpool+auxiliary", "forest"]
+    done = plan(tmp_path, methods=(), tune=False)
+    done = replace(done, methods=tuple(methods[:2]))
+    assert run_comparison(done, processes=1) == []
+    alone, beside = (
+        [row for row in read_scores(done.output / "scores.csv") if row.method == name]
+        for name in ("gmpool", "gmpool+auxiliary")
+    )
+    assert json.loads(beside[0].settings)["auxiliary"] == {"properties": 1.0}
+    assert "auxiliary" not in json.loads(alone[0].settings)
+    assert [row.test for row in alone] != [row.test for row in beside]
+    assert [row.parameters for row in alone] == [row.parameters for row in beside]
+    table = write_report(done.output)
+    assert "GMPool, auxiliary targets" in table
+    record = json.loads((done.output / "table.json").read_text())
+    assert list(record["against"]) == ["gmpool"]
 
 
 def test_a_stopped_comparison_goes_on_and_ends_with_the_same_numbers(tmp_path, monkeypatch):

@@ -2,7 +2,13 @@
 
 from dgl_gmpool.comparison.datasets import DATASETS, ComparisonData, choose_datasets
 from dgl_gmpool.comparison.jobs import Budget
-from dgl_gmpool.comparison.methods import METHODS, Method, choose_methods, installed_methods
+from dgl_gmpool.comparison.methods import (
+    METHODS,
+    Method,
+    choose_methods,
+    installed_methods,
+    with_auxiliary_twins,
+)
 from dgl_gmpool.comparison.runner import Plan, run_comparison, write_report
 from dgl_gmpool.comparison.scores import FoldScore, read_scores, write_scores
 
@@ -19,6 +25,7 @@ __all__ = [
     "installed_methods",
     "read_scores",
     "run_comparison",
+    "with_auxiliary_twins",
     "write_report",
     "write_scores",
 ]

@@ -3,8 +3,8 @@ its three private ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Optional
@@ -49,6 +49,8 @@ class ComparisonData:
         Kind of split, see :func:`dgl_gmpool.data.make_splits`.
     epochs : int
         Epochs of every network, the fixed budget.
+    auxiliary : mapping
+        Auxiliary targets and their weights, for methods that learn them.
     """
 
     name: str
@@ -58,6 +60,7 @@ class ComparisonData:
     kind: str = "regression"
     split: str = "random"
     epochs: int = 20
+    auxiliary: Mapping[str, float] = field(default_factory=lambda: {"properties": 1.0})
 
     def featurized(
         self, path: Optional[Path], *, cache: Optional[Path], progress: bool = False
@@ -118,7 +121,15 @@ DATASETS: tuple[ComparisonData, ...] = (
         split="group",
     ),
     ComparisonData("pic50", "pIC50", "bindingdb", _bindingdb),
-    ComparisonData("tox21", "Tox21", "tox21", _tox21, kind="classification", epochs=7),
+    ComparisonData(
+        "tox21",
+        "Tox21",
+        "tox21",
+        _tox21,
+        kind="classification",
+        epochs=7,
+        auxiliary={"assays": 10.0},
+    ),
 )
 
 

@@ -110,7 +110,7 @@ def job_settings(
     """Everything that decides a job's numbers besides data, seed and fold, as JSON text."""
     options, epochs = method.options(trial), budget.epochs(data, tuning=tuning)
     if method.kind == "network":
-        config = _training_config(method, trial, budget, epochs=epochs, seed=0)
+        config = _training_config(method, trial, data, budget, epochs=epochs, seed=0)
         record = config.to_dict()
         del record["seed"]
         return json.dumps(record, sort_keys=True)
@@ -138,7 +138,7 @@ def run_job(
     best_epoch: Optional[int]
     epochs: Optional[int]
     if method.kind == "network":
-        config = _training_config(method, job.trial, budget, epochs=planned, seed=job.seed)
+        config = _training_config(method, job.trial, data, budget, epochs=planned, seed=job.seed)
         fitted = fit_fold(dataset, train, valid, config, fold=job.fold)
         best_epoch, epochs = fitted.best_epoch, len(fitted.history)
         parameters = count_parameters(fitted.model)
@@ -189,12 +189,14 @@ def run_job(
 
 
 def _training_config(
-    method: Method, trial: int, budget: Budget, *, epochs: int, seed: int
+    method: Method, trial: int, data: ComparisonData, budget: Budget, *, epochs: int, seed: int
 ) -> TrainingConfig:
     shared = asdict(budget)
     del shared["epochs_scale"], shared["tuning_scale"]
     # The budget is fixed: nothing stops early, the best epoch is kept.
     options = {**shared, "epochs": epochs, "patience": epochs, **method.options(trial)}
+    if method.auxiliary:
+        options["auxiliary"] = data.auxiliary
     return TrainingConfig(seed=seed, **options)
 
 

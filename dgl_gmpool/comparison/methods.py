@@ -7,8 +7,8 @@ are 10 where a method wants a number, as in the paper.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -40,6 +40,8 @@ class Method:
         What each configuration has besides; the first is the default.
     kind : str
         ``"network"``, ``"forest"`` or ``"chemprop"``.
+    auxiliary : bool
+        Whether a network learns the data set's auxiliary targets as well.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Method:
     base: Mapping[str, Any] = field(default_factory=dict)
     trials: tuple[Mapping[str, Any], ...] = ({},)
     kind: str = "network"
+    auxiliary: bool = False
 
     def options(self, trial: int) -> dict[str, Any]:
         """All options of one configuration."""
@@ -212,6 +215,37 @@ CONTROLS: dict[str, tuple[str, ...]] = {
     "gcn": ("gcn_gmpool", "gcn_ngmpool"),
     "gcn_mean_and_max": ("gcn_gmpool", "gcn_ngmpool"),
 }
+
+
+def with_auxiliary_twins(methods: Sequence[Method]) -> list[Method]:
+    """Each network, and behind it the same one with auxiliary targets; the other methods once.
+
+    Examples
+    --------
+    >>> [method.name for method in with_auxiliary_twins(choose_methods(["gmpool", "forest"]))]
+    ['gmpool', 'gmpool+auxiliary', 'forest']
+    """
+    found = []
+    for method in methods:
+        found.append(method)
+        if method.kind == "network":
+            name, label = f"{method.name}+auxiliary", f"{method.label}, auxiliary targets"
+            found.append(replace(method, name=name, label=label, auxiliary=True))
+    return found
+
+
+def controls(names: Collection[str]) -> dict[str, list[str]]:
+    """Which of these methods are held against which others of them, besides the mean:
+    :data:`CONTROLS`, and what learns auxiliary targets against the same without."""
+    found = {
+        control: [name for name in others if name in names]
+        for control, others in CONTROLS.items()
+        if control in names
+    }
+    for method in METHODS:
+        if {method.name, f"{method.name}+auxiliary"} <= set(names):
+            found.setdefault(method.name, []).append(f"{method.name}+auxiliary")
+    return {control: others for control, others in found.items() if others}
 
 
 def installed_methods() -> list[Method]:

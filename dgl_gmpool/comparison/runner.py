@@ -23,10 +23,16 @@ from dgl_gmpool._io import atomic_write, atomic_write_json, atomic_write_text
 from dgl_gmpool._options import positive_int
 from dgl_gmpool.comparison.datasets import DATASETS, ComparisonData
 from dgl_gmpool.comparison.jobs import Budget, Job, JobResult, job_settings, run_job
-from dgl_gmpool.comparison.methods import CONTROLS, METHODS, TRIALS, Method
+from dgl_gmpool.comparison.methods import (
+    METHODS,
+    TRIALS,
+    Method,
+    controls,
+    with_auxiliary_twins,
+)
 from dgl_gmpool.comparison.report import build_report
 from dgl_gmpool.comparison.scores import FoldScore, read_scores, write_scores
-from dgl_gmpool.data import MoleculeDataset, make_splits
+from dgl_gmpool.data import MoleculeDataset, make_splits, with_auxiliary
 from dgl_gmpool.training.errors import TrainingError
 from dgl_gmpool.training.metrics import METRICS, choose_metric
 from dgl_gmpool.training.provenance import library_versions, processor, source_commit
@@ -144,15 +150,15 @@ def run_comparison(plan: Plan, *, processes: int) -> list[str]:
 def write_report(folder: Path) -> str:
     """Write ``table.md`` and ``table.json`` from the scores in ``folder``; returns the tables.
 
-    Scores, paired differences to the mean readout, and those of GMPool and NGMPool to the rows of
-    ``CONTROLS``, which have the same network and readout without groups.
+    Scores, paired differences to the mean readout, and those of GMPool and NGMPool to the same
+    network and readout without groups, and of auxiliary targets to none (``controls``).
 
     Where the comparison was stopped half-way through a fold, the cells (data set, seed, fold) that
     not every method of the table has are left out, so that all are averaged over the same models.
     """
     rows = _same_cells(read_scores(ResultsFolder(folder).scores))
     datasets = _in_order(DATASETS, {row.dataset for row in rows})
-    methods = _in_order(METHODS, {row.method for row in rows})
+    methods = _in_order(with_auxiliary_twins(METHODS), {row.method for row in rows})
     report = build_report(
         rows,
         methods=methods,
@@ -161,17 +167,16 @@ def write_report(folder: Path) -> str:
     )
     parts = [report.score_table(), report.difference_table()]
     record = report.to_dict()
-    for control, others in CONTROLS.items():
-        shown = {name: methods[name] for name in (control, *others) if name in methods}
-        if control in shown and len(shown) > 1:
-            against = build_report(
-                [row for row in rows if row.method in shown],
-                methods=shown,
-                datasets=datasets,
-                baseline=control,
-            )
-            parts.append(against.difference_table())
-            record.setdefault("against", {})[control] = against.to_dict()
+    for control, others in controls(methods).items():
+        shown = {name: methods[name] for name in (control, *others)}
+        against = build_report(
+            [row for row in rows if row.method in shown],
+            methods=shown,
+            datasets=datasets,
+            baseline=control,
+        )
+        parts.append(against.difference_table())
+        record.setdefault("against", {})[control] = against.to_dict()
     text = "\n\n".join(parts) + "\n"
     atomic_write_text(folder / "table.md", text)
     atomic_write_json(folder / "table.json", record)
@@ -419,7 +424,9 @@ def _work(job: Job) -> JobResult:
 
 
 def _load(data: ComparisonData, plan: Plan) -> MoleculeDataset:
-    return data.featurized(plan.paths.get(data.source), cache=plan.output / "cache")
+    dataset = data.featurized(plan.paths.get(data.source), cache=plan.output / "cache")
+    wanted = any(method.auxiliary for method in plan.methods)
+    return with_auxiliary(dataset, data.auxiliary if wanted else ())
 
 
 # Files ------------------------------------------------------------------------------------------

@@ -241,7 +241,7 @@ class DensePooling(nn.Module):
 
     def _weighted_sum(self, layout: RaggedLayout, feat: Tensor) -> tuple[Tensor, Tensor]:
         """Mean or sum of S' X over coarse nodes: node i counts with sum_k S_ik."""
-        wide = feat.to(_at_least_float32(feat.dtype))
+        wide = feat.to(at_least_float32(feat.dtype))
         shares = []
         for bucket, block in zip(layout.buckets, layout.blocks(feat)):
             share, columns = self.node_shares(block, bucket)
@@ -259,7 +259,7 @@ class DensePooling(nn.Module):
         weights = feat.new_zeros(layout.num_nodes)
         for bucket, block in zip(layout.buckets, layout.blocks(feat)):
             assigned = self.assign(block, bucket)
-            matrix = assigned.matrix.to(_at_least_float32(feat.dtype))
+            matrix = assigned.matrix.to(at_least_float32(feat.dtype))
             groups = matrix.mT @ block.to(matrix.dtype)
             used = torch.arange(groups.shape[1], device=feat.device) < assigned.columns[:, None]
             values, shares = [], []
@@ -289,7 +289,7 @@ def _second_level(name: str, before: str) -> str:
     )
 
 
-def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
+def at_least_float32(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
@@ -327,7 +327,7 @@ def _spectrum(
     layout: RaggedLayout, assigned: list[Assignment], feat: Tensor, tol: float
 ) -> Spectrum:
     """Gather the buckets' spectra in the order of the batch."""
-    dtype = _at_least_float32(feat.dtype)
+    dtype = at_least_float32(feat.dtype)
     clusters = torch.zeros(layout.batch_size, dtype=torch.int64, device=feat.device)
     rank = torch.zeros(layout.batch_size, dtype=dtype, device=feat.device)
     negative = torch.zeros_like(rank)

@@ -138,13 +138,38 @@ class GroupingMatrix(nn.Module):
 
     def from_distance(self, distance: Tensor) -> Tensor:
         """Grouping probabilities from weighted squared distances, elementwise (eq. 5)."""
+        return self.similarity_of(distance, self.bias)
+
+    def similarity_of(
+        self, distance: Tensor, bias: Tensor | None, *, inplace: bool = False
+    ) -> Tensor:
+        """:meth:`from_distance` with this bias in place of the module's.
+
+        ``inplace`` writes over ``distance``, where no gradient is asked for."""
+        if inplace and self.similarity == "linear":
+            return distance.add_(bias).sigmoid_()
         if self.similarity == "linear":
-            return torch.sigmoid(distance + self.bias.to(distance.dtype))
+            return torch.sigmoid(distance + bias.to(distance.dtype))
         # Rounding can leave a squared distance of identical nodes a hair below zero.
-        distance = distance.clamp(min=0)
+        distance = distance.clamp_(min=0) if inplace else distance.clamp(min=0)
+        if inplace and self.similarity == "cauchy":
+            return distance.mul_(torch.exp(-bias)).add_(1).reciprocal_()
         if self.similarity == "cauchy":
-            return 1 / (1 + torch.exp(-self.bias.to(distance.dtype)) * distance)
-        return torch.exp(-distance)
+            return 1 / (1 + torch.exp(-bias.to(distance.dtype)) * distance)
+        return distance.neg_().exp_() if inplace else torch.exp(-distance)
+
+    def slopes(self, matrix: Tensor, grad: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """What a gradient with regard to M, symmetrised (the sum of it and its transpose), is with
+        regard to the squared distances, ``(b, n, n)``, and to the bias, ``(1,)``."""
+        if self.similarity == "linear":
+            found = grad.mul_(torch.addcmul(matrix, matrix, matrix, value=-1))
+            return found, found.sum()[None] / 2
+        grad = grad.mul_(matrix)
+        if self.similarity == "gaussian":
+            return grad.neg_(), grad.new_zeros(1)
+        square = grad * matrix
+        toward_bias = (grad.sum() - square.sum())[None] / 2
+        return square.mul_(-torch.exp(-bias)), toward_bias
 
     def extra_repr(self) -> str:
         return f"in_feats={self.in_feats}, similarity={self.similarity!r}"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dgl_gmpool.nn.dense_pooling import Assignment
+from dgl_gmpool.nn.column_sums import weighted_readout
+from dgl_gmpool.nn.dense_pooling import Assignment, at_least_float32
 from dgl_gmpool.nn.grouping_pool import GroupingPool
 from dgl_gmpool.nn.grouping_product import CELLS, grouping_product
-from dgl_gmpool.nn.ragged import Bucket
+from dgl_gmpool.nn.ragged import Bucket, RaggedLayout
 
 
 class NGMPool(GroupingPool):
@@ -59,12 +60,17 @@ class NGMPool(GroupingPool):
         matrix = self._masked(block, bucket)
         return Assignment(matrix=matrix, columns=bucket.sizes, grouping=matrix)
 
+    def _weighted_sum(self, layout: RaggedLayout, feat: Tensor) -> tuple[Tensor, Tensor]:
+        largest = max((len(bucket) * bucket.width**2 for bucket in layout.buckets), default=0)
+        if largest > CELLS or self.normalize or self.rank_weight:
+            return super()._weighted_sum(layout, feat)
+        wide = feat.to(at_least_float32(feat.dtype))
+        found = weighted_readout(self.grouping, layout, wide, mean=self.aggregate == "mean")
+        out, weights = (each.to(feat.dtype) for each in found)
+        return out, weights
+
     def node_shares(self, block: Tensor, bucket: Bucket) -> tuple[Tensor, Tensor]:
         if len(bucket) * bucket.width**2 > CELLS and not self.rank_weight:
             scale = self._scale(block, bucket)
             return scale * grouping_product(self.grouping, block, scale), bucket.sizes
-        if self.normalize or self.rank_weight:
-            return self._masked(block, bucket).sum(-1), bucket.sizes
-        matrix = self.grouping(block)
-        mask = bucket.mask.to(matrix.dtype)
-        return (matrix @ mask[:, :, None]).squeeze(-1), bucket.sizes
+        return self._masked(block, bucket).sum(-1), bucket.sizes

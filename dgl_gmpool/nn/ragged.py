@@ -93,10 +93,18 @@ class RaggedLayout:
 
     def blocks(self, feat: Tensor) -> list[Tensor]:
         """All rows of a batch, ``(N, ...)``, as one block ``(b, w, ...)`` for each bucket."""
-        slots = [len(bucket) * bucket.width for bucket in self.buckets]
+        return self.split(self.padded(feat))
+
+    def padded(self, feat: Tensor) -> Tensor:
+        """The rows of all blocks, end to end: zeros where there is no node. ``(slots, ...)``."""
+        slots = sum(len(bucket) * bucket.width for bucket in self.buckets)
         # Writing rows into zeros, rather than gathering and masking, keeps a NaN in one graph out
         # of the others; and one write for all buckets has a single gather for its gradient.
-        flat = feat.new_zeros((sum(slots), *feat.shape[1:])).index_copy(0, self.position, feat)
+        return feat.new_zeros((slots, *feat.shape[1:])).index_copy(0, self.position, feat)
+
+    def split(self, flat: Tensor) -> list[Tensor]:
+        """Rows of all blocks as one view ``(b, w, ...)`` for each bucket."""
+        slots = [len(bucket) * bucket.width for bucket in self.buckets]
         return [
             block.unflatten(0, (len(bucket), bucket.width))
             for bucket, block in zip(self.buckets, flat.split(slots))

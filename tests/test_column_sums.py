@@ -1,0 +1,135 @@
+"""NGMPool's readout in one step against the same written out for autograd, and its dtype."""
+
+from __future__ import annotations
+
+import itertools
+
+import dgl
+import pytest
+import torch
+
+from dgl_gmpool import NGMPool
+from dgl_gmpool.nn import column_sums
+from dgl_gmpool.nn.dense_pooling import DensePooling
+
+SIZES = (5, 1, 0, 32, 17, 9, 40)
+SIMILARITIES = ("linear", "cauchy", "gaussian")
+
+
+def batch(sizes=SIZES):
+    return dgl.batch([dgl.graph(([], []), num_nodes=n) for n in sizes])
+
+
+def pooling(similarity, aggregate="mean", width=16):
+    torch.manual_seed(0)
+    pool = NGMPool(width, similarity=similarity, aggregate=aggregate)
+    if pool.grouping.bias is not None:
+        torch.nn.init.constant_(pool.grouping.bias, 0.3)
+    return pool
+
+
+def values_and_gradients(pool, forward, graph, feat):
+    feat = feat.clone().requires_grad_()
+    pool.zero_grad()
+    out, weights = forward(pool, pool._layout(graph, feat, None), feat)
+    toward = torch.linspace(-1, 1, len(weights), dtype=feat.dtype)
+    (out.square().sum() + (weights * toward).sum()).backward()
+    return [out, weights, feat.grad, *(p.grad for p in pool.parameters())]
+
+
+@pytest.mark.parametrize(
+    ("similarity", "aggregate", "dtype", "size"),
+    [
+        (similarity, aggregate, dtype, size)
+        for similarity, aggregate in itertools.product(SIMILARITIES, ("mean", "sum"))
+        # Of these, only the small float32 features are computed in float32.
+        for dtype, size in ((torch.float32, 1), (torch.float32, 30), (torch.float64, 1))
+    ],
+)
+def test_it_is_the_readout_written_out(similarity, aggregate, dtype, size):
+    pool, graph = pooling(similarity, aggregate), batch()
+    torch.manual_seed(1)
+    feat = size * torch.randn(sum(SIZES), 16, dtype=dtype)
+    feat[8:10] = feat[7]
+    fast = values_and_gradients(pool, NGMPool._weighted_sum, graph, feat)
+    slow = values_and_gradients(pool, DensePooling._weighted_sum, graph, feat)
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-12
+    for found, expected in zip(fast, slow):
+        # Where M is the identity, gradients are zeros up to rounding.
+        atol = tolerance * (1 + float(expected.detach().abs().max()))
+        torch.testing.assert_close(found, expected, rtol=tolerance, atol=atol)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_first_and_second_derivatives(similarity):
+    pool, graph = pooling(similarity, width=4).double(), batch((3, 0, 4, 1))
+    torch.manual_seed(2)
+    feat = torch.randn(8, 4, dtype=torch.float64, requires_grad=True)
+
+    def readout(feat, *_):
+        out, weights = pool(graph, feat, get_node_weight=True)
+        return out, weights[0]
+
+    inputs = (feat, *pool.parameters())
+    assert torch.autograd.gradcheck(readout, inputs)
+    assert torch.autograd.gradgradcheck(readout, inputs)
+
+
+def test_the_second_derivative_of_the_readout_alone_and_with_frozen_parts():
+    pool, graph = pooling("linear", width=4).double(), batch((3, 4))
+    pool.requires_grad_(False)
+    feat = torch.randn(7, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda feat: pool(graph, feat), (feat,))
+    pool.requires_grad_(True)
+    frozen = feat.detach()
+    assert torch.autograd.gradgradcheck(lambda *_: pool(graph, frozen), tuple(pool.parameters()))
+
+
+def test_a_kept_graph_gives_the_same_gradient_again():
+    pool, graph = pooling("cauchy"), batch()
+    feat = torch.randn(sum(SIZES), 16, requires_grad=True)
+    loss = pool(graph, feat).square().sum()
+    first = torch.autograd.grad(loss, feat, retain_graph=True)[0]
+    assert torch.equal(first, torch.autograd.grad(loss, feat)[0])
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype", "expected"),
+    [
+        (1.0, torch.float32, torch.float32),
+        (1e3, torch.float32, torch.float64),
+        (1.0, torch.float64, torch.float64),
+    ],
+)
+def test_float32_where_features_are_small(size, dtype, expected):
+    pool = pooling("linear")
+    feat = size * torch.randn(5, 16, dtype=dtype)
+    layout = pool._layout(batch((5,)), feat, None)
+    weight = pool.grouping.distance_weight(feat.device).detach()
+    assert column_sums._padded(feat, weight, layout).dtype == expected
+
+
+def test_at_the_edge_of_float32_distances_are_off_by_some_1e_5():
+    torch.manual_seed(3)
+    weight = torch.rand(64, dtype=torch.float64) / 8
+    feat = torch.randn(40, 64) + 2.0  # a common offset, where differences cancel most
+    reach = (feat.double().square() @ weight).max()
+    feat *= (column_sums.FLOAT32_REACH / reach).sqrt()
+
+    def distances(x, w):
+        gram = (x * w) @ x.T
+        square = gram.diagonal()
+        return square[:, None] + square[None, :] - 2 * gram
+
+    error = distances(feat, weight.float()) - distances(feat.double(), weight)
+    assert 1e-7 < float(error.abs().max()) < 3e-5
+
+
+def test_equal_nodes_stay_equal_however_large_they_are():
+    pool, feat = pooling("gaussian"), 1e8 * torch.randn(6, 16)
+    feat[3] = feat[0]
+    out, (weights,) = pool(batch((6,)), feat, get_node_weight=True)
+    expected = torch.full((6, 1), 1 / 6)
+    expected[[0, 3]] = 2 / 6
+    torch.testing.assert_close(weights, expected)
+    torch.testing.assert_close(out[0], (feat * expected).sum(0))
