@@ -120,44 +120,53 @@ class _WeightedReadout(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad_out: Tensor | None, grad_weights: Tensor | None):
-        feat, weight, bias = ctx.saved_tensors
-        if torch.is_grad_enabled():  # create_graph=True: what is kept would pass for constants
-            return (*_differentiable(ctx, grad_out, grad_weights), None, None, None)
-        layout, grouping = ctx.layout, ctx.grouping
-        if not layout.buckets or (grad_out is None and grad_weights is None):
-            return (None,) * 6
-        flat = ctx.flat
-        narrow, narrow_bias = weight.to(flat.dtype), bias.to(flat.dtype)
-        total_bias = torch.zeros_like(bias)
-        toward_shares = [None] * len(layout.buckets)
-        if grad_weights is not None:
-            toward_shares = layout.blocks(grad_weights.to(flat.dtype)[:, None])
-        product = torch.empty_like(flat)
-        grads = []
-        for bucket, kept, toward, rows in zip(
-            layout.buckets, ctx.kept, toward_shares, layout.split(product)
-        ):
-            block, mask, matrix, _ = kept
-            if grad_out is not None:
-                grad = grad_out.to(flat.dtype).index_select(0, bucket.graphs)[:, None, :]
-                grads.append(grad)
-                through = torch.bmm(block, grad.mT)
-                toward = through if toward is None else through.add_(toward)
-            # dL/dM_ij + dL/dM_ji. Both factors are zero in padding.
-            both = torch.bmm(toward, mask[:, None, :])
-            pull, push = grouping.slopes(matrix, both + both.mT, narrow_bias)
-            total_bias += push
-            # The gradient of squared distances is a graph Laplacian times X.
-            degree = pull.sum(-1)
-            laplacian = pull.neg_()
-            laplacian.diagonal(dim1=1, dim2=2).add_(degree)
-            torch.bmm(laplacian, block, out=rows)
-        total_weight = torch.linalg.vecdot(product, flat, dim=0).to(weight.dtype)
-        product *= 2 * narrow
-        for grad, kept, rows in zip(grads, ctx.kept, layout.split(product)):
-            rows.addcmul_(kept[3], grad)
-        found = product.index_select(0, layout.position).to(feat.dtype)
-        return found, total_weight, total_bias, None, None, None
+        # A backward pass may be called under autocast, which the forward pass is kept out of.
+        with torch.autocast(ctx.saved_tensors[0].device.type, enabled=False):
+            # With create_graph=True what is kept would pass for constants.
+            way = _differentiable if torch.is_grad_enabled() else _gradients
+            return (*way(ctx, grad_out, grad_weights), None, None, None)
+
+
+def _gradients(
+    ctx, grad_out: Tensor | None, grad_weights: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    """With regard to features, weights of the distance and bias, from what the forward kept."""
+    feat, weight, bias = ctx.saved_tensors
+    layout, grouping = ctx.layout, ctx.grouping
+    if not layout.buckets or (grad_out is None and grad_weights is None):
+        return None, None, None
+    flat = ctx.flat
+    narrow, narrow_bias = weight.to(flat.dtype), bias.to(flat.dtype)
+    total_bias = torch.zeros_like(bias)
+    toward_shares = [None] * len(layout.buckets)
+    if grad_weights is not None:
+        toward_shares = layout.blocks(grad_weights.to(flat.dtype)[:, None])
+    product = torch.empty_like(flat)
+    grads = []
+    for bucket, kept, toward, rows in zip(
+        layout.buckets, ctx.kept, toward_shares, layout.split(product)
+    ):
+        block, mask, matrix, _ = kept
+        if grad_out is not None:
+            grad = grad_out.to(flat.dtype).index_select(0, bucket.graphs)[:, None, :]
+            grads.append(grad)
+            through = torch.bmm(block, grad.mT)
+            toward = through if toward is None else through.add_(toward)
+        # dL/dM_ij + dL/dM_ji. Both factors are zero in padding.
+        both = torch.bmm(toward, mask[:, None, :])
+        pull, push = grouping.slopes(matrix, both + both.mT, narrow_bias)
+        total_bias += push
+        # The gradient of squared distances is a graph Laplacian times X.
+        degree = pull.sum(-1)
+        laplacian = pull.neg_()
+        laplacian.diagonal(dim1=1, dim2=2).add_(degree)
+        torch.bmm(laplacian, block, out=rows)
+    total_weight = torch.linalg.vecdot(product, flat, dim=0).to(weight.dtype)
+    product *= 2 * narrow
+    for grad, kept, rows in zip(grads, ctx.kept, layout.split(product)):
+        rows.addcmul_(kept[3], grad)
+    found = product.index_select(0, layout.position).to(feat.dtype)
+    return found, total_weight, total_bias
 
 
 def _differentiable(
