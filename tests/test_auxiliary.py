@@ -61,7 +61,7 @@ def test_a_table_checks_its_auxiliary_targets_and_takes_their_rows():
         replace(table, auxiliary=(taken,))
     with pytest.raises(ValueError, match="same name: flags, flags"):
         replace(table, auxiliary=(flags, flags))
-    with pytest.raises(ValueError, match=r"unknown auxiliary target of small 'size'.*'sizes'"):
+    with pytest.raises(ValueError, match=r"no auxiliary targets 'size' \(it has: flags, sizes\)"):
         table.auxiliary_targets("size")
 
 
@@ -93,6 +93,8 @@ def test_properties_are_added_once_and_other_names_are_refused():
     assert [each.name for each in more.table.auxiliary] == ["properties"]
     assert with_auxiliary(more, ["properties"]) is more
     assert with_auxiliary(dataset, []) is dataset
+    with pytest.raises(TypeError, match=r"such as \['properties'\]"):
+        with_auxiliary(dataset, "properties")
     with pytest.raises(ValueError, match=r"unknown auxiliary target of small 'assays'.*properties"):
         with_auxiliary(dataset, ["assays"])
 
@@ -196,6 +198,16 @@ def test_a_checkpoint_with_auxiliary_targets_goes_on(tmp_path, monkeypatch):
         assert torch.equal(a, b)
 
 
+def test_the_order_in_which_they_are_asked_for_does_not_matter():
+    dataset = with_small_auxiliary(small_dataset())
+    fits = [
+        fit_fold(dataset, TRAIN, VALID, config(auxiliary=asked))
+        for asked in (BOTH, dict(reversed(BOTH.items())))
+    ]
+    for a, b in zip(*(fitted.model.parameters() for fitted in fits)):
+        assert torch.equal(a, b)
+
+
 def test_columns_without_a_known_training_row_change_nothing():
     dataset = small_dataset()
     values = np.full((36, 2), np.nan, np.float32)
@@ -216,7 +228,9 @@ def test_a_configuration_names_what_it_learns_beside_and_what_is_missing():
     assert "auxiliary" not in config().to_dict()
     with pytest.raises(ValueError, match="auxiliary a=-1: expected a positive weight"):
         config(auxiliary={"a": -1})
-    with pytest.raises(ValueError, match="unknown auxiliary target of small 'flags'"):
+    with pytest.raises(ValueError, match="expected a mapping of names to weights"):
+        config(auxiliary=["a"])
+    with pytest.raises(ValueError, match=r"'flags' \(it has: none\); add them with"):
         fit_fold(small_dataset(), TRAIN, VALID, settings)
 
 
@@ -237,7 +251,7 @@ def test_a_run_is_another_one_when_its_auxiliary_values_are():
 def test_a_recipe_learns_beside_and_predicts_its_own_label(tmp_path, capsys):
     file, out = tox21_file(tmp_path), tmp_path / "out"
     flags = ["--data", str(file), "--output", str(out), "--readout", "mean", *SMALL]
-    beside = [*flags, "--auxiliary", "assays=10", "properties"]
+    beside = [*flags, "--auxiliary", "assays=10", "--auxiliary", "properties"]
     recipe("tox21").main(beside)
     run = out / "mean-assays=10-properties=1-seed0"
     header = rows_of((run / "test_predictions.csv").read_text())[0]

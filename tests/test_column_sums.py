@@ -11,6 +11,7 @@ import torch
 from dgl_gmpool import NGMPool
 from dgl_gmpool.nn import column_sums
 from dgl_gmpool.nn.dense_pooling import DensePooling
+from dgl_gmpool.nn.ragged import RaggedLayout
 
 SIZES = (5, 1, 0, 32, 17, 9, 40)
 SIMILARITIES = ("linear", "cauchy", "gaussian")
@@ -103,26 +104,84 @@ def test_a_kept_graph_gives_the_same_gradient_again():
 )
 def test_float32_where_features_are_small(size, dtype, expected):
     pool = pooling("linear")
-    feat = size * torch.randn(5, 16, dtype=dtype)
-    layout = pool._layout(batch((5,)), feat, None)
+    assert dtype_taken(pool, size * torch.randn(5, 16, dtype=dtype)) == expected
+
+
+def dtype_taken(pool, feat):
+    layout = RaggedLayout.from_counts(torch.tensor([len(feat)]))
     weight = pool.grouping.distance_weight(feat.device).detach()
-    assert column_sums._padded(feat, weight, layout).dtype == expected
+    bias = weight.new_zeros(1) if pool.grouping.bias is None else pool.grouping.bias.detach()
+    flat, _ = column_sums._blocks_in_a_dtype(pool.grouping, layout, feat, weight, bias)
+    return flat.dtype
 
 
-def test_at_the_edge_of_float32_distances_are_off_by_some_1e_5():
-    torch.manual_seed(3)
-    weight = torch.rand(64, dtype=torch.float64) / 8
-    feat = torch.randn(40, 64) + 2.0  # a common offset, where differences cancel most
-    reach = (feat.double().square() @ weight).max()
-    feat *= (column_sums.FLOAT32_REACH / reach).sqrt()
+def at_the_edge(pool, nodes, *, offset):
+    """The largest features of this kind that are still taken in float32."""
+    feat = offset + torch.randn(nodes, pool.in_feats)
+    low, high = 1e-6, 1e6
+    while high / low > 1.01:
+        middle = (low * high) ** 0.5
+        if dtype_taken(pool, middle * feat) == torch.float32:
+            low = middle
+        else:
+            high = middle
+    return low * feat
 
-    def distances(x, w):
-        gram = (x * w) @ x.T
-        square = gram.diagonal()
-        return square[:, None] + square[None, :] - 2 * gram
 
-    error = distances(feat, weight.float()) - distances(feat.double(), weight)
-    assert 1e-7 < float(error.abs().max()) < 3e-5
+@pytest.mark.parametrize("bias", [-8.0, 0.0, 4.0])
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize(("width", "offset"), [(16, 0.0), (64, 3.0), (400, 0.0)])
+def test_at_the_edge_of_float32_it_is_right_to_1e_5(similarity, width, offset, bias):
+    pool = pooling(similarity, width=width)
+    if pool.grouping.bias is None and bias:
+        return
+    if pool.grouping.bias is not None:
+        torch.nn.init.constant_(pool.grouping.bias, bias)
+    torch.manual_seed(4)
+    feat, graph = at_the_edge(pool, 35, offset=offset), batch((35,))
+    narrow = values_and_gradients(pool, NGMPool._weighted_sum, graph, feat)
+    wide = values_and_gradients(pool.double(), NGMPool._weighted_sum, graph, feat.double())
+    for found, expected in zip(narrow, wide):
+        scale = float(expected.detach().abs().max())
+        error = float((found.double() - expected).detach().abs().max())
+        assert error < 1e-5 * max(scale, 1.0)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_who_else_is_in_the_batch_changes_a_readout_by_1e_5_at_most(similarity):
+    """A neighbour with large features takes the whole batch to float64."""
+    pool = pooling(similarity, width=200)
+    torch.manual_seed(5)
+    feat = at_the_edge(pool, 35, offset=0.0)
+    alone = pool(batch((35,)), feat)
+    beside = pool(batch((35, 9)), torch.cat([feat, 100 * torch.randn(9, 200)]))
+    assert float((alone[0] - beside[0]).detach().abs().max()) < 1e-5
+
+
+def test_features_that_follow_from_the_weights_have_one_gradient():
+    pool, graph = pooling("linear", width=4).double(), batch((3, 4))
+    feat, weight = torch.randn(7, 4, dtype=torch.float64), pool.grouping.weight
+    found = [
+        torch.autograd.grad(pool(graph, feat * weight).square().sum(), weight, create_graph=again)
+        for again in (False, True)
+    ]
+    torch.testing.assert_close(found[0], found[1])
+
+
+def test_nothing_is_kept_after_the_backward_pass():
+    pool, kept = pooling("linear"), []
+
+    def note(tensor):
+        kept.append(tensor.shape)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = pool(batch((30,)), torch.randn(30, 16, requires_grad=True)).sum()
+    # All that the backward pass needs goes through autograd, which lets go of it afterwards.
+    assert torch.Size([1, 30, 30]) in kept
+    loss.backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()
 
 
 def test_equal_nodes_stay_equal_however_large_they_are():

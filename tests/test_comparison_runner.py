@@ -27,7 +27,7 @@ from dgl_gmpool.comparison import (
 )
 from dgl_gmpool.comparison.datasets import sample_rows
 from dgl_gmpool.comparison.jobs import job_settings
-from dgl_gmpool.comparison.methods import TRIALS
+from dgl_gmpool.comparison.methods import TRIALS, controls
 from dgl_gmpool.comparison.runner import ResultsFolder, choose_trials
 from dgl_gmpool.comparison.variants import VARIANTS, write_variant_report
 from dgl_gmpool.data import load_sodium_channel
@@ -145,7 +145,40 @@ def test_auxiliary_targets_are_held_against_the_same_network_without(tmp_path):
     table = write_report(done.output)
     assert "GMPool, auxiliary targets" in table
     record = json.loads((done.output / "table.json").read_text())
-    assert list(record["against"]) == ["gmpool"]
+    assert "against" not in record  # the baseline is gmpool: its twin is in the first table
+    # Other values of the auxiliary targets are another protocol.
+    protocol = done.output / "protocol.json"
+    stored = json.loads(protocol.read_text())
+    stored["data"]["small, properties"] = "other"
+    protocol.write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match="small, properties differs from before"):
+        run_comparison(done, processes=1)
+
+
+def test_a_twin_has_the_configuration_of_its_original_and_is_held_against_it(tmp_path):
+    methods = with_auxiliary_twins(choose_methods(["mean", "mean_and_max", "gmpool"]))
+    here = plan(tmp_path, methods=("mean",))
+    here = replace(here, methods=tuple(methods))
+    entries = [
+        {
+            "dataset": "small",
+            "method": "gmpool",
+            "metric": "rmse",
+            "error": "",
+            "valid": value,
+            "settings": job_settings(methods[4], trial, DATA, BUDGET, tuning=True),
+        }
+        for trial, value in enumerate([0.5, 0.4, 0.1, 0.3])
+    ]
+    here.output.mkdir()
+    ResultsFolder(here.output).tuning.write_text(json.dumps({"scores": entries}))
+    chosen = choose_trials(here, ResultsFolder(here.output))
+    assert chosen["gmpool"] == chosen["gmpool+auxiliary"] == 2
+    assert controls([method.name for method in methods], besides="mean") == {
+        "mean_and_max": ["gmpool", "mean_and_max+auxiliary"],
+        "mean_and_max+auxiliary": ["gmpool+auxiliary"],
+        "gmpool": ["gmpool+auxiliary"],
+    }
 
 
 def test_a_stopped_comparison_goes_on_and_ends_with_the_same_numbers(tmp_path, monkeypatch):
@@ -243,7 +276,7 @@ def test_another_protocol_in_the_same_folder_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"another protocol: budget was .*another --output"):
         run_comparison(replace(first, budget=Budget(hidden_feats=9)), processes=1)
     other = ComparisonData("small", "small", "none", partial(small_table, rows=50), epochs=2)
-    with pytest.raises(ValueError, match="small has other rows than before"):
+    with pytest.raises(ValueError, match="small differs from before"):
         run_comparison(replace(first, datasets=(other,)), processes=1)
 
 

@@ -269,3 +269,21 @@ def test_molecules_without_bonds_need_no_edge_features(backbone):
 def test_networks_over_edge_features_need_some(backbone):
     with pytest.raises(ValueError, match="needs edge features"):
         MoleculePredictor(NODE, 0, backbone=backbone)
+
+
+def test_tasks_that_are_dropped_leave_the_others_as_they_were():
+    model = MoleculePredictor(8, 4, n_tasks=5, hidden_feats=16, dropout=0.0).eval()
+    graph = dgl.batch([dgl.graph(([0, 1], [1, 0])), dgl.graph(([], []), num_nodes=1)])
+    inputs = graph, torch.randn(3, 8), torch.randn(2, 4)
+    before = model(*inputs)
+    model.keep_tasks(2)
+    # A product of other shape may add up in another order.
+    torch.testing.assert_close(model(*inputs), before[:, :2], rtol=1e-6, atol=1e-6)
+    assert model.n_tasks == model.config["n_tasks"] == 2
+    again = MoleculePredictor(**model.config).eval()
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again(*inputs), model(*inputs))
+    model.keep_tasks(2)
+    for wrong in (0, 3):
+        with pytest.raises(ValueError, match="n_tasks is"):
+            model.keep_tasks(wrong)

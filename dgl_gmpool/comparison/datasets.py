@@ -128,6 +128,7 @@ DATASETS: tuple[ComparisonData, ...] = (
         _tox21,
         kind="classification",
         epochs=7,
+        # Chosen by validation scores on seeds 10 to 15, of which the comparison has none.
         auxiliary={"assays": 10.0},
     ),
 )

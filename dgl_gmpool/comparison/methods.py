@@ -17,6 +17,9 @@ from dgl_gmpool._options import unknown_name
 #: Configurations of every method.
 TRIALS = 4
 
+#: What the name of a method that learns auxiliary targets ends in.
+TWIN = "+auxiliary"
+
 #: What kind of program trains a method.
 KINDS = ("network", "forest", "chemprop")
 
@@ -51,6 +54,11 @@ class Method:
     trials: tuple[Mapping[str, Any], ...] = ({},)
     kind: str = "network"
     auxiliary: bool = False
+
+    @property
+    def tuned_as(self) -> str:
+        """The name of the method whose configuration it has."""
+        return self.name.removesuffix(TWIN) if self.auxiliary else self.name
 
     def options(self, trial: int) -> dict[str, Any]:
         """All options of one configuration."""
@@ -218,7 +226,8 @@ CONTROLS: dict[str, tuple[str, ...]] = {
 
 
 def with_auxiliary_twins(methods: Sequence[Method]) -> list[Method]:
-    """Each network, and behind it the same one with auxiliary targets; the other methods once.
+    """Each network, and behind it the same one with auxiliary targets, in the configuration that
+    was chosen without; the other methods once.
 
     Examples
     --------
@@ -229,23 +238,26 @@ def with_auxiliary_twins(methods: Sequence[Method]) -> list[Method]:
     for method in methods:
         found.append(method)
         if method.kind == "network":
-            name, label = f"{method.name}+auxiliary", f"{method.label}, auxiliary targets"
-            found.append(replace(method, name=name, label=label, auxiliary=True))
+            label = f"{method.label}, auxiliary targets"
+            found.append(replace(method, name=method.name + TWIN, label=label, auxiliary=True))
     return found
 
 
-def controls(names: Collection[str]) -> dict[str, list[str]]:
-    """Which of these methods are held against which others of them, besides the mean:
+def controls(names: Collection[str], *, besides: str) -> dict[str, list[str]]:
+    """Which of these methods are held against which others of them, besides the baseline:
     :data:`CONTROLS`, and what learns auxiliary targets against the same without."""
-    found = {
-        control: [name for name in others if name in names]
-        for control, others in CONTROLS.items()
-        if control in names
-    }
+    found = {}
+    for suffix in ("", TWIN):
+        for control, others in CONTROLS.items():
+            found[control + suffix] = [name + suffix for name in others]
     for method in METHODS:
-        if {method.name, f"{method.name}+auxiliary"} <= set(names):
-            found.setdefault(method.name, []).append(f"{method.name}+auxiliary")
-    return {control: others for control, others in found.items() if others}
+        found.setdefault(method.name, []).append(method.name + TWIN)
+    shown = {
+        control: [name for name in others if name in names]
+        for control, others in found.items()
+        if control in names and control != besides
+    }
+    return {control: others for control, others in shown.items() if others}
 
 
 def installed_methods() -> list[Method]:

@@ -32,7 +32,7 @@ from dgl_gmpool.comparison.methods import (
 )
 from dgl_gmpool.comparison.report import build_report
 from dgl_gmpool.comparison.scores import FoldScore, read_scores, write_scores
-from dgl_gmpool.data import MoleculeDataset, make_splits, with_auxiliary
+from dgl_gmpool.data import MoleculeDataset, MoleculeTable, make_splits, with_auxiliary
 from dgl_gmpool.training.errors import TrainingError
 from dgl_gmpool.training.metrics import METRICS, choose_metric
 from dgl_gmpool.training.provenance import library_versions, processor, source_commit
@@ -138,7 +138,7 @@ def run_comparison(plan: Plan, *, processes: int) -> list[str]:
             dataset = _load(data, plan)
             tables[data.name] = dataset.table
             print(f"{data.name}: {len(dataset)} molecules ({dataset.table.fingerprint()[:12]})")
-        _check_protocol(folder, plan, {k: t.fingerprint() for k, t in tables.items()})
+        _check_protocol(folder, plan, _fingerprints(plan, tables))
         failures: list[str] = []
         if plan.tune:
             failures += _tune(plan, folder, processes)
@@ -159,15 +159,11 @@ def write_report(folder: Path) -> str:
     rows = _same_cells(read_scores(ResultsFolder(folder).scores))
     datasets = _in_order(DATASETS, {row.dataset for row in rows})
     methods = _in_order(with_auxiliary_twins(METHODS), {row.method for row in rows})
-    report = build_report(
-        rows,
-        methods=methods,
-        datasets=datasets,
-        baseline="mean" if "mean" in methods else next(iter(methods)),
-    )
+    baseline = "mean" if "mean" in methods else next(iter(methods))
+    report = build_report(rows, methods=methods, datasets=datasets, baseline=baseline)
     parts = [report.score_table(), report.difference_table()]
     record = report.to_dict()
-    for control, others in controls(methods).items():
+    for control, others in controls(methods, besides=baseline).items():
         shown = {name: methods[name] for name in (control, *others)}
         against = build_report(
             [row for row in rows if row.method in shown],
@@ -215,7 +211,7 @@ def choose_trials(plan: Plan, folder: ResultsFolder) -> dict[str, int]:
         return {method.name: 0 for method in plan.methods}
     found = _read_tuning(folder)
     chosen = {}
-    for method in plan.methods:
+    for method in _tuned(plan):
         columns = []
         # All that were ever tuned on in this folder: a later run of fewer data sets takes the
         # configurations of the whole table.
@@ -227,7 +223,12 @@ def choose_trials(plan: Plan, folder: ResultsFolder) -> dict[str, int]:
         ranks = [rankdata(-np.asarray(column)) for column in columns]
         mean = np.mean(ranks, axis=0) if ranks else np.zeros(len(method.trials))
         chosen[method.name] = int(np.argmin(mean))
-    return chosen
+    return {method.name: chosen[method.tuned_as] for method in plan.methods}
+
+
+def _tuned(plan: Plan) -> list[Method]:
+    """The methods that have a configuration of their own."""
+    return [method for method in plan.methods if method.tuned_as == method.name]
 
 
 def _goodness(entry: Mapping[str, Any]) -> float:
@@ -243,7 +244,7 @@ def _tune(plan: Plan, folder: ResultsFolder, processes: int) -> list[str]:
         (Job(data.name, method.name, trial, TUNING_SEED, TUNING_FOLD, tuning=True), method, data)
         for trial in range(TRIALS)
         for data in plan.datasets
-        for method in plan.methods
+        for method in _tuned(plan)
         if found.get(_tuning_key(plan, data, method, trial), {"error": "missing"})["error"]
     ]
     failures = []
@@ -451,6 +452,16 @@ def _write_tuning(folder: ResultsFolder, found: Mapping[Any, dict[str, Any]]) ->
     atomic_write_json(folder.tuning, {"seed": TUNING_SEED, "fold": TUNING_FOLD, "scores": entries})
 
 
+def _fingerprints(plan: Plan, tables: Mapping[str, MoleculeTable]) -> dict[str, str]:
+    found = {name: table.fingerprint() for name, table in tables.items()}
+    if any(method.auxiliary for method in plan.methods):
+        for data in plan.datasets:
+            for name in data.auxiliary:
+                targets = tables[data.name].auxiliary_targets(name)
+                found[f"{data.name}, {name}"] = targets.fingerprint()
+    return found
+
+
 def _check_protocol(folder: ResultsFolder, plan: Plan, fingerprints: Mapping[str, str]) -> None:
     """Refuse to mix two protocols in one folder; data sets may join later."""
     now = {"budget": asdict(plan.budget), "folds": plan.folds, "tune": plan.tune}
@@ -463,7 +474,7 @@ def _check_protocol(folder: ResultsFolder, plan: Plan, fingerprints: Mapping[str
             if record[key] != value
         ]
         changed += [
-            f"{name} has other rows than before"
+            f"{name} differs from before"
             for name, value in fingerprints.items()
             if record["data"].get(name, value) != value
         ]

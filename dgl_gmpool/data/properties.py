@@ -22,7 +22,8 @@ def molecule_properties(table: MoleculeTable) -> AuxiliaryTargets:
 
     Masses, counts of rings, hydrogen bond donors and acceptors and of rotatable bonds, polar
     surface, Crippen's log P and molar refractivity, Kier and Hall's chi and kappa indices: 43
-    columns in RDKit 2026.9.1, under RDKit's names. Nothing is measured, so every row has them.
+    columns in RDKit 2026.9.1, under RDKit's names. Nothing is measured, so no row lacks them; an
+    index that is not defined for a molecule is NaN.
 
     Examples
     --------
@@ -39,7 +40,6 @@ def molecule_properties(table: MoleculeTable) -> AuxiliaryTargets:
     names = tuple(calculate.GetPropertyNames())
     values = np.array([known[smiles] for smiles in table.canonical], dtype=np.float32)
     values = values.reshape(len(table), len(names))
-    # An index that a molecule does not have comes back infinite, or as NaN.
     values[~np.isfinite(values)] = np.nan
     return AuxiliaryTargets(PROPERTIES, "regression", names, values)
 
@@ -49,9 +49,13 @@ def with_auxiliary(dataset: MoleculeDataset, names: Iterable[str]) -> MoleculeDa
 
     Raises
     ------
+    TypeError
+        ``names`` is a single string.
     ValueError
         A name that neither the table has nor RDKit can calculate.
     """
+    if isinstance(names, str):
+        raise TypeError(f"names is {names!r}; give a list of names, such as [{names!r}]")
     table = dataset.table
     present = {each.name for each in table.auxiliary}
     for name in names:

@@ -10,7 +10,6 @@ from typing import Optional
 
 import numpy as np
 
-from dgl_gmpool._options import unknown_name
 from dgl_gmpool.data.auxiliary import KINDS, AuxiliaryTargets
 from dgl_gmpool.data.report import SelectionReport
 
@@ -126,8 +125,10 @@ class MoleculeTable:
         for each in self.auxiliary:
             if each.name == name:
                 return each
-        raise unknown_name(
-            f"auxiliary target of {self.name}", name, (each.name for each in self.auxiliary)
+        there = ", ".join(each.name for each in self.auxiliary) or "none"
+        raise ValueError(
+            f"{self.name} has no auxiliary targets {name!r} (it has: {there}); add them with "
+            "with_auxiliary(dataset, names), or as AuxiliaryTargets of the table"
         )
 
     def take(

@@ -108,7 +108,7 @@ class GroupingMatrix(nn.Module):
             Shape ``(b, n, n)``, float64 (float32 where the device has no float64), symmetric to
             the bit, values in [0, 1]. Rows of padding are *not* masked here.
         """
-        return self.from_distance(_WeightedDistance.apply(x, self.distance_weight(x.device)))
+        return self.from_distance(weighted_distance(x, self.distance_weight(x.device)))
 
     def between(self, x: Tensor, y: Tensor) -> Tensor:
         """The entries of M between two sets of nodes: some rows or columns, without the rest.
@@ -158,6 +158,12 @@ class GroupingMatrix(nn.Module):
             return 1 / (1 + torch.exp(-bias.to(distance.dtype)) * distance)
         return distance.neg_().exp_() if inplace else torch.exp(-distance)
 
+    def steepest_slope(self, bias: float) -> float:
+        """The largest change of an entry of M by that of a squared distance, at this bias."""
+        if self.similarity == "linear":
+            return 0.25
+        return math.exp(min(-bias, 700.0)) if self.similarity == "cauchy" else 1.0
+
     def slopes(self, matrix: Tensor, grad: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """What a gradient with regard to M, symmetrised (the sum of it and its transpose), is with
         regard to the squared distances, ``(b, n, n)``, and to the bias, ``(1,)``."""
@@ -178,6 +184,11 @@ class GroupingMatrix(nn.Module):
 def compute_dtype(device: torch.device) -> torch.dtype:
     """float64 where the device has it: on small matrices it costs no more than float32."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def weighted_distance(x: Tensor, weight: Tensor) -> Tensor:
+    """w . (x_i - x_j)^2 for all pairs of nodes of a block, ``(b, n, n)``, dtype of ``weight``."""
+    return _WeightedDistance.apply(x, weight)
 
 
 class _WeightedDistance(torch.autograd.Function):

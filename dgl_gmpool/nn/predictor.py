@@ -190,7 +190,8 @@ class MoleculePredictor(nn.Module):
     def keep_tasks(self, n_tasks: int) -> None:
         """Predict the first ``n_tasks`` only, with the same numbers as before.
 
-        For outputs that were there for training alone, behind the others.
+        For outputs that were there for training alone, behind the others. The last layer is a new
+        one afterwards: an optimizer made before does not know it.
 
         Raises
         ------
@@ -198,7 +199,9 @@ class MoleculePredictor(nn.Module):
             There are not so many.
         """
         if positive_int("n_tasks", n_tasks) > self.n_tasks:
-            raise ValueError(f"n_tasks is {n_tasks}; the model predicts {self.n_tasks}")
+            raise ValueError(
+                f"n_tasks is {n_tasks}; the model predicts {self.n_tasks}, give at most that"
+            )
         if n_tasks == self.n_tasks:
             return
         before = cast(nn.Linear, self.head[-1])

@@ -51,6 +51,7 @@ class TrainingConfig:
     auxiliary : mapping
         Auxiliary targets to learn beside the targets, name -> weight of their mean loss. What a
         data set offers is in its ``table.auxiliary``; ``with_auxiliary`` adds RDKit's properties.
+        ``positive_weight`` is not for them.
     metric : str, optional
         Validation score that picks the epoch (default: ``roc_auc`` or ``rmse``).
     seed : int
@@ -103,6 +104,11 @@ class TrainingConfig:
         if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
             raise ValueError(f"weight_decay={self.weight_decay!r}: expected 0 or more")
         check_choice("schedule", self.schedule, SCHEDULES)
+        if not isinstance(self.auxiliary, Mapping):
+            raise ValueError(
+                f"auxiliary={self.auxiliary!r}: expected a mapping of names to weights, such as "
+                "{'properties': 1.0}"
+            )
         for name, value in self.auxiliary.items():
             if not isinstance(value, (int, float)) or not (value > 0 and math.isfinite(value)):
                 raise ValueError(f"auxiliary {name}={value!r}: expected a positive weight")

@@ -98,7 +98,7 @@ def train_epoch(
         targets = data.targets[rows.to(device)]
         try:
             with world.answering():
-                outputs, auxiliaries = network(batch)
+                outputs, pooling_losses = network(batch)
         except ValueError as error:  # poolings refuse features that are not finite
             said = f"the model refused a batch ({error})"
             raise TrainingError(_blame(said, dataset, members, config, fold, epoch)) from error
@@ -114,8 +114,8 @@ def train_epoch(
                 int(part.measured[members].sum()), int(part.measured[whole.numpy()].sum())
             )
             loss = loss + part.weight * share * beside
-        for auxiliary in auxiliaries.values():
-            loss = loss + auxiliary * world.weight(len(rows), len(whole))
+        for term in pooling_losses.values():
+            loss = loss + term * world.weight(len(rows), len(whole))
         if not math.isfinite(loss.item()):
             said = f"the loss became {loss.item()}"
             raise TrainingError(_blame(said, dataset, members, config, fold, epoch))
@@ -346,6 +346,6 @@ def _blame(
     named = [f"{table.ids[i]} {table.smiles[i]}" for i in rows]
     return (
         f"{config.label}: {what} in fold {fold}, epoch {epoch} (lr {config.lr:g}). Try a smaller "
-        f"--lr, and look for extreme targets or features in this batch of {len(rows)} rows "
-        f"(id SMILES): {'; '.join(named)}"
+        f"--lr, and look for extreme targets, auxiliary ones too, or features in this batch of "
+        f"{len(rows)} rows (id SMILES): {'; '.join(named)}"
     )

@@ -104,8 +104,9 @@ class FoldData:
             scaler,
             global_scaler,
             tuple(
-                _auxiliary_part(table.auxiliary_targets(name), weight, rows, device)
-                for name, weight in config.auxiliary.items()
+                _auxiliary_part(table.auxiliary_targets(name), factor, rows, device)
+                # By name: the order in which they were asked for must not matter.
+                for name, factor in sorted(config.auxiliary.items())
             ),
         )
 

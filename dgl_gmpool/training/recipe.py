@@ -170,12 +170,13 @@ def recipe_parser(
         "--auxiliary",
         nargs="+",
         type=partial(_auxiliary, offered=offered),
+        action="extend",
         default=[],
         metavar="NAME=WEIGHT",
         help="learn these beside the target, with a weight on their loss: "
         + ("the data set's " + ", ".join(auxiliary) + ", or " if auxiliary else "")
-        + f"{PROPERTIES}, what RDKit calculates (mass, log P, rings, ...). They help the network "
-        "where labels are few, and are neither scored nor predicted (default: none)",
+        + f"{PROPERTIES}, what RDKit calculates (mass, log P, rings, ...). They are neither "
+        "scored nor predicted; docs/results.md says when they help (default: none)",
     )
     machine = parser.add_argument_group("files and machine")
     machine.add_argument(
