@@ -131,7 +131,8 @@ def load_tox21(
         kept.append((name, smiles, canonical))
         assays.append(labels)
     measured = np.array(assays, dtype=np.float32).reshape(len(kept), len(TOX21_TASKS))
-    tasks, targets = TOX21_TASKS, measured
+    tasks: tuple[str, ...] = TOX21_TASKS
+    targets = measured
     auxiliary: tuple[AuxiliaryTargets, ...] = ()
     if not multitask:
         tally.notes.append(

@@ -77,7 +77,7 @@ class _WeightedReadout(torch.autograd.Function):
         weight, bias = weight.to(flat.dtype), bias.to(flat.dtype)
         scaled = centred * (-2 * weight)
         out = feat.new_zeros(layout.batch_size, feat.shape[1], dtype=flat.dtype)
-        matrices, shares = [], []
+        counted, matrices, shares = [], [], []
         parts = (layout.split(each) for each in (flat, centred, scaled))
         for bucket, block, around, other in zip(layout.buckets, *parts):
             distance = torch.bmm(other, around.mT)
@@ -86,11 +86,13 @@ class _WeightedReadout(torch.autograd.Function):
             distance += length[:, :, None]
             distance += length[:, None, :]
             matrix = grouping.similarity_of(distance, bias, inplace=True)
-            share = torch.bmm(matrix, _column_weights(bucket, flat.dtype, mean)[:, :, None])
+            columns = _column_weights(bucket, flat.dtype, mean)[:, :, None]
+            share = torch.bmm(matrix, columns)
             out.index_copy_(0, bucket.graphs, torch.bmm(share.mT, block).squeeze(1))
+            counted.append(columns)
             matrices.append(matrix)
             shares.append(share)
-        ctx.save_for_backward(*inputs, flat, centred, *matrices, *shares)
+        ctx.save_for_backward(*inputs, flat, centred, *counted, *matrices, *shares)
         weights = layout.rows(shares).squeeze(-1) if shares else feat.new_zeros(0)
         return out.to(feat.dtype), weights.to(feat.dtype)
 
@@ -111,22 +113,23 @@ def _gradients(
     if not layout.buckets or (grad_out is None and grad_weights is None):
         return None, None, None
     feat, weight, bias, flat, centred, *kept = ctx.saved_tensors
-    matrices, shares = kept[: len(layout.buckets)], kept[len(layout.buckets) :]
+    buckets = len(layout.buckets)
+    counted, matrices, shares = kept[:buckets], kept[buckets : 2 * buckets], kept[2 * buckets :]
     narrow, narrow_bias = weight.to(flat.dtype), bias.to(flat.dtype)
     total_bias = torch.zeros_like(bias)
-    toward_shares: list[Tensor | None] = [None] * len(layout.buckets)
+    toward_shares: list[Tensor | None] = [None] * buckets
     if grad_weights is not None:
         toward_shares = [*layout.blocks(grad_weights.to(flat.dtype)[:, None])]
     product = torch.empty_like(flat)
     parts = (layout.split(each) for each in (flat, centred, product))
-    for bucket, matrix, toward, block, around, rows in zip(
-        layout.buckets, matrices, toward_shares, *parts
+    for bucket, columns, matrix, toward, block, around, rows in zip(
+        layout.buckets, counted, matrices, toward_shares, *parts
     ):
         if grad_out is not None:
             through = torch.bmm(block, _of_graphs(grad_out, bucket, flat.dtype).mT)
             toward = through if toward is None else through.add_(toward)
         # dL/dM_ij + dL/dM_ji. Both factors are zero in padding.
-        both = torch.bmm(toward, _column_weights(bucket, flat.dtype, ctx.mean)[:, None, :])
+        both = torch.bmm(toward, columns.mT)
         pull, push = grouping.slopes(matrix, both + both.mT, narrow_bias)
         total_bias += push
         # The gradient of squared distances is a graph Laplacian times X.
@@ -147,8 +150,8 @@ def _differentiable_gradients(
 ) -> tuple[Tensor | None, ...]:
     """The same gradients by operations that autograd knows."""
     # Views: where the features follow from the weights, only the direct way counts here.
-    inputs = [each.view_as(each) for each in ctx.saved_tensors[:3]]
-    found = _written_out(ctx.grouping, ctx.layout, *inputs, ctx.mean)
+    feat, weight, bias = inputs = [each.view_as(each) for each in ctx.saved_tensors[:3]]
+    found = _written_out(ctx.grouping, ctx.layout, feat, weight, bias, ctx.mean)
     pairs = [pair for pair in zip(found, (grad_out, grad_weights)) if pair[1] is not None]
     wanted = [each for each in inputs if each.requires_grad]
     if not ctx.layout.buckets or not pairs or not wanted:
@@ -210,6 +213,5 @@ def _centred(layout: RaggedLayout, feat: Tensor) -> tuple[Tensor, Tensor]:
     flat = layout.padded(feat)
     centred = torch.empty_like(flat)
     for bucket, block, around in zip(layout.buckets, layout.split(flat), layout.split(centred)):
-        mean = torch.bmm(_column_weights(bucket, flat.dtype, True)[:, None, :], block)
-        torch.sub(block, mean, out=around)
+        torch.sub(block, block.sum(1, keepdim=True) / bucket.sizes[:, None, None], out=around)
     return flat, centred

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -138,11 +139,10 @@ class GroupingMatrix(nn.Module):
 
     def from_distance(self, distance: Tensor) -> Tensor:
         """Grouping probabilities from weighted squared distances, elementwise (eq. 5)."""
-        return self.similarity_of(distance, self.bias)
+        # The one similarity that has no bias does not look at it.
+        return self.similarity_of(distance, cast(Tensor, self.bias))
 
-    def similarity_of(
-        self, distance: Tensor, bias: Tensor | None, *, inplace: bool = False
-    ) -> Tensor:
+    def similarity_of(self, distance: Tensor, bias: Tensor, *, inplace: bool = False) -> Tensor:
         """:meth:`from_distance` with this bias in place of the module's.
 
         ``inplace`` writes over ``distance``, where no gradient is asked for."""
