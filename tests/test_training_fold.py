@@ -198,12 +198,12 @@ def test_features_that_are_not_finite_stop_with_epoch_and_rows(regression, reado
 def test_a_loss_that_is_not_finite_stops_with_epoch_and_rows(regression, monkeypatch, bad):
     calls = []
 
-    def loss(outputs, targets):
+    def loss(kind, outputs, targets, weight=None):
         calls.append(1)
         value = torch.nn.functional.mse_loss(outputs, targets)
         return value * bad if len(calls) == 5 else value
 
-    monkeypatch.setattr(fold_module, "masked_mse", loss)
+    monkeypatch.setattr(fold_module, "masked_loss", loss)
     with pytest.raises(TrainingError, match=f"loss became {bad} in fold 0, epoch 2 .*8 rows"):
         fit_fold(regression, TRAIN, VALID, TrainingConfig(**small_options()))
 

@@ -30,7 +30,7 @@ def molecule_properties(table: MoleculeTable) -> AuxiliaryTargets:
     >>> from dgl_gmpool.data import load_sodium_channel
     >>> found = molecule_properties(load_sodium_channel())
     >>> found.kind, len(found), found.task_names[:2]
-    ('regression', 162, ('exactmw', 'amw'))
+    ('regression', 1017, ('exactmw', 'amw'))
     """
     calculate = rdMolDescriptors.Properties()
     known: dict[str, list[float]] = {}
