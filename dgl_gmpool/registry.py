@@ -163,7 +163,7 @@ def get_readout(name: str, *, in_feats: int, **options: Any) -> nn.Module:
     Traceback (most recent call last):
         ...
     ValueError: readout 'gmpool' has no option 'similarty'. Did you mean 'similarity'? Options: \
-aggregate, decomposition, edge_tol, init_scale, max_clusters, normalize, num_clusters, \
+aggregate, decomposition, edge_tol, init_bias, init_scale, max_clusters, normalize, num_clusters, \
 rank_weight, similarity, tol.
     """
     entry = readout_entry(name)

@@ -102,9 +102,28 @@ def test_the_initial_scale_decides_how_many_groups_there_are_at_first():
     assert 0.9 * 0.1 / 20 < narrow.abs().max() <= 0.1 / 20
 
 
+def test_the_initial_bias_decides_how_many_groups_there_are_at_first():
+    x = torch.randn(1, 9, 4, generator=torch.Generator().manual_seed(0))
+    for similarity in ("linear", "cauchy"):
+        pools = [NGMPool(4, similarity=similarity, init_bias=b) for b in (12.0, -12.0)]
+        one, none = (pool.grouping(x) for pool in pools)
+        assert one.min() > 0.99
+        assert none.sum() < 9.5
+        pools[0].reset_parameters()
+        assert pools[0].grouping.bias.item() == 12.0
+    with pytest.raises(ValueError, match="'gaussian' has no bias"):
+        GMPool(4, similarity="gaussian", init_bias=0.0)
+
+
 @pytest.mark.parametrize(
     "options",
-    [{"rank_weight": "1"}, {"rank_weight": float("nan")}, {"init_scale": 0}, {"init_scale": -1.0}],
+    [
+        {"rank_weight": "1"},
+        {"rank_weight": float("nan")},
+        {"init_scale": 0},
+        {"init_scale": -1.0},
+        {"init_bias": float("inf")},
+    ],
 )
 def test_wrong_values_are_named(options):
     name, value = next(iter(options.items()))

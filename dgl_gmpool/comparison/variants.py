@@ -43,6 +43,9 @@ VARIANTS: tuple[Method, ...] = (
     _variant("aggregate sum", "gmpool", aggregate="sum"),
     _variant("initial scale 0.1", "gmpool", init_scale=0.1),
     _variant("initial scale 10", "gmpool", init_scale=10.0),
+    _variant("initial bias 3", "gmpool", init_bias=3.0),
+    _variant("initial bias -3", "gmpool", init_bias=-3.0),
+    _variant("NGMPool, initial bias -3", "ngmpool", init_bias=-3.0),
     _variant("cauchy, initial scale 30", "gmpool", similarity="cauchy", init_scale=30.0),
     _variant(
         "cauchy, cholesky, initial scale 30",

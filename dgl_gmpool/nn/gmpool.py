@@ -61,6 +61,9 @@ class GMPool(GroupingPool):
         paper's does, which a head of a single linear layer cannot undo. Default False.
     init_scale : float, optional
         Multiplies the initial weights of M, see :class:`~dgl_gmpool.nn.GroupingMatrix`. Default 1.
+    init_bias : float, optional
+        Initial b of M: high values start with one group, low ones with entries near 0. Default
+        None: as :class:`~dgl_gmpool.nn.GroupingMatrix` says. ``gaussian`` has no b.
     rank_weight : float, optional
         Adds a term on the spectrum of M to ``pool.losses``: a positive weight asks for fewer
         groups, a negative one for more; see :attr:`losses`. Default 0, no term.
@@ -106,6 +109,7 @@ class GMPool(GroupingPool):
         aggregate: str = "mean",
         normalize: bool = False,
         init_scale: float = 1.0,
+        init_bias: float | None = None,
         rank_weight: float = 0.0,
         num_clusters: int | None = None,
         max_clusters: int | None = None,
@@ -118,6 +122,7 @@ class GMPool(GroupingPool):
             aggregate=aggregate,
             normalize=normalize,
             init_scale=init_scale,
+            init_bias=init_bias,
             rank_weight=rank_weight,
             edge_tol=edge_tol,
         )

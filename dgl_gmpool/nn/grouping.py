@@ -46,6 +46,9 @@ class GroupingMatrix(nn.Module):
     init_scale : float, optional
         Multiplies the initial weights: small values start with few groups (``cauchy``,
         ``gaussian``), or with entries that are all alike (``linear``). Default 1.
+    init_bias : float, optional
+        Initial b. Default None: drawn as that of ``torch.nn.Linear(in_feats, 1)`` (``linear``), 0
+        (``cauchy``, where a change of b is one of the scale). ``gaussian`` has none.
 
     Examples
     --------
@@ -60,7 +63,12 @@ class GroupingMatrix(nn.Module):
     """
 
     def __init__(
-        self, in_feats: int, *, similarity: str = "linear", init_scale: float = 1.0
+        self,
+        in_feats: int,
+        *,
+        similarity: str = "linear",
+        init_scale: float = 1.0,
+        init_bias: float | None = None,
     ) -> None:
         super().__init__()
         self.in_feats = positive_int("in_feats", in_feats)
@@ -68,6 +76,12 @@ class GroupingMatrix(nn.Module):
         if not isinstance(init_scale, (int, float)) or not 0 < init_scale < math.inf:
             raise ValueError(f"init_scale is {init_scale!r}; give a positive number")
         self.init_scale = init_scale
+        if init_bias is not None:
+            if not isinstance(init_bias, (int, float)) or not math.isfinite(init_bias):
+                raise ValueError(f"init_bias is {init_bias!r}; give a number, or None")
+            if similarity == "gaussian":
+                raise ValueError(f"init_bias is {init_bias!r}; similarity 'gaussian' has no bias")
+        self.init_bias = init_bias
         self.weight = nn.Parameter(torch.empty(in_feats))
         if similarity == "gaussian":
             self.register_parameter("bias", None)
@@ -83,7 +97,7 @@ class GroupingMatrix(nn.Module):
     def reset_parameters(self) -> None:
         """``linear``: as ``torch.nn.Linear(in_feats, 1)``. Otherwise every feature starts with
         weight 1 / in_feats, so that d^2 is the mean squared difference. Weights (not the bias)
-        are multiplied by ``init_scale``."""
+        are multiplied by ``init_scale``. The bias is ``init_bias``, if given."""
         if self.similarity == "linear":
             bound = 1 / math.sqrt(self.in_feats)
             nn.init.uniform_(self.weight, -bound * self.init_scale, bound * self.init_scale)
@@ -94,6 +108,8 @@ class GroupingMatrix(nn.Module):
             nn.init.constant_(self.weight, start + math.log(-math.expm1(-start)))
             if self.bias is not None:
                 nn.init.zeros_(self.bias)
+        if self.init_bias is not None:
+            nn.init.constant_(self.bias, self.init_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Grouping matrices of a block of graphs.

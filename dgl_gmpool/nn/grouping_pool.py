@@ -27,6 +27,7 @@ class GroupingPool(DensePooling):
         aggregate: str = "mean",
         normalize: bool = False,
         init_scale: float = 1.0,
+        init_bias: float | None = None,
         rank_weight: float = 0.0,
         edge_tol: float = EDGE_TOLERANCE,
     ) -> None:
@@ -37,7 +38,9 @@ class GroupingPool(DensePooling):
             raise ValueError(f"rank_weight is {rank_weight!r}; give a number")
         self.normalize = normalize
         self.rank_weight = rank_weight
-        self.grouping = GroupingMatrix(in_feats, similarity=similarity, init_scale=init_scale)
+        self.grouping = GroupingMatrix(
+            in_feats, similarity=similarity, init_scale=init_scale, init_bias=init_bias
+        )
         self._ranks: list[Tensor] = []
 
     @property

@@ -36,6 +36,9 @@ class NGMPool(GroupingPool):
         paper's does, which a head of a single linear layer cannot undo. Default False.
     init_scale : float, optional
         Multiplies the initial weights of M, see :class:`~dgl_gmpool.nn.GroupingMatrix`. Default 1.
+    init_bias : float, optional
+        Initial b of M: high values start with one group, low ones with entries near 0. Default
+        None: as :class:`~dgl_gmpool.nn.GroupingMatrix` says. ``gaussian`` has no b.
     rank_weight : float, optional
         Adds a term on the spectrum of M to ``pool.losses``: a positive weight asks for fewer
         groups, a negative one for more; see :attr:`losses`. Default 0, no term.
