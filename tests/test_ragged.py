@@ -50,6 +50,38 @@ def test_there_and_back(counts):
             assert bool((block[row, n:] == 0).all())
 
 
+@given(COUNTS)
+@settings(max_examples=60, deadline=None)
+def test_the_node_of_every_slot_and_its_part_of_a_mean(counts):
+    layout = layout_of(counts)
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    for bucket, origin, part in zip(
+        layout.buckets, layout.split(layout.origin), layout.split(layout.part)
+    ):
+        assert bucket.full == bool(bucket.mask.all())
+        for row, graph in enumerate(bucket.graphs.tolist()):
+            n, filling = counts[graph], bucket.width - counts[graph]
+            nodes = list(range(starts[graph], starts[graph + 1]))
+            assert origin[row].tolist() == nodes + [nodes[-1]] * filling
+            assert part[row].tolist() == [1 / n] * n + [0.0] * filling
+    cells = layout.split_cells(torch.arange(layout.cells))
+    assert [each.shape for each in cells] == [
+        (len(bucket), bucket.width, bucket.width) for bucket in layout.buckets
+    ]
+    assert sorted(int(cell) for each in cells for cell in each.flatten()) == list(
+        range(layout.cells)
+    )
+
+
+def test_buckets_that_were_chosen_elsewhere():
+    """Coarse graphs keep the buckets of the graphs they come from, empty ones and all."""
+    groups = [np.array([2, 0]), np.array([3])]
+    layout = RaggedLayout.of_groups(np.array([2, 0, 0, 3]), groups, [2, 4])
+    assert [bucket.graphs.tolist() for bucket in layout.buckets] == [[2, 0], [3]]
+    assert layout.position.tolist() == [2, 3, 4, 5, 6]
+    assert layout.rows(layout.blocks(torch.arange(5.0))).tolist() == [0, 1, 2, 3, 4]
+
+
 def test_graph_ids():
     assert layout_of([2, 0, 3]).graph_ids(torch.device("cpu")).tolist() == [0, 0, 2, 2, 2]
 

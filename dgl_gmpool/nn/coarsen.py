@@ -89,16 +89,16 @@ def coarsen(
     for bucket, (_, columns) in zip(layout.buckets, assignments):
         counts[bucket.graphs] = columns
     starts = counts.cumsum(0) - counts
-    coarse_feat = feat.new_zeros((int(counts.sum()), feat.shape[1]))
-    buckets, sources, destinations, weights, features, owners = [], [], [], [], [], []
+    coarse_layout = RaggedLayout.of_groups(
+        counts.cpu().numpy(), layout.groups, [assign.shape[2] for assign, _ in assignments], device
+    )
+    coarse_feats, sources, destinations, weights, features, owners = [], [], [], [], [], []
     blocks = layout.blocks(feat)
-    for index, (bucket, (assign, columns)) in enumerate(zip(layout.buckets, assignments)):
-        coarse = _coarse_bucket(bucket, columns, starts, assign.shape[2])
-        buckets.append(coarse)
+    for index, (bucket, coarse, (assign, _)) in enumerate(
+        zip(layout.buckets, coarse_layout.buckets, assignments)
+    ):
         to_features = assign.to(feat.dtype).mT
-        coarse_feat = coarse_feat.index_copy(
-            0, coarse.nodes, coarse.ragged(to_features @ blocks[index])
-        )
+        coarse_feats.append(to_features @ blocks[index])
         members, cells = edges.cells(index, bucket)
         if edge_weight is None:
             values = torch.ones(len(members), dtype=assign.dtype, device=device)
@@ -131,7 +131,7 @@ def coarsen(
             cell = (which * pooled.shape[1] + row) * pooled.shape[2] + column
             features.append(pooled.flatten(0, 2).index_select(0, cell))
     width = None if edge_feat is None else edge_feat.shape[1]
-    if not buckets:
+    if not layout.buckets:
         empty = torch.empty(0, dtype=torch.int64, device=device)
         sources, destinations, owners = [empty], [empty], [empty]
         weights = [feat.new_empty(0)]
@@ -145,7 +145,7 @@ def coarsen(
         torch.bincount(owner, minlength=layout.batch_size),
         like=graph,
     )
-    coarse_layout = RaggedLayout(counts.cpu().numpy(), tuple(buckets), _position(buckets, counts))
+    coarse_feat = coarse_layout.rows(coarse_feats) if coarse_feats else feat[:0]
     pooled_features = torch.cat(features)[order] if features else None
     return coarse_graph, coarse_feat, torch.cat(weights)[order], pooled_features, coarse_layout
 
@@ -165,29 +165,6 @@ def lift(
             for (assign, _), block in zip(assignments, coarse.blocks(feat))
         ]
     )
-
-
-def _coarse_bucket(bucket: Bucket, columns: Tensor, starts: Tensor, width: int) -> Bucket:
-    """The bucket of the coarse graphs, whose nodes are the columns in use."""
-    used = torch.arange(width, device=columns.device) < columns[:, None]
-    which, column = used.nonzero(as_tuple=True)
-    return Bucket(
-        graphs=bucket.graphs,
-        sizes=columns,
-        width=width,
-        nodes=starts[bucket.graphs[which]] + column,
-        slots=which * width + column,
-    )
-
-
-def _position(buckets: list[Bucket], counts: Tensor) -> Tensor:
-    """Where each coarse node stands in the flattened blocks."""
-    position = torch.empty(int(counts.sum()), dtype=torch.int64, device=counts.device)
-    filled = 0
-    for bucket in buckets:
-        position[bucket.nodes] = filled + bucket.slots
-        filled += len(bucket) * bucket.width
-    return position
 
 
 def _both_sides(dense: Tensor, transposed: Tensor) -> Tensor:

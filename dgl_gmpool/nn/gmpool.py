@@ -11,7 +11,7 @@ from dgl_gmpool.nn.dense_pooling import Assignment
 from dgl_gmpool.nn.grouping import compute_dtype
 from dgl_gmpool.nn.grouping_pool import GroupingPool
 from dgl_gmpool.nn.low_rank import LANDMARKS, low_rank_root, not_semidefinite
-from dgl_gmpool.nn.ragged import Bucket
+from dgl_gmpool.nn.ragged import Bucket, RaggedLayout
 from dgl_gmpool.nn.square_root import (
     RANK_TOLERANCE,
     cholesky_root,
@@ -174,6 +174,12 @@ class GMPool(GroupingPool):
             priority=_priority(block),
         )
         return Assignment(root, columns, matrix, known, columns)
+
+    def _weighted_sum(self, layout: RaggedLayout, feat: Tensor) -> tuple[Tensor, Tensor]:
+        whole = self.decomposition == "sqrtm" and self.num_clusters is None
+        if not whole or self.normalize or self.rank_weight:
+            return super()._weighted_sum(layout, feat)
+        return self._in_one_step(layout, feat, root=True)
 
     def extra_repr(self) -> str:
         forced = "" if self.num_clusters is None else f", num_clusters={self.num_clusters}"

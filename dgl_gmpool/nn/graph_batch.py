@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import dgl
 import torch
 from dgl import DGLGraph
@@ -37,12 +39,13 @@ def node_counts(graph: DGLGraph, feat: Tensor, batch_num_nodes: Tensor | None = 
     if counts.is_floating_point():
         raise TypeError(f"batch_num_nodes is {counts.dtype}; give integers")
     counts = counts.to(torch.int64)
+    total = sum(values := counts.tolist()) if counts.dim() == 1 else -1
     if feat.shape[0] != graph.num_nodes():
         raise ValueError(
             f"feat has {feat.shape[0]} rows, the graph has {graph.num_nodes()} nodes; "
             "pass one row per node of the whole batch"
         )
-    if counts.dim() != 1 or (counts < 0).any() or int(counts.sum()) != graph.num_nodes():
+    if total != graph.num_nodes() or min(values, default=0) < 0:
         raise ValueError(
             f"batch_num_nodes adds up to {int(counts.sum())} and the graph has "
             f"{graph.num_nodes()} nodes; give one non-negative count per graph of the batch"
@@ -71,7 +74,7 @@ def check_features(
         )
     # A sum is one pass, and it is finite exactly when no term is NaN or infinite, save for
     # overflow, which the second look sorts out.
-    if not torch.isfinite(feat.detach().sum()) and not torch.isfinite(feat).all():
+    if not math.isfinite(float(feat.detach().sum())) and not torch.isfinite(feat).all():
         row, column = (int(i) for i in (~torch.isfinite(feat)).nonzero()[0])
         ends = node_counts(graph, feat, batch_num_nodes).cumsum(0).cpu()
         index = int(torch.searchsorted(ends, row, right=True))

@@ -180,12 +180,12 @@ class GroupingMatrix(nn.Module):
             return 0.25
         return math.exp(min(-bias, 700.0)) if self.similarity == "cauchy" else 1.0
 
-    def slopes(self, matrix: Tensor, grad: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    def slopes(self, matrix: Tensor, grad: Tensor, bias: Tensor) -> tuple[Tensor, Tensor | None]:
         """What a gradient with regard to M, symmetrised (the sum of it and its transpose), is with
-        regard to the squared distances, ``(b, n, n)``, and to the bias, ``(1,)``."""
+        regard to the squared distances, ``(b, n, n)``, and to the bias, ``(1,)``; None for the bias
+        where that is half the sum of the former. Writes over ``grad``."""
         if self.similarity == "linear":
-            found = grad.mul_(torch.addcmul(matrix, matrix, matrix, value=-1))
-            return found, found.sum()[None] / 2
+            return grad.mul_(torch.addcmul(matrix, matrix, matrix, value=-1)), None
         grad = grad.mul_(matrix)
         if self.similarity == "gaussian":
             return grad.neg_(), grad.new_zeros(1)

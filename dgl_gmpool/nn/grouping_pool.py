@@ -10,10 +10,11 @@ from dgl import DGLGraph
 from torch import Tensor
 
 from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE
-from dgl_gmpool.nn.dense_pooling import DensePooling
+from dgl_gmpool.nn.dense_pooling import DensePooling, at_least_float32
 from dgl_gmpool.nn.grouping import GroupingMatrix, compute_dtype
 from dgl_gmpool.nn.grouping_product import grouping_product
 from dgl_gmpool.nn.ragged import Bucket, RaggedLayout
+from dgl_gmpool.nn.weighted_readout import weighted_readout
 
 
 class GroupingPool(DensePooling):
@@ -94,6 +95,16 @@ class GroupingPool(DensePooling):
             norm = matrix.square().sum((1, 2)).clamp(min=torch.finfo(matrix.dtype).tiny)
             self._ranks.append(trace.square() / (norm * bucket.sizes))
 
+    def _in_one_step(
+        self, layout: RaggedLayout, feat: Tensor, *, root: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Mean or sum of M X, or of S X with the symmetric root S, and each node's weight in it."""
+        wide = feat.to(at_least_float32(feat.dtype))
+        mean = self.aggregate == "mean"
+        found = weighted_readout(self.grouping, layout, wide, mean=mean, root=root)
+        out, weights = (each.to(feat.dtype) for each in found)
+        return out, weights
+
     def _scale(self, block: Tensor, bucket: Bucket) -> Tensor:
         """The diagonal of D^{-1/2}, or ones; zeros in padding. Shape ``(b, w)``. M is not formed,
         but its row sums take O(w^2) time."""
@@ -109,7 +120,7 @@ class GroupingPool(DensePooling):
     def _masked(self, block: Tensor, bucket: Bucket) -> Tensor:
         """M, or D^{-1/2} M D^{-1/2}, with zeros in padded rows and columns."""
         matrix = self.grouping(block)
-        if int(bucket.sizes.min()) < bucket.width:
+        if not bucket.full:
             mask = bucket.mask.to(matrix.dtype)
             matrix = matrix * (mask[:, :, None] * mask[:, None, :])
         self._note_rank(matrix, bucket)

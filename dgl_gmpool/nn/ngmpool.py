@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dgl_gmpool.nn.column_sums import weighted_readout
-from dgl_gmpool.nn.dense_pooling import Assignment, at_least_float32
+from dgl_gmpool.nn.dense_pooling import Assignment
 from dgl_gmpool.nn.grouping_pool import GroupingPool
 from dgl_gmpool.nn.grouping_product import CELLS, grouping_product
 from dgl_gmpool.nn.ragged import Bucket, RaggedLayout
@@ -67,10 +66,7 @@ class NGMPool(GroupingPool):
         largest = max((len(bucket) * bucket.width**2 for bucket in layout.buckets), default=0)
         if largest > CELLS or self.normalize or self.rank_weight:
             return super()._weighted_sum(layout, feat)
-        wide = feat.to(at_least_float32(feat.dtype))
-        found = weighted_readout(self.grouping, layout, wide, mean=self.aggregate == "mean")
-        out, weights = (each.to(feat.dtype) for each in found)
-        return out, weights
+        return self._in_one_step(layout, feat, root=False)
 
     def node_shares(self, block: Tensor, bucket: Bucket) -> tuple[Tensor, Tensor]:
         if len(bucket) * bucket.width**2 > CELLS and not self.rank_weight:

@@ -8,7 +8,9 @@ largest graph. The cuts are optimal for the cost "cells + a fixed charge per buc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -34,22 +36,32 @@ class Bucket:
         Their node counts. Shape ``(b,)``, int64.
     width : int
         The largest of them, w.
-    nodes : Tensor
-        The rows of the batch's node features that belong here. Shape ``(m,)``, int64.
-    slots : Tensor
-        Where each of them stands in the block flattened to b * w rows. Shape ``(m,)``, int64.
+    full : bool
+        Whether all of them are that large, so that no slot is empty.
+    places : numpy.ndarray
+        ``nodes`` and ``slots`` in the memory of the host. Shape ``(2, m)``, int64.
     """
 
     graphs: Tensor
     sizes: Tensor
     width: int
-    nodes: Tensor
-    slots: Tensor
+    full: bool
+    places: np.ndarray
+
+    @cached_property
+    def nodes(self) -> Tensor:
+        """The rows of the batch's node features that belong here. Shape ``(m,)``, int64."""
+        return torch.from_numpy(self.places[0]).to(self.graphs.device)
+
+    @cached_property
+    def slots(self) -> Tensor:
+        """Where each of them stands in the block flattened to b * w rows. Shape ``(m,)``, int64."""
+        return torch.from_numpy(self.places[1]).to(self.graphs.device)
 
     def __len__(self) -> int:
         return self.graphs.shape[0]
 
-    @property
+    @cached_property
     def mask(self) -> Tensor:
         """True where a slot holds a node. Shape ``(b, w)``, bool."""
         return torch.arange(self.width, device=self.sizes.device) < self.sizes[:, None]
@@ -67,16 +79,27 @@ class RaggedLayout:
     ----------
     counts : numpy.ndarray
         Number of nodes of each graph. Shape ``(B,)``, int64.
+    groups : tuple of numpy.ndarray
+        The graphs of each bucket, as ``Bucket.graphs``, in the memory of the host.
     buckets : tuple of Bucket
         Every graph with at least one node is in exactly one of them.
     position : Tensor
         Where each node stands when the blocks are flattened and laid end to end. Shape ``(N,)``,
         int64.
+    origin : Tensor
+        The node that stands in each slot of those; in an empty one, the last node of the same
+        graph. Shape ``(slots,)``, int64.
+    part : Tensor
+        1 / n in each slot that holds a node of a graph of n nodes, 0 in empty ones. Shape
+        ``(slots,)``, float64.
     """
 
     counts: np.ndarray
+    groups: tuple[np.ndarray, ...]
     buckets: tuple[Bucket, ...]
     position: Tensor
+    origin: Tensor
+    part: Tensor
 
     @property
     def batch_size(self) -> int:
@@ -93,22 +116,28 @@ class RaggedLayout:
 
     def blocks(self, feat: Tensor) -> list[Tensor]:
         """All rows of a batch, ``(N, ...)``, as one block ``(b, w, ...)`` for each bucket."""
-        return self.split(self.padded(feat))
-
-    def padded(self, feat: Tensor) -> Tensor:
-        """The rows of all blocks, end to end: zeros where there is no node. ``(slots, ...)``."""
-        slots = sum(len(bucket) * bucket.width for bucket in self.buckets)
         # Writing rows into zeros, rather than gathering and masking, keeps a NaN in one graph out
         # of the others; and one write for all buckets has a single gather for its gradient.
-        return feat.new_zeros((slots, *feat.shape[1:])).index_copy(0, self.position, feat)
+        flat = feat.new_zeros((len(self.origin), *feat.shape[1:]))
+        return self.split(flat.index_copy(0, self.position, feat))
 
     def split(self, flat: Tensor) -> list[Tensor]:
         """Rows of all blocks as one view ``(b, w, ...)`` for each bucket."""
-        slots = [len(bucket) * bucket.width for bucket in self.buckets]
-        return [
-            block.unflatten(0, (len(bucket), bucket.width))
-            for bucket, block in zip(self.buckets, flat.split(slots))
-        ]
+        views, start = [], 0
+        for bucket in self.buckets:
+            stop = start + len(bucket) * bucket.width
+            views.append(flat[start:stop].view(len(bucket), bucket.width, *flat.shape[1:]))
+            start = stop
+        return views
+
+    def split_cells(self, flat: Tensor) -> list[Tensor]:
+        """The cells of all buckets as one view ``(b, w, w)`` for each."""
+        views, start = [], 0
+        for bucket in self.buckets:
+            stop = start + len(bucket) * bucket.width**2
+            views.append(flat[start:stop].view(len(bucket), bucket.width, bucket.width))
+            start = stop
+        return views
 
     def rows(self, blocks: list[Tensor]) -> Tensor:
         """Blocks ``(b, w, ...)``, one for each bucket, back as rows of the batch ``(N, ...)``."""
@@ -141,53 +170,103 @@ class RaggedLayout:
         """
         sizes = counts.detach().cpu().numpy().astype(np.int64)
         order = np.argsort(sizes, kind="stable")
-        order = order[sizes[order] > 0]
-        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        order = order[np.count_nonzero(sizes == 0) :]
+        ascending = sizes[order]
+        cuts = _cut(ascending)
+        groups = [order[start:stop] for start, stop in zip([0, *cuts], cuts)]
+        widths = [int(ascending[stop - 1]) for stop in cuts]
+        return RaggedLayout.of_groups(sizes, groups, widths, device)
+
+    @staticmethod
+    def of_groups(
+        counts: np.ndarray,
+        groups: Sequence[np.ndarray],
+        widths: Sequence[int],
+        device: torch.device | str = "cpu",
+    ) -> RaggedLayout:
+        """Lay out graphs with these node counts in buckets of these graphs.
+
+        Parameters
+        ----------
+        counts : numpy.ndarray
+            Number of nodes of each graph. Shape ``(B,)``, int64.
+        groups : sequence of numpy.ndarray
+            The graphs of each bucket; every graph with nodes in one of them.
+        widths : sequence of int
+            Slots for each graph of a bucket, as many as its largest has nodes, or more.
+        device : torch.device
+            Where the index tensors go.
+        """
+
+        def on_device(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array).to(device)
+
+        order = np.concatenate(groups) if len(groups) else np.empty(0, dtype=np.int64)
+        sizes = counts[order]
+        room = np.array(widths, dtype=np.int64).repeat([len(group) for group in groups])
+        # Where each graph starts: among the rows of the batch, of the buckets, and their slots.
+        starts, stops, ends = (counts.cumsum() - counts)[order], sizes.cumsum(), room.cumsum()
+        before = stops - sizes
+        within = np.arange(before[-1] + sizes[-1] if len(sizes) else 0)
+        nodes = within + (starts - before).repeat(sizes)
+        slots = within + (ends - room - before).repeat(sizes)
+        position = np.empty_like(nodes)
+        position[nodes] = slots
+        origin = np.maximum(starts + sizes - 1, 0).repeat(room)
+        origin[slots] = nodes
+        part = np.zeros(len(origin))
+        part[slots] = (1 / np.maximum(sizes, 1)).repeat(sizes)
         buckets: list[Bucket] = []
-        position = np.empty(int(sizes.sum()), dtype=np.int64)
-        start = filled = 0
-        for stop in _cut(sizes[order]):
-            graphs = order[start:stop]
-            members = sizes[graphs]
-            width = int(members[-1])
-            within = np.arange(members.sum()) - np.repeat(np.cumsum(members) - members, members)
-            nodes = np.repeat(offsets[graphs], members) + within
-            slots = np.repeat(np.arange(len(graphs)) * width, members) + within
+        first = filled = row = 0
+        for group, width in zip(groups, widths):
+            last = first + len(group)
+            stop = int(stops[last - 1])
             buckets.append(
                 Bucket(
-                    graphs=torch.from_numpy(graphs).to(device),
-                    sizes=torch.from_numpy(members).to(device),
+                    graphs=on_device(group),
+                    sizes=on_device(sizes[first:last]),
                     width=width,
-                    nodes=torch.from_numpy(nodes).to(device),
-                    slots=torch.from_numpy(slots).to(device),
+                    full=stop - row == len(group) * width,
+                    places=np.stack([nodes[row:stop], slots[row:stop] - filled]),
                 )
             )
-            position[nodes] = filled + slots
-            start, filled = stop, filled + len(graphs) * width
-        return RaggedLayout(sizes, tuple(buckets), torch.from_numpy(position).to(device))
+            first, row, filled = last, stop, filled + len(group) * width
+        return RaggedLayout(
+            counts,
+            tuple(groups),
+            tuple(buckets),
+            on_device(position),
+            on_device(origin),
+            on_device(part),
+        )
 
 
 def _cut(sizes: np.ndarray) -> list[int]:
     """Where to cut ascending ``sizes`` so that cells + charge per bucket is least: end indices.
 
-    Dynamic programming over the distinct sizes; a cut inside a run of equal sizes never helps.
+    Dynamic programming over the distinct sizes; a cut inside a run of equal sizes never helps. The
+    last bucket of a longer list never starts earlier (its cost has the Monge property), so the
+    search for its start goes on from that of the list before.
     """
     if len(sizes) == 0:
         return []
-    widths, ends = _distinct(sizes)
-    best = np.empty(len(widths) + 1)
-    best[0] = 0.0
-    came_from = np.empty(len(widths), dtype=np.int64)
-    starts = np.concatenate([[0], ends[:-1]])
-    for last, width in enumerate(widths):
-        cost = best[: last + 1] + (ends[last] - starts[: last + 1]) * float(width) ** 2
-        came_from[last] = int(np.argmin(cost))
-        best[last + 1] = cost[came_from[last]] + BUCKET_CHARGE
-    cuts: list[int] = []
+    widths, ends = (found.tolist() for found in _distinct(sizes))
+    starts, best, came_from, first = [0, *ends], [0], [], 0
+    for last, (width, end) in enumerate(zip(widths, ends)):
+        cells = width * width
+        costs = [
+            before + (end - start) * cells
+            for before, start in zip(best[first:], starts[first : last + 1])
+        ]
+        least = min(costs)
+        first += costs.index(least)
+        came_from.append(first)
+        best.append(least + BUCKET_CHARGE)
+    cuts = []
     last = len(widths) - 1
     while last >= 0:
-        cuts.append(int(ends[last]))
-        last = int(came_from[last]) - 1
+        cuts.append(ends[last])
+        last = came_from[last] - 1
     return cuts[::-1]
 
 

@@ -116,6 +116,54 @@ def symmetric_root(matrix: Tensor, *, num_clusters: int | None = None) -> tuple[
     return root, eigenvalues
 
 
+def root_times(matrix: Tensor, vector: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    """S v with the symmetric root S, and what :func:`root_times_gradient` asks for.
+
+    S itself, and the two products of n x n matrices that make it, are left out. No gradient.
+
+    Parameters
+    ----------
+    matrix : Tensor
+        Symmetric matrices M, of which the lower triangle is read. Shape ``(b, n, n)``.
+    vector : Tensor
+        v. Shape ``(b, n, 1)``.
+
+    Returns
+    -------
+    Tensor
+        S v. Shape ``(b, n, 1)``.
+    tuple of Tensor
+        Eigenvalues ``(b, n)``, eigenvectors ``(b, n, n)``, and v in their basis ``(b, n, 1)``.
+
+    Examples
+    --------
+    >>> M = torch.tensor([[[1., 1, 0], [1, 1, 0], [0, 0, 1]]], dtype=torch.float64)
+    >>> v = torch.ones(1, 3, 1, dtype=torch.float64)
+    >>> torch.allclose(root_times(M, v)[0], symmetric_root(M)[0] @ v)
+    True
+    """
+    eigenvalues, vectors = torch.linalg.eigh(matrix)
+    f, _ = _smooth_root(eigenvalues)
+    coefficients = torch.bmm(vectors.mT, vector)
+    product = torch.bmm(vectors, f[:, :, None] * coefficients)
+    return product, (eigenvalues, vectors, coefficients)
+
+
+def root_times_gradient(
+    eigenvalues: Tensor, vectors: Tensor, coefficients: Tensor, grad: Tensor
+) -> Tensor:
+    """Gradient with regard to M, plus its transpose, of a loss with gradient ``grad`` ``(b, n, 1)``
+    with regard to S v. The other arguments are those that :func:`root_times` gave. ``(b, n, n)``.
+
+    The gradient with regard to S is grad v', whose symmetric part has rank two.
+    """
+    _, s = _smooth_root(eigenvalues)
+    toward = torch.bmm(vectors.mT, grad)
+    inner = torch.baddbmm(toward * coefficients.mT, coefficients, toward.mT)
+    inner *= _root_differences(eigenvalues, s)
+    return torch.bmm(torch.bmm(vectors, inner), vectors.mT)
+
+
 def eigen_root(
     matrix: Tensor, *, num_clusters: int | None = None, tol: float = RANK_TOLERANCE
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -278,17 +326,29 @@ def _smooth_root(eigenvalues: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _positive_part_differences(eigenvalues: Tensor) -> Tensor:
-    """Divided differences of max(lambda, 0), in [0, 1]. Shape ``(b, n, n)``."""
-    high = torch.maximum(eigenvalues[:, :, None], eigenvalues[:, None, :])
-    low = torch.minimum(eigenvalues[:, :, None], eigenvalues[:, None, :])
-    mixed = high / (high - low).clamp(min=torch.finfo(high.dtype).tiny)
-    return torch.where(low >= 0, 1.0, torch.where(high > 0, mixed, 0.0))
+    """Divided differences of mu = max(lambda, 0), in [0, 1]. Shape ``(b, n, n)``."""
+    above, size = _positive_part_fraction(eigenvalues)
+    return above.div_(size)
+
+
+def _positive_part_fraction(eigenvalues: Tensor) -> tuple[Tensor, Tensor]:
+    """Those differences as a fraction, (mu_i + mu_j) / (|lambda_i| + |lambda_j|).
+
+    It is 1 between positive and 0 between negative eigenvalues, and the slope of the line across 0
+    between the two kinds. 0 counts as positive.
+    """
+    nothing = torch.finfo(eigenvalues.dtype).tiny ** 0.5
+    mu, size = eigenvalues.clamp(min=0) + nothing, eigenvalues.abs() + nothing
+    return mu[:, :, None] + mu[:, None, :], size[:, :, None] + size[:, None, :]
 
 
 def _root_differences(eigenvalues: Tensor, s: Tensor) -> Tensor:
     """Divided differences of f, from f = s - delta / s and mu = s^2 - delta. ``(b, n, n)``."""
-    si, sj = s[:, :, None], s[:, None, :]
-    return _positive_part_differences(eigenvalues) * (1 + DELTA / (si * sj)) / (si + sj)
+    above, below = _positive_part_fraction(eigenvalues)
+    inverse = 1 / s
+    above *= torch.mul((inverse * DELTA)[:, :, None], inverse[:, None, :]).add_(1)
+    below *= s[:, :, None] + s[:, None, :]
+    return above.div_(below)
 
 
 def _broadened_inverse(gap: Tensor) -> Tensor:

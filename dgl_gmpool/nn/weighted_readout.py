@@ -1,0 +1,263 @@
+"""Mean or sum over the coarse nodes of X' = M X (eq. 18) or S' X (eq. 13), in one step.
+
+Such a readout needs neither X' nor S: it is sum_i s_i x_i, where s = F 1 and F is M (NGMPool) or
+its symmetric root (GMPool). s and its gradient are written out here, in fewer passes over n x n
+matrices than autograd takes: the gradient with regard to F is known to be an outer product.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dgl_gmpool.nn.grouping import GroupingMatrix, compute_dtype, weighted_distance
+from dgl_gmpool.nn.ragged import Bucket, RaggedLayout
+from dgl_gmpool.nn.square_root import root_times, root_times_gradient, symmetric_root
+
+#: float32 rounds a weighted squared distance by up to 2.5e-6 of the largest sum_k |w_k| x_k^2, with
+#: x from its graph's mean (measured up to 1,024 features). Up to this product of that sum and the
+#: steepest slope of the similarity, entries of M are off by less than 1e-5.
+FLOAT32_REACH = 4.0
+
+
+def weighted_readout(
+    grouping: GroupingMatrix, layout: RaggedLayout, feat: Tensor, *, mean: bool, root: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Mean or sum over the rows of M X, or of S X with the root S, and each node's weight in it.
+
+    No operation waits for a GPU. M is computed in float64; without ``root``, on the CPU, float32
+    features are taken in float32 where that leaves the entries of M right to 1e-5
+    (:data:`FLOAT32_REACH`).
+
+    Parameters
+    ----------
+    grouping : GroupingMatrix
+        Any similarity.
+    layout : RaggedLayout
+        Where the nodes are.
+    feat : Tensor
+        Finite node features. Shape ``(N, in_feats)``, float32 or float64.
+    mean : bool
+        Divide by the number of nodes.
+    root : bool, optional
+        Pool with the root of M, see :func:`~dgl_gmpool.nn.square_root.symmetric_root`.
+
+    Returns
+    -------
+    Tensor, Tensor
+        Readout ``(B, in_feats)``, zeros for a graph without nodes, and weights ``(N,)``; dtype of
+        ``feat``. Differentiable; twice as well, without ``root``.
+
+    Examples
+    --------
+    >>> grouping, x = GroupingMatrix(4), torch.randn(3, 4)
+    >>> layout = RaggedLayout.from_counts(torch.tensor([3]))
+    >>> out, weights = weighted_readout(grouping, layout, x, mean=False)
+    >>> torch.allclose(weights.double(), grouping(x[None])[0].sum(0), atol=1e-4)
+    True
+    """
+    weight = grouping.distance_weight(feat.device)
+    bias = grouping.bias if grouping.bias is not None else weight.new_zeros(1)
+    out, weights = _WeightedReadout.apply(
+        feat, weight, bias.to(weight.dtype), grouping, layout, mean, root
+    )
+    return out, weights
+
+
+class _WeightedReadout(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx,
+        feat: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        grouping: GroupingMatrix,
+        layout: RaggedLayout,
+        mean: bool,
+        root: bool,
+    ) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        ctx.grouping, ctx.layout, ctx.mean, ctx.root = grouping, layout, mean, root
+        flat = feat.index_select(0, layout.origin)
+        points, dtype = _points(grouping, layout, flat, weight, bias, exact=root)
+        bias_here, slope = bias.to(dtype), -2 * weight.to(dtype)
+        filled = (layout.part > 0).to(dtype)[:, None]
+        columns = layout.part.to(dtype)[:, None] if mean else filled
+        cells = columns.new_empty(layout.cells)
+        shares = torch.empty_like(columns)
+        out = feat.new_zeros(layout.batch_size, feat.shape[1])
+        spectra: list[Tensor] = []
+        parts = (layout.split(each) for each in (flat, filled, columns, shares))
+        for bucket, matrix, point, block, node, column, share in zip(
+            layout.buckets, layout.split_cells(cells), points, *parts
+        ):
+            point = point.to(dtype)
+            torch.bmm(point * slope, point.mT, out=matrix)
+            # From the product itself: equal nodes are then at distance 0, however large they are.
+            length = matrix.diagonal(dim1=1, dim2=2) / -2
+            matrix += length[:, :, None]
+            matrix += length[:, None, :]
+            grouping.similarity_of(matrix, bias_here, inplace=True)
+            if root:
+                _mask_padding(matrix, bucket)
+                product, spectrum = root_times(matrix, column)
+                share.copy_(product)
+                spectra.extend(spectrum)
+            else:
+                torch.bmm(matrix, column, out=share)
+                share *= node
+            rows = torch.bmm(share.mT.to(feat.dtype), block)
+            out.index_copy_(0, bucket.graphs, rows.squeeze(1))
+        ctx.save_for_backward(
+            *(feat, weight, bias, flat, filled, columns, cells, shares), *points, *spectra
+        )
+        weights = shares.index_select(0, layout.position).squeeze(1)
+        return out, weights.to(feat.dtype)
+
+    @staticmethod
+    def backward(ctx, grad_out: Tensor | None, grad_weights: Tensor | None):
+        # A backward pass may be called under autocast, which the forward pass is kept out of.
+        with torch.autocast(ctx.saved_tensors[0].device.type, enabled=False):
+            # With create_graph=True, matrices of the forward pass would pass for constants.
+            way = _differentiable_gradients if torch.is_grad_enabled() else _gradients
+            return (*way(ctx, grad_out, grad_weights), None, None, None, None)
+
+
+def _gradients(
+    ctx, grad_out: Tensor | None, grad_weights: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    """With regard to features, weights of the distance and bias."""
+    layout, grouping = ctx.layout, ctx.grouping
+    if not layout.buckets or (grad_out is None and grad_weights is None):
+        return None, None, None
+    feat, weight, bias, flat, filled, columns, cells, shares, *rest = ctx.saved_tensors
+    number, dtype = len(layout.buckets), cells.dtype
+    points, spectra = rest[:number], rest[number:]
+    bias_here, slope = bias.to(dtype), 2 * weight.to(dtype)
+    total_bias, total_weight = torch.zeros_like(bias_here), torch.zeros_like(slope)
+    total_feat = torch.empty_like(flat)
+    toward = None
+    if grad_weights is not None:
+        toward = layout.split(grad_weights.to(dtype).index_select(0, layout.origin)[:, None])
+    parts = (layout.split(each) for each in (flat, columns, filled, shares, total_feat))
+    for index, (bucket, matrix, block, column, node, share, rows) in enumerate(
+        zip(layout.buckets, layout.split_cells(cells), *parts)
+    ):
+        share_grad = None if toward is None else toward[index]
+        if grad_out is not None:
+            grad = grad_out.index_select(0, bucket.graphs)[:, None, :]
+            through = torch.bmm(block, grad.mT).to(dtype)
+            share_grad = through if share_grad is None else through.add_(share_grad)
+        share_grad = share_grad * node
+        # dL/dM_ij + dL/dM_ji
+        if ctx.root:
+            both = root_times_gradient(*spectra[3 * index : 3 * index + 3], share_grad)
+        else:
+            both = torch.baddbmm(share_grad * column.mT, column, share_grad.mT)
+        pull, push = grouping.slopes(matrix, both, bias_here)
+        # The gradient of squared distances is a graph Laplacian times X.
+        degree = pull.sum(-1)
+        total_bias += degree.sum() / 2 if push is None else push
+        laplacian = pull.neg_()
+        laplacian.diagonal(dim1=1, dim2=2).add_(degree)
+        point = points[index].to(dtype)
+        product = torch.bmm(laplacian, point)
+        torch.mul(product, slope, out=rows)
+        if grad_out is not None:
+            rows.addcmul_(share.to(feat.dtype), grad)
+        total_weight += product.mul_(point).sum((0, 1))
+    return (
+        total_feat.index_select(0, layout.position),
+        total_weight.to(weight.dtype),
+        total_bias.to(bias.dtype),
+    )
+
+
+def _differentiable_gradients(
+    ctx, grad_out: Tensor | None, grad_weights: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    """The same gradients by operations that autograd knows."""
+    # Views: where the features follow from the weights, only the direct way counts here.
+    feat, weight, bias = inputs = [each.view_as(each) for each in ctx.saved_tensors[:3]]
+    found = _written_out(ctx, feat, weight, bias)
+    pairs = [pair for pair in zip(found, (grad_out, grad_weights)) if pair[1] is not None]
+    wanted = [each for each in inputs if each.requires_grad]
+    if not ctx.layout.buckets or not pairs or not wanted:
+        return None, None, None
+    grads = iter(
+        torch.autograd.grad(
+            [value for value, _ in pairs],
+            wanted,
+            [grad for _, grad in pairs],
+            create_graph=True,
+            allow_unused=True,
+        )
+    )
+    return tuple(next(grads) if each.requires_grad else None for each in inputs)
+
+
+def _written_out(ctx, feat: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    layout = ctx.layout
+    out, shares = feat.new_zeros(layout.batch_size, feat.shape[1]), []
+    part = layout.part.to(weight.dtype)[:, None]
+    columns = layout.split(part if ctx.mean else part.sign())
+    for bucket, column, block in zip(layout.buckets, columns, layout.blocks(feat)):
+        matrix = ctx.grouping.similarity_of(weighted_distance(block, weight), bias)
+        if ctx.root:
+            mask = bucket.mask.to(matrix.dtype)
+            matrix, _ = symmetric_root(matrix * (mask[:, :, None] * mask[:, None, :]))
+        share = (matrix @ column).to(feat.dtype)
+        out = out.index_copy(0, bucket.graphs, (share.mT @ block).squeeze(1))
+        shares.append(share.squeeze(-1))
+    return out, layout.rows(shares) if shares else feat.new_zeros(0)
+
+
+def _mask_padding(matrix: Tensor, bucket: Bucket) -> None:
+    """Set the rows and columns of empty slots to zero, in place."""
+    if not bucket.full:
+        mask = bucket.mask.to(matrix.dtype)
+        matrix *= mask[:, :, None]
+        matrix *= mask[:, None, :]
+
+
+def _points(
+    grouping: GroupingMatrix,
+    layout: RaggedLayout,
+    flat: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    exact: bool,
+) -> tuple[list[Tensor], torch.dtype]:
+    """Blocks of features to take distances between, and the dtype to do it in.
+
+    Features of the wide dtype are taken from their graph's mean, which changes no distance and
+    leaves less to cancel. So are float32 features that are not small enough to be left in float32
+    as they are, but are then; the others have room in the wide dtype. There is no look at the
+    values, and no float32, on a GPU, which it would make wait, and with ``exact``.
+    """
+    wide = compute_dtype(flat.device)
+    if flat.dtype == wide:
+        return _centred(layout, flat), wide
+    if exact or flat.device.type != "cpu" or flat.dtype != torch.float32 or not flat.numel():
+        return layout.split(flat), wide
+    limit = FLOAT32_REACH / grouping.steepest_slope(float(bias))
+    size = weight.abs()
+    if _largest_square(flat) * float(size.amax()) <= limit:
+        return layout.split(flat), torch.float32
+    centred = _centred(layout, flat)
+    largest = max(
+        float(torch.mv(each.flatten(0, 1).square(), size.to(each.dtype)).amax()) for each in centred
+    )
+    return centred, torch.float32 if largest <= limit else wide
+
+
+def _largest_square(flat: Tensor) -> float:
+    """The largest |x|^2 of the rows."""
+    return float(torch.linalg.vector_norm(flat, dim=1).amax()) ** 2
+
+
+def _centred(layout: RaggedLayout, flat: Tensor) -> list[Tensor]:
+    """The blocks, less the mean over each graph's nodes."""
+    parts = layout.split(layout.part.to(flat.dtype)[:, None])
+    return [block - part.mT @ block for part, block in zip(parts, layout.split(flat))]
