@@ -18,6 +18,7 @@ approximate.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -149,14 +150,24 @@ def root_times(matrix: Tensor, vector: Tensor) -> tuple[Tensor, tuple[Tensor, Te
     return product, (eigenvalues, vectors, coefficients)
 
 
-def root_times_gradient(
-    eigenvalues: Tensor, vectors: Tensor, coefficients: Tensor, grad: Tensor
-) -> Tensor:
-    """Gradient with regard to M, plus its transpose, of a loss with gradient ``grad`` ``(b, n, 1)``
-    with regard to S v. The other arguments are those that :func:`root_times` gave. ``(b, n, n)``.
+def root_times_gradient(kept: Sequence[Tensor], grad: Tensor) -> Tensor:
+    """Gradient with regard to M, plus its transpose, where that with regard to S v is ``grad``.
 
-    The gradient with regard to S is grad v', whose symmetric part has rank two.
+    The gradient with regard to S is then grad v', whose symmetric part has rank two.
+
+    Parameters
+    ----------
+    kept : sequence of Tensor
+        What :func:`root_times` gave beside S v.
+    grad : Tensor
+        Shape ``(b, n, 1)``.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(b, n, n)``. Finite for every finite M.
     """
+    eigenvalues, vectors, coefficients = kept
     _, s = _smooth_root(eigenvalues)
     toward = torch.bmm(vectors.mT, grad)
     inner = torch.baddbmm(toward * coefficients.mT, coefficients, toward.mT)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dgl_gmpool.nn.grouping import GroupingMatrix, compute_dtype, weighted_distance
-from dgl_gmpool.nn.ragged import Bucket, RaggedLayout
+from dgl_gmpool.nn.ragged import RaggedLayout
 from dgl_gmpool.nn.square_root import root_times, root_times_gradient, symmetric_root
 
 #: float32 rounds a weighted squared distance by up to 2.5e-6 of the largest sum_k |w_k| x_k^2, with
@@ -99,7 +99,9 @@ class _WeightedReadout(torch.autograd.Function):
             matrix += length[:, None, :]
             grouping.similarity_of(matrix, bias_here, inplace=True)
             if root:
-                _mask_padding(matrix, bucket)
+                if not bucket.full:
+                    matrix *= node
+                    matrix *= node.mT
                 product, spectrum = root_times(matrix, column)
                 share.copy_(product)
                 spectra.extend(spectrum)
@@ -146,12 +148,12 @@ def _gradients(
         share_grad = None if toward is None else toward[index]
         if grad_out is not None:
             grad = grad_out.index_select(0, bucket.graphs)[:, None, :]
-            through = torch.bmm(block, grad.mT).to(dtype)
+            through = torch.bmm(grad, block.mT).mT.to(dtype)
             share_grad = through if share_grad is None else through.add_(share_grad)
         share_grad = share_grad * node
         # dL/dM_ij + dL/dM_ji
         if ctx.root:
-            both = root_times_gradient(*spectra[3 * index : 3 * index + 3], share_grad)
+            both = root_times_gradient(spectra[3 * index : 3 * index + 3], share_grad)
         else:
             both = torch.baddbmm(share_grad * column.mT, column, share_grad.mT)
         pull, push = grouping.slopes(matrix, both, bias_here)
@@ -210,14 +212,6 @@ def _written_out(ctx, feat: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tenso
         out = out.index_copy(0, bucket.graphs, (share.mT @ block).squeeze(1))
         shares.append(share.squeeze(-1))
     return out, layout.rows(shares) if shares else feat.new_zeros(0)
-
-
-def _mask_padding(matrix: Tensor, bucket: Bucket) -> None:
-    """Set the rows and columns of empty slots to zero, in place."""
-    if not bucket.full:
-        mask = bucket.mask.to(matrix.dtype)
-        matrix *= mask[:, :, None]
-        matrix *= mask[:, None, :]
 
 
 def _points(
