@@ -16,7 +16,7 @@ from dgl_gmpool.nn.edge_weight import normalise_edge_weight
 from dgl_gmpool.nn.graph_batch import batched_graph
 from dgl_gmpool.nn.grouping import compute_dtype
 from dgl_gmpool.nn.pooled_graph import PooledGraph
-from dgl_gmpool.nn.square_root import spectrum
+from dgl_gmpool.nn.square_root import Spectrum, spectrum
 
 
 @dataclass(frozen=True)
@@ -129,27 +129,23 @@ class AssignmentPooling(BaselinePooling):
             coarse_edge_feat = None if coarse_edge_feat is None else coarse_edge_feat[kept]
         if self.normalise:
             coarse_weight = normalise_edge_weight(coarse_graph, coarse_weight)
-        wide = torch.promote_types(dtype, torch.float32)
-        num_clusters, effective_rank = self._count(batch, shares, blocks)
         return PooledGraph(
             graph=coarse_graph,
             feat=self.transform(feat).to(dtype),
             edge_weight=coarse_weight.to(dtype),
             edge_feat=None if coarse_edge_feat is None else coarse_edge_feat.to(dtype),
-            num_clusters=num_clusters,
-            effective_rank=effective_rank.to(wide),
-            negative_share=torch.zeros_like(effective_rank, dtype=wide),
             _lift=lambda rows: lift(layout, coarse, pairs, rows),
+            _count=lambda: self._count(batch, shares, blocks, dtype),
             losses=shares.losses,
         )
 
-    @torch.no_grad()
+    @staticmethod
     def _count(
-        self, batch: GraphBatch, shares: Shares, blocks: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Number of clusters and effective rank, from the eigenvalues that S S' shares with S'S."""
+        batch: GraphBatch, shares: Shares, blocks: list[Tensor], dtype: torch.dtype
+    ) -> Spectrum:
+        """From the eigenvalues that S S' shares with S'S."""
         clusters = torch.zeros_like(batch.counts)
-        rank = batch.feat.new_zeros(len(batch))
+        rank = batch.feat.new_zeros(len(batch), dtype=torch.promote_types(dtype, torch.float32))
         for bucket, assign in zip(batch.layout.buckets, blocks):
             # In float32 the squares of small shares can be subnormal numbers, on which LAPACK's
             # iterations do not always converge.
@@ -157,7 +153,8 @@ class AssignmentPooling(BaselinePooling):
             found = spectrum(torch.linalg.eigvalsh(wide.mT @ wide))
             clusters[bucket.graphs] = found.num_clusters
             rank[bucket.graphs] = found.effective_rank.to(rank.dtype)
-        return (shares.columns if shares.hard else clusters), rank
+        clusters = shares.columns if shares.hard else clusters
+        return Spectrum(clusters, rank, torch.zeros_like(rank))
 
 
 def without_self_loops(graph: DGLGraph, device: torch.device) -> tuple[DGLGraph, Tensor]:

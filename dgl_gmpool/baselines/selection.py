@@ -11,6 +11,7 @@ from dgl_gmpool.baselines.pooling import BaselinePooling
 from dgl_gmpool.nn.dense_pooling import AGGREGATES
 from dgl_gmpool.nn.graph_batch import batched_graph
 from dgl_gmpool.nn.pooled_graph import PooledGraph
+from dgl_gmpool.nn.square_root import Spectrum
 from dgl_gmpool.readouts.segments import Segments
 
 #: Scores nearer than this, relative to the graph's largest, count as equal. Rounding moves the
@@ -102,17 +103,14 @@ class SelectionPooling(BaselinePooling):
             torch.bincount(owner, minlength=len(batch)),
             like=batch.graph,
         )
+        rank = counts.to(torch.promote_types(dtype, torch.float32))
         return PooledGraph(
             graph=coarse,
             feat=(batch.feat[nodes] * gate[:, None]).to(dtype),
             edge_weight=batch.edge_weight[edges].to(dtype),
             edge_feat=None if edge_feat is None else edge_feat[edges].to(dtype),
-            num_clusters=counts,
             # S has one 1 in every column: all eigenvalues of S'S are 1.
-            effective_rank=counts.to(torch.promote_types(dtype, torch.float32)),
-            negative_share=torch.zeros_like(
-                counts, dtype=torch.promote_types(dtype, torch.float32)
-            ),
+            _count=lambda: Spectrum(counts, rank, torch.zeros_like(rank)),
             _lift=lambda rows: rows.new_zeros(total, rows.shape[1]).index_copy(0, nodes, rows),
         )
 

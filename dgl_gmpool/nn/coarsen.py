@@ -92,11 +92,9 @@ def coarsen(
     coarse_layout = RaggedLayout.of_groups(
         counts.cpu().numpy(), layout.groups, [assign.shape[2] for assign, _ in assignments], device
     )
-    coarse_feats, sources, destinations, weights, features, owners = [], [], [], [], [], []
+    coarse_feats, sources, destinations, numbers, weights, features = [], [], [], [], [], []
     blocks = layout.blocks(feat)
-    for index, (bucket, coarse, (assign, _)) in enumerate(
-        zip(layout.buckets, coarse_layout.buckets, assignments)
-    ):
+    for index, (bucket, (assign, _)) in enumerate(zip(layout.buckets, assignments)):
         to_features = assign.to(feat.dtype).mT
         coarse_feats.append(to_features @ blocks[index])
         members, cells = edges.cells(index, bucket)
@@ -113,14 +111,15 @@ def coarsen(
             adjacency = assign.mT @ edges.dense(values, cells, bucket) @ assign
         else:
             adjacency = coarse_adjacency(assign, *ends, values[:, None]).squeeze(-1)
-        present = coarse.mask[:, :, None] & coarse.mask[:, None, :]
-        present = present & (adjacency.detach().abs() > edge_tol)
-        which, row, column = present.nonzero(as_tuple=True)
-        graph_of_edge = bucket.graphs[which]
-        sources.append(starts[graph_of_edge] + row)
-        destinations.append(starts[graph_of_edge] + column)
-        owners.append(graph_of_edge)
-        weights.append(adjacency[which, row, column].to(feat.dtype))
+        # A' is zero in columns that a graph does not use.
+        present = adjacency.detach().abs() > edge_tol
+        cell = present.flatten().nonzero().squeeze(1)
+        numbers.append(present.sum((1, 2)))
+        nodes = starts[bucket.graphs, None] + torch.arange(assign.shape[2], device=device)
+        source, destination = nodes[:, :, None], nodes[:, None, :]
+        sources.append(source.expand_as(present).flatten().index_select(0, cell))
+        destinations.append(destination.expand_as(present).flatten().index_select(0, cell))
+        weights.append(adjacency.flatten().index_select(0, cell).to(feat.dtype))
         if edge_feat is not None:
             channels = edge_feat[members].to(feat.dtype)
             if ends is None:
@@ -128,26 +127,50 @@ def coarsen(
             else:
                 channels = channels.to(assign.dtype)
                 pooled = coarse_adjacency(assign, *ends, channels).to(feat.dtype)
-            cell = (which * pooled.shape[1] + row) * pooled.shape[2] + column
             features.append(pooled.flatten(0, 2).index_select(0, cell))
-    width = None if edge_feat is None else edge_feat.shape[1]
     if not layout.buckets:
-        empty = torch.empty(0, dtype=torch.int64, device=device)
-        sources, destinations, owners = [empty], [empty], [empty]
-        weights = [feat.new_empty(0)]
-        features = [] if width is None else [feat.new_empty(0, width)]
-    owner = torch.cat(owners)
-    order = owner.argsort(stable=True)
-    coarse_graph = batched_graph(
-        torch.cat(sources)[order],
-        torch.cat(destinations)[order],
-        counts,
-        torch.bincount(owner, minlength=layout.batch_size),
-        like=graph,
+        nothing = torch.empty(0, dtype=torch.int64, device=device)
+        empty = batched_graph(nothing, nothing, counts, counts, like=graph)
+        pooled_features = None if edge_feat is None else feat.new_empty(0, edge_feat.shape[1])
+        return empty, feat[:0], feat.new_empty(0), pooled_features, coarse_layout
+    num_edges, order = _in_order(layout, torch.cat(numbers), sum(map(len, weights)))
+
+    def sort(parts: list[Tensor]) -> Tensor:
+        return torch.cat(parts).index_select(0, order)
+
+    coarse_graph = batched_graph(sort(sources), sort(destinations), counts, num_edges, like=graph)
+    pooled_features = sort(features) if features else None
+    coarse_feat = coarse_layout.rows(coarse_feats)
+    return coarse_graph, coarse_feat, sort(weights), pooled_features, coarse_layout
+
+
+def _in_order(layout: RaggedLayout, numbers: Tensor, total: int) -> tuple[Tensor, Tensor]:
+    """Rows that stand bucket by bucket, in the order of the graphs that they belong to.
+
+    Parameters
+    ----------
+    layout : RaggedLayout
+        The buckets.
+    numbers : Tensor
+        How many rows each graph has, in the order of the buckets. Shape ``(graphs in buckets,)``.
+    total : int
+        Their sum.
+
+    Returns
+    -------
+    Tensor
+        How many rows each graph has. Shape ``(B,)``, int64.
+    Tensor
+        Which row comes at each place. Shape ``(total,)``, int64.
+    """
+    graphs = torch.cat([bucket.graphs for bucket in layout.buckets])
+    of_graphs = numbers.new_zeros(2, layout.batch_size)
+    of_graphs[:, graphs] = torch.stack([numbers, numbers.cumsum(0) - numbers])
+    counts, first = of_graphs
+    shift = first - (counts.cumsum(0) - counts)
+    return counts, torch.arange(total, device=shift.device) + shift.repeat_interleave(
+        counts, output_size=total
     )
-    coarse_feat = coarse_layout.rows(coarse_feats) if coarse_feats else feat[:0]
-    pooled_features = torch.cat(features)[order] if features else None
-    return coarse_graph, coarse_feat, torch.cat(weights)[order], pooled_features, coarse_layout
 
 
 def lift(

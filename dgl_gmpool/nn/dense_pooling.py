@@ -162,7 +162,7 @@ class DensePooling(nn.Module):
         PooledGraph
             With batch information set, so that any ``dgl.nn`` layer runs on it.
         """
-        layout = self._layout(graph, feat, batch_num_nodes)
+        layout, tol = self._layout(graph, feat, batch_num_nodes), self.tol
         edge_feat = check_edges("edge_feat", edge_feat, graph, dims=2)
         edge_weight = check_edges("edge_weight", edge_weight, graph, dims=1)
         with torch.autocast(feat.device.type, enabled=False):
@@ -177,7 +177,6 @@ class DensePooling(nn.Module):
                 edge_feat=edge_feat,
                 edge_tol=self.edge_tol,
             )
-            found = _spectrum(layout, assigned, feat, self.tol)
         # Read by the next pooling: some poolings must not be stacked.
         coarse_graph.pooled_by = type(self).__name__
         coarse_graph.pooled_single_level = self.single_level
@@ -186,11 +185,9 @@ class DensePooling(nn.Module):
             feat=coarse_feat,
             edge_weight=weight,
             edge_feat=features,
-            num_clusters=found.num_clusters,
-            effective_rank=found.effective_rank,
-            negative_share=found.negative_share,
             losses=self.losses,
             _lift=lambda coarse_rows: lift(layout, coarse, pairs, coarse_rows),
+            _count=lambda: _spectrum(layout, assigned, feat, tol),
         )
 
     def assignments(

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Callable
 
+import torch
 from dgl import DGLGraph
 from torch import Tensor
+
+from dgl_gmpool.nn.square_root import Spectrum
 
 
 @dataclass(frozen=True, repr=False)
@@ -26,7 +30,8 @@ class PooledGraph:
     edge_feat : Tensor or None
         The entries of E' = S' E S, one row per edge. Shape ``(E', De)``.
     num_clusters : Tensor
-        Number of clusters of each graph, by the pooling's rank rule. Shape ``(B,)``, int64.
+        Number of clusters of each graph, by the pooling's rank rule. Shape ``(B,)``, int64. This
+        and the next two are computed when first read: they may take eigenvalues.
     effective_rank : Tensor
         exp(entropy of the normalised eigenvalues of S S'). Shape ``(B,)``, floating point.
     negative_share : Tensor
@@ -41,11 +46,26 @@ class PooledGraph:
     feat: Tensor
     edge_weight: Tensor
     edge_feat: Tensor | None
-    num_clusters: Tensor
-    effective_rank: Tensor
-    negative_share: Tensor
     _lift: Callable[[Tensor], Tensor]
+    _count: Callable[[], Spectrum]
     losses: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def num_clusters(self) -> Tensor:
+        return self._spectrum.num_clusters
+
+    @property
+    def effective_rank(self) -> Tensor:
+        return self._spectrum.effective_rank
+
+    @property
+    def negative_share(self) -> Tensor:
+        return self._spectrum.negative_share
+
+    @cached_property
+    def _spectrum(self) -> Spectrum:
+        with torch.no_grad():
+            return self._count()
 
     def lift(self, feat: Tensor) -> Tensor:
         """Coarse features back on the original nodes, S X'.
