@@ -63,7 +63,7 @@ class GraphBatch:
     @cached_property
     def segments(self) -> Segments:
         """Which node belongs to which graph."""
-        return Segments(self.counts)
+        return Segments(self.counts, self.feat.shape[0])
 
     @cached_property
     def layout(self) -> RaggedLayout:

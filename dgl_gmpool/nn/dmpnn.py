@@ -127,8 +127,15 @@ class DMPNN(nn.Module):
             match the edges.
         """
         edge_feats = self._check(graph, node_feats, edge_feats)
-        source, destination = (ids.to(node_feats.device, torch.int64) for ids in graph.edges())
+        # Where the graph is: a graph in the memory of the host makes no GPU wait for the answer.
+        source, destination = graph.edges()
         reverse = reverse_edges(source, destination, graph.num_nodes())
+        has_reverse = reverse >= 0
+        # Most molecular graphs have all their reverses; then no mask is needed in any step.
+        device = node_feats.device
+        mask = None if bool(has_reverse.all()) else has_reverse[:, None].to(device)
+        source, destination = (ids.to(device, torch.int64) for ids in (source, destination))
+        reverse = reverse.clamp(min=0).to(device)
         if edge_weight is not None:
             if edge_weight.numel() != graph.num_edges():
                 raise ValueError(
@@ -136,10 +143,6 @@ class DMPNN(nn.Module):
                     f"each of the {graph.num_edges()} edges"
                 )
             edge_weight = edge_weight.reshape(-1, 1).to(node_feats.dtype)
-        has_reverse = reverse >= 0
-        # Most molecular graphs have all their reverses; then no mask is needed in any step.
-        mask = None if bool(has_reverse.all()) else has_reverse[:, None]
-        reverse = reverse.clamp(min=0)
         initial = F.relu(self._initial(node_feats, edge_feats, source))
         hidden = initial
         for _ in range(self.num_steps):

@@ -57,7 +57,7 @@ class SegmentReadout(nn.Module):
         """One vector per graph, ``(B, in_feats)``; arguments as for the poolings."""
         check_features(feat, self.in_feats, graph, batch_num_nodes)
         counts = node_counts(graph, feat, batch_num_nodes).to(feat.device)
-        owner = torch.repeat_interleave(counts)
+        owner = torch.repeat_interleave(counts, output_size=feat.shape[0])
         wide = feat.float() if feat.dtype in (torch.float16, torch.bfloat16) else feat
         size = counts.clamp(min=1).to(wide.dtype)[:, None]
         parts, weights = [], []

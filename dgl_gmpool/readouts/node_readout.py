@@ -81,18 +81,18 @@ class NodeReadout(nn.Module):
             fit the graph.
         """
         check_features(feat, self.in_feats, graph, batch_num_nodes)
-        counts = node_counts(graph, feat, batch_num_nodes).to(feat.device)
-        filled = counts > 0
+        # Where the graph is, not the features: which graphs are empty is asked of no GPU then.
+        counts = node_counts(graph, feat, batch_num_nodes)
+        filled = (counts > 0).nonzero()[:, 0]
         with torch.autocast(feat.device.type, enabled=False):
             # Empty graphs are left out, so that no readout has to know about them.
-            segments = Segments(counts[filled])
+            segments = Segments(counts[filled].to(feat.device), feat.shape[0])
             if len(segments):
                 found, weights = self.read(feat.to(self._dtype(feat)), segments)
             else:
                 found, weights = feat.new_zeros(0, self.out_feats), [feat.new_zeros(0, 1)]
-            out = found.new_zeros(len(counts), self.out_feats).index_copy(
-                0, filled.nonzero()[:, 0], found
-            )
+            out = found.new_zeros(len(counts), self.out_feats)
+            out = out.index_copy(0, filled.to(feat.device), found)
         out = out.to(feat.dtype)
         if not get_node_weight:
             return out

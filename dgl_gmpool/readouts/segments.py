@@ -17,6 +17,8 @@ class Segments:
     counts : Tensor
         Number of nodes of each graph, zeros allowed. Shape ``(B,)``, int64, on the device of the
         features.
+    num_nodes : int, optional
+        Their sum, where it is known: adding them up makes a GPU wait.
 
     Examples
     --------
@@ -28,9 +30,9 @@ class Segments:
     [0.5, 0.5, 1.0]
     """
 
-    def __init__(self, counts: Tensor) -> None:
+    def __init__(self, counts: Tensor, num_nodes: int | None = None) -> None:
         self.counts = counts
-        self.owner = torch.repeat_interleave(counts)
+        self.owner = torch.repeat_interleave(counts, output_size=num_nodes)
 
     def __len__(self) -> int:
         return self.counts.shape[0]

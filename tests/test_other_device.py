@@ -1,0 +1,99 @@
+"""A graph on the CPU, everything else on another device: nothing mixed up, nothing waited for.
+
+The other device is torch's "meta": it takes the same paths as a GPU, refuses tensors of the CPU as
+a GPU does, and holds no values, so that any look at them (``.item()``, ``nonzero``), which would
+make a GPU wait, raises. Only the check of the features, one look per call, is left out here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+import dgl
+import pytest
+import torch
+
+from dgl_gmpool import MoleculePredictor, get_readout, list_readouts
+from dgl_gmpool.registry import readout_entry
+
+SIZES = (5, 9, 0, 12, 70)
+WIDTH = 8
+
+
+@pytest.fixture(autouse=True)
+def no_look_at_the_features(monkeypatch):
+    for name in list_readouts():
+        get_readout(name, in_feats=WIDTH)  # imports it
+    for name, module in list(sys.modules.items()):
+        if name.startswith("dgl_gmpool"):
+            for check in ("check_features", "check_magnitude"):
+                if hasattr(module, check):
+                    monkeypatch.setattr(module, check, lambda *_: None)
+    # There is no autocast for "meta".
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+
+
+def graph_and_feat():
+    torch.manual_seed(0)
+    graph = dgl.batch([dgl.to_bidirected(dgl.rand_graph(n, n)) for n in SIZES])
+    return graph, torch.randn(graph.num_nodes(), WIDTH, device="meta", requires_grad=True)
+
+
+def devices_after_a_step(module, out, feat):
+    out.square().sum().backward()
+    grads = [each.grad for each in (feat, *module.parameters()) if each.grad is not None]
+    assert grads
+    return {each.device.type for each in (out, *grads)}
+
+
+#: Readouts whose shapes follow from values, or that have operations without a "meta" version.
+ELSEWHERE = ("set_transformer", "sort")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("ngmpool", {}),
+        ("ngmpool", {"aggregate": "sum", "similarity": "gaussian"}),
+        ("ngmpool", {"normalize": True}),
+        ("ngmpool", {"aggregate": "max", "rank_weight": 0.1}),
+        ("gmpool", {}),
+        ("gmpool", {"aggregate": "sum", "similarity": "cauchy"}),
+        ("gmpool", {"normalize": True}),
+        ("gmpool", {"aggregate": "mean_and_max", "rank_weight": 0.1}),
+        ("gmpool", {"num_clusters": 3}),
+        *(
+            (name, {})
+            for name in list_readouts()
+            if not readout_entry(name).coarsens and name not in ELSEWHERE
+        ),
+    ],
+)
+def test_readouts(name, options):
+    graph, feat = graph_and_feat()
+    pool = get_readout(name, in_feats=WIDTH, **options).to("meta")
+    out, weights = pool(graph, feat, get_node_weight=True)
+    assert out.shape == (len(SIZES), pool.out_feats)
+    assert {each.device.type for each in weights} == {"meta"}
+    assert devices_after_a_step(pool, out, feat) == {"meta"}
+
+
+@pytest.mark.parametrize("readout", ["gmpool", "ngmpool", "mean"])
+def test_a_whole_model(readout):
+    graph, feat = graph_and_feat()
+    options = {"hidden_feats": 16, "readout_norm": "batch", "n_tasks": 2}
+    model = MoleculePredictor(WIDTH, 4, readout=readout, **options).to("meta")
+    edge_feat = torch.randn(graph.num_edges(), 4, device="meta")
+    out = model(graph, feat, edge_feat)
+    assert out.shape == (len(SIZES), 2)
+    assert devices_after_a_step(model, out, feat) == {"meta"}
+
+
+def test_a_look_at_the_values_would_be_seen():
+    graph, feat = graph_and_feat()
+    pool = get_readout("gmpool", in_feats=WIDTH, decomposition="eigen").to("meta")
+    with pytest.raises(RuntimeError, match="item"):  # its K is decided by eigenvalues
+        pool(graph, feat)
+    with pytest.raises(RuntimeError):
+        feat + torch.ones(len(feat), 1)
