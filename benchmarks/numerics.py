@@ -5,8 +5,9 @@
 Four studies, stored in benchmarks/results/numerics.json and numerics.md:
 
 1. random grouping matrices (1 to 132 nodes; untrained, trained and clustered float32 features),
-   each through every decomposition, forward and backward: values that are not finite, and the
-   error of S S' against the nearest positive semidefinite matrix;
+   each through every decomposition and through the readouts that make neither S nor M X, forward
+   and backward: values that are not finite, and the error of S S' against the nearest positive
+   semidefinite matrix (of the readouts' node weights against the row sums of S, or of M);
 2. the adversarial set: eq. 7 blocks of equal size, all ones, identity, rank one, zero, indefinite,
    small eigengaps, equal atoms, features from 1e-8 to 1e6;
 3. gradients against finite differences with 60 digits, by eigengap and by smallest eigenvalue;
@@ -36,7 +37,15 @@ from dgl_gmpool._io import atomic_write_json, atomic_write_text
 from dgl_gmpool.nn.gmpool import DECOMPOSITIONS
 from dgl_gmpool.nn.grouping import SIMILARITIES
 from dgl_gmpool.nn.ragged import RaggedLayout
-from dgl_gmpool.nn.square_root import cholesky_root, eigen_root, nearest_psd, symmetric_root
+from dgl_gmpool.nn.square_root import (
+    cholesky_root,
+    eigen_root,
+    nearest_psd,
+    root_times,
+    root_times_gradient,
+    symmetric_root,
+)
+from dgl_gmpool.nn.weighted_readout import weighted_readout
 from dgl_gmpool.training.provenance import source_commit
 
 RESULTS = Path(__file__).parent / "results"
@@ -45,6 +54,9 @@ LARGEST = 132
 
 #: Cells of the grouping matrices of one batch: small enough to stay in the cache.
 CELLS = 100_000
+
+#: The readouts in one step, and whether they take the root of M.
+READOUTS = {"sqrtm, readout": True, "NGMPool, readout": False}
 
 #: Every so many batches, S S' is compared with the nearest positive semidefinite matrix.
 CHECK_EVERY = 10
@@ -156,12 +168,15 @@ def random_study(matrices: int, seed: int, epochs: int) -> dict:
         source, similarity = turns[index % len(turns)]
         pool = pools[similarity]
         x = sources[source][similarity].draw(n, b, pool)
-        bucket = RaggedLayout.from_counts(torch.full((b,), n)).buckets[0]
+        layout = RaggedLayout.from_counts(torch.full((b,), n))
         for decomposition in DECOMPOSITIONS:
             pool.decomposition = decomposition
             row = table[source, similarity, decomposition]
             # Prime to the number of turns, so that every turn is checked.
-            _random_batch(pool, x, bucket, row, check=index % CHECK_EVERY == 0)
+            _random_batch(pool, x, layout.buckets[0], row, check=index % CHECK_EVERY == 0)
+        for name, root in READOUTS.items():
+            row = table[source, similarity, name]
+            _random_readout(pool, x, layout, row, root=root, check=index % CHECK_EVERY == 0)
         done += b
         if index % 200 == 0:
             elapsed = time.perf_counter() - started
@@ -182,16 +197,7 @@ def _random_batch(pool: GMPool, x: Tensor, bucket, row: dict, *, check: bool) ->
     pooled = root.to(x.dtype).mT @ x
     (pooled * torch.randn_like(pooled)).sum().backward()
     forward = torch.isfinite(root).flatten(1).all(1) & torch.isfinite(pooled).flatten(1).all(1)
-    backward = torch.isfinite(x.grad).flatten(1).all(1)
-    row["matrices"] += len(x)
-    row["not_finite_forward"] += int((~forward).sum())
-    row["not_finite_backward"] += int((~backward).sum())
-    row["not_finite_parameter_gradients"] += sum(
-        int(not torch.isfinite(p.grad).all()) for p in pool.parameters()
-    )
-    row["largest_feature_gradient"] = max(
-        row["largest_feature_gradient"], float(x.grad.abs().max())
-    )
+    _count(row, forward, x.grad, pool)
     if check:
         matrix = assigned.grouping.detach()
         nearest = _nearest(matrix)
@@ -201,6 +207,36 @@ def _random_batch(pool: GMPool, x: Tensor, bucket, row: dict, *, check: bool) ->
         row["checked"] += len(x)
         row["largest_error"] = max(row["largest_error"], float(error.abs().max()))
         row["largest_share_left_out"] = max(row["largest_share_left_out"], float(left_out.max()))
+
+
+def _random_readout(
+    pool: GMPool, x: Tensor, layout: RaggedLayout, row: dict, *, root: bool, check: bool
+) -> None:
+    b, n, _ = x.shape
+    x = x.detach().requires_grad_()
+    pool.zero_grad()
+    out, weights = weighted_readout(pool.grouping, layout, x.flatten(0, 1), mean=True, root=root)
+    (out * torch.randn_like(out)).sum().backward()
+    _count(row, torch.isfinite(out).all(1), x.grad, pool)
+    if check:
+        with torch.no_grad():
+            matrix = pool.grouping(x)
+            matrix = symmetric_root(matrix)[0] if root else matrix
+        error = weights.detach().view(b, n) - matrix.sum(-1) / n
+        row["checked"] += b
+        row["largest_error"] = max(row["largest_error"], float(error.abs().max()))
+
+
+def _count(row: dict, forward: Tensor, grad: Tensor, pool: GMPool) -> None:
+    """What is not finite: results (``forward`` says which are), gradients of features ``(b, n, d)``
+    and of parameters."""
+    row["matrices"] += len(grad)
+    row["not_finite_forward"] += int((~forward).sum())
+    row["not_finite_backward"] += int((~torch.isfinite(grad).flatten(1).all(1)).sum())
+    row["not_finite_parameter_gradients"] += sum(
+        int(not torch.isfinite(p.grad).all()) for p in pool.parameters()
+    )
+    row["largest_feature_gradient"] = max(row["largest_feature_gradient"], float(grad.abs().max()))
 
 
 def _nearest(matrix: Tensor) -> Tensor:
@@ -291,6 +327,7 @@ def adversarial_study() -> dict:
                     if root is not None:
                         error = root.double() @ root.double().mT - nearest
                         row["largest_error"] = max(row["largest_error"], float(error.abs().max()))
+            _guarded_product(f"{kind}, n={n}", table, failures, matrix[None])
         for kind, feat in adversarial_features(n, seed).items():
             for similarity in SIMILARITIES:
                 for weight in (1.0, 100.0):
@@ -304,6 +341,17 @@ def adversarial_study() -> dict:
                         where = f"{kind}, n={n}, {similarity} x {weight:g}, {decomposition}"
                         row = table["features", f"{decomposition}, {similarity}"]
                         _guarded(where, row, failures, leaf, decomposition, matrix)
+                    layout = RaggedLayout.from_counts(torch.tensor([n]))
+                    for name, root in READOUTS.items():
+                        row = table["features", f"{name}, {similarity}"]
+                        found = defaultdict(float)
+                        _random_readout(pool, feat[None], layout, found, root=root, check=True)
+                        row["matrices"] += 1
+                        row["largest_error"] = max(row["largest_error"], found["largest_error"])
+                        bad = sum(found[each] for each in found if each.startswith("not_finite"))
+                        row["failures"] += int(bad > 0)
+                        if bad:
+                            failures.append(f"{kind}, n={n}, {similarity} x {weight:g}, {name}")
     rows = [{"input": a, "path": b, **row} for (a, b), row in sorted(table.items())]
     return {"rows": rows, "failures": failures}
 
@@ -323,6 +371,26 @@ def _guarded(where, row, failures, leaf, decomposition, matrix=None) -> Tensor |
         row["failures"] += 1
         failures.append(f"{where}: not finite")
     return root.detach()
+
+
+def _guarded_product(where: str, table: dict, failures: list[str], matrix: Tensor) -> None:
+    """S v and its gradient without S, against those through S; relative to the largest entry."""
+    row = table["matrices", "sqrtm, readout, float64"]
+    row["matrices"] += 1
+    row.setdefault("failures", 0)
+    vector, grad = torch.randn_like(matrix[:, :, :1]), torch.randn_like(matrix[:, :, :1])
+    product, kept = root_times(matrix, vector)
+    both = root_times_gradient(kept, grad)
+    leaf = matrix.clone().requires_grad_()
+    expected = symmetric_root(leaf)[0] @ vector
+    (expected * grad).sum().backward()
+    for found, wanted in ((product, expected.detach()), (both, leaf.grad + leaf.grad.mT)):
+        if not torch.isfinite(found).all():
+            row["failures"] += 1
+            failures.append(f"{where}, sqrtm, readout: not finite")
+            return
+        error = (found - wanted).abs().max() / wanted.abs().max().clamp(min=1.0)
+        row["largest_error"] = max(row["largest_error"], float(error))
 
 
 # 3. Gradients against 60 digits. ---------------------------------------------------------------
@@ -553,7 +621,9 @@ def report(result: dict) -> str:
         f"torch {setting['versions']['torch']}, {setting['seconds']:.0f} s.",
         "Errors are absolute, on matrices with entries in [0, 1]: the largest entry of "
         "S S' - M+, where M+ is the nearest positive semidefinite matrix. `eigen` and `cholesky` "
-        "leave out up to 1 % of the trace by design (tol = 0.01); in the adversarial set tol = 0.",
+        "leave out up to 1 % of the trace by design (tol = 0.01); in the adversarial set tol = 0. "
+        "Readouts: the largest error of a node's weight in the mean; of S v and its gradient, "
+        "relative to the largest entry, for the adversarial matrices.",
     ]
     titles = {
         "random": "Random grouping matrices, float32 features, forward and backward",

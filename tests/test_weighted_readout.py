@@ -12,6 +12,7 @@ from dgl_gmpool import GMPool, NGMPool
 from dgl_gmpool.nn import weighted_readout
 from dgl_gmpool.nn.dense_pooling import DensePooling
 from dgl_gmpool.nn.ragged import RaggedLayout
+from dgl_gmpool.nn.square_root import symmetric_root
 
 SIZES = (5, 1, 0, 32, 17, 9, 40)
 SIMILARITIES = ("linear", "cauchy", "gaussian")
@@ -206,6 +207,19 @@ def test_nothing_is_kept_after_the_backward_pass():
     loss.backward()
     with pytest.raises(RuntimeError, match="second time"):
         loss.backward()
+
+
+@pytest.mark.parametrize("kind", [NGMPool, GMPool])
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_a_far_node_does_not_blur_the_others(similarity, kind):
+    pool = pooling(similarity, kind=kind)
+    feat = torch.randn(12, 16)
+    feat[0] *= 1e6
+    _, (weights,) = pool(batch((12,)), feat, get_node_weight=True)
+    matrix = pool.grouping(feat[None])
+    if kind is GMPool:
+        matrix, _ = symmetric_root(matrix)
+    torch.testing.assert_close(weights[:, 0], matrix[0].sum(1).float() / 12, rtol=1e-5, atol=1e-7)
 
 
 def test_equal_nodes_stay_equal_however_large_they_are():

@@ -240,10 +240,11 @@ def _points(
     if _largest_square(flat) * float(size.amax()) <= limit:
         return layout.split(flat), torch.float32
     centred = _centred(layout, flat)
-    largest = max(
-        float(torch.mv(each.flatten(0, 1).square(), size.to(each.dtype)).amax()) for each in centred
-    )
-    return centred, torch.float32 if largest <= limit else wide
+    sums = [torch.mv(each.flatten(0, 1).square(), size.to(flat.dtype)) for each in centred]
+    if all(float(each.amax()) <= limit for each in sums):
+        return centred, torch.float32
+    # Not centred: beside one far node, float32 would round the others off.
+    return layout.split(flat), wide
 
 
 def _largest_square(flat: Tensor) -> float:
