@@ -172,6 +172,24 @@ def test_at_the_edge_of_float32_it_is_right_to_1e_5(similarity, width, offset, b
         assert error < 1e-5 * max(scale, 1.0)
 
 
+@pytest.mark.parametrize("bias", [-800.0, -100.0, 800.0])
+@pytest.mark.parametrize("kind", [NGMPool, GMPool])
+def test_a_slope_that_overflows_or_vanishes(kind, bias):
+    pool = pooling("cauchy", kind=kind)
+    torch.nn.init.constant_(pool.grouping.bias, bias)
+    # The second graph, of equal nodes, is taken in float32 alone, with the slope of bias -100.
+    for feat in (torch.randn(5, 16), torch.ones(5, 16)):
+        feat.requires_grad_()
+        out = pool(batch((5,)), feat)
+        out.sum().backward()
+        # One group of all: S is 1 / sqrt(5) everywhere. Or each node alone: the identity.
+        together = bias > 0 or bool((feat == feat[0]).all())
+        share = {NGMPool: 1.0, GMPool: 5**-0.5}[kind] if together else 0.2
+        torch.testing.assert_close(out[0], share * feat.sum(0))
+        assert torch.isfinite(feat.grad).all()
+        assert all(bool(torch.isfinite(each.grad).all()) for each in pool.parameters())
+
+
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_who_else_is_in_the_batch_changes_a_readout_by_1e_5_at_most(similarity):
     """A neighbour with large features takes the whole batch to float64."""

@@ -13,6 +13,9 @@ from dgl_gmpool._options import check_choice, positive_int
 
 SIMILARITIES = ("linear", "cauchy", "gaussian")
 
+#: Below the negative of this, b of ``cauchy`` changes nothing: all nodes that differ are apart.
+STEEPEST = 69.0
+
 
 class GroupingMatrix(nn.Module):
     r"""Pairwise grouping probabilities from node features (eq. 5-7 of Ko et al., 2023).
@@ -169,16 +172,16 @@ class GroupingMatrix(nn.Module):
         # Rounding can leave a squared distance of identical nodes a hair below zero.
         distance = distance.clamp_(min=0) if inplace else distance.clamp(min=0)
         if inplace and self.similarity == "cauchy":
-            return distance.mul_(torch.exp(-bias)).add_(1).reciprocal_()
+            return distance.mul_(_slope(bias)).add_(1).reciprocal_()
         if self.similarity == "cauchy":
-            return 1 / (1 + torch.exp(-bias.to(distance.dtype)) * distance)
+            return 1 / (1 + _slope(bias.to(distance.dtype)) * distance)
         return distance.neg_().exp_() if inplace else torch.exp(-distance)
 
     def steepest_slope(self, bias: float) -> float:
         """The largest change of an entry of M by that of a squared distance, at this bias."""
         if self.similarity == "linear":
             return 0.25
-        return math.exp(min(-bias, 700.0)) if self.similarity == "cauchy" else 1.0
+        return math.exp(min(-bias, STEEPEST)) if self.similarity == "cauchy" else 1.0
 
     def slopes(self, matrix: Tensor, grad: Tensor, bias: Tensor) -> tuple[Tensor, Tensor | None]:
         """What a gradient with regard to M, symmetrised (the sum of it and its transpose), is with
@@ -191,7 +194,7 @@ class GroupingMatrix(nn.Module):
             return grad.neg_(), grad.new_zeros(1)
         square = grad * matrix
         toward_bias = (grad.sum() - square.sum())[None] / 2
-        return square.mul_(-torch.exp(-bias)), toward_bias
+        return square.mul_(-_slope(bias)), toward_bias
 
     def extra_repr(self) -> str:
         return f"in_feats={self.in_feats}, similarity={self.similarity!r}"
@@ -200,6 +203,11 @@ class GroupingMatrix(nn.Module):
 def compute_dtype(device: torch.device) -> torch.dtype:
     """float64 where the device has it: on small matrices it costs no more than float32."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def _slope(bias: Tensor) -> Tensor:
+    """e^(-b), up to 1e30: finite, as are its products with distances and gradients."""
+    return (-bias).clamp(max=STEEPEST).exp()
 
 
 def weighted_distance(x: Tensor, weight: Tensor) -> Tensor:

@@ -235,13 +235,12 @@ def _points(
         return _centred(layout, flat), wide
     if exact or flat.device.type != "cpu" or flat.dtype != torch.float32 or not flat.numel():
         return layout.split(flat), wide
-    limit = FLOAT32_REACH / grouping.steepest_slope(float(bias))
-    size = weight.abs()
-    if _largest_square(flat) * float(size.amax()) <= limit:
+    slope, size = grouping.steepest_slope(float(bias)), weight.abs()
+    if _largest_square(flat) * float(size.amax()) * slope <= FLOAT32_REACH:
         return layout.split(flat), torch.float32
     centred = _centred(layout, flat)
     sums = [torch.mv(each.flatten(0, 1).square(), size.to(flat.dtype)) for each in centred]
-    if all(float(each.amax()) <= limit for each in sums):
+    if all(float(each.amax()) * slope <= FLOAT32_REACH for each in sums):
         return centred, torch.float32
     # Not centred: beside one far node, float32 would round the others off.
     return layout.split(flat), wide
