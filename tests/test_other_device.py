@@ -1,8 +1,9 @@
-"""A graph on the CPU, everything else on another device: nothing mixed up, nothing waited for.
+"""A graph on the CPU, everything else on another device: nothing mixed up, no value asked for.
 
-The other device is torch's "meta": it takes the same paths as a GPU, refuses tensors of the CPU as
-a GPU does, and holds no values, so that any look at them (``.item()``, ``nonzero``), which would
-make a GPU wait, raises. Only the check of the features, one look per call, is left out here.
+The other device is torch's "meta". It takes the same paths as a GPU, and holds no values, so that
+any look at them (``.item()``, ``nonzero``), which would make a GPU wait, raises. Operations on
+tensors of both devices, of which it lets some pass, are refused here. The checks of the features,
+which do look at them, are left out. Waits inside torch, as for ``eigh`` on CUDA, do not show here.
 """
 
 from __future__ import annotations
@@ -13,11 +14,27 @@ import sys
 import dgl
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from dgl_gmpool import MoleculePredictor, get_readout, list_readouts
 from dgl_gmpool.registry import readout_entry
 
 SIZES = (5, 9, 0, 12, 70)
+
+
+class OneDevice(TorchDispatchMode):
+    """Refuses operations on tensors of two devices, copies and single numbers aside."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        leaves = tree_leaves((args, kwargs or {}))
+        tensors = [each for each in leaves if isinstance(each, torch.Tensor) and each.dim()]
+        devices = {each.device.type for each in tensors}
+        if len(devices) > 1 and func is not torch.ops.aten.copy_.default:
+            raise RuntimeError(f"{func} on {sorted(devices)}")
+        return func(*args, **(kwargs or {}))
+
+
 WIDTH = 8
 
 
@@ -32,6 +49,8 @@ def no_look_at_the_features(monkeypatch):
                     monkeypatch.setattr(module, check, lambda *_: None)
     # There is no autocast for "meta".
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    with OneDevice():
+        yield
 
 
 def graph_and_feat():
@@ -95,5 +114,5 @@ def test_a_look_at_the_values_would_be_seen():
     pool = get_readout("gmpool", in_feats=WIDTH, decomposition="eigen").to("meta")
     with pytest.raises(RuntimeError, match="item"):  # its K is decided by eigenvalues
         pool(graph, feat)
-    with pytest.raises(RuntimeError):
-        feat + torch.ones(len(feat), 1)
+    with pytest.raises(RuntimeError, match=r"cpu.*meta"):
+        feat.index_select(0, torch.zeros(3, dtype=torch.int64))

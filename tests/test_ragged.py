@@ -52,25 +52,18 @@ def test_there_and_back(counts):
 
 @given(COUNTS)
 @settings(max_examples=60, deadline=None)
-def test_the_node_of_every_slot_and_its_part_of_a_mean(counts):
+def test_the_node_of_every_slot_and_its_share_of_a_mean(counts):
     layout = layout_of(counts)
     starts = np.concatenate([[0], np.cumsum(counts)])
-    for bucket, origin, part in zip(
-        layout.buckets, layout.split(layout.origin), layout.split(layout.part)
+    for bucket, origin, inverse_size in zip(
+        layout.buckets, layout.split(layout.origin), layout.split(layout.inverse_size)
     ):
         assert bucket.full == bool(bucket.mask.all())
         for row, graph in enumerate(bucket.graphs.tolist()):
             n, filling = counts[graph], bucket.width - counts[graph]
             nodes = list(range(starts[graph], starts[graph + 1]))
             assert origin[row].tolist() == nodes + [nodes[-1]] * filling
-            assert part[row].tolist() == [1 / n] * n + [0.0] * filling
-    cells = layout.split_cells(torch.arange(layout.cells))
-    assert [each.shape for each in cells] == [
-        (len(bucket), bucket.width, bucket.width) for bucket in layout.buckets
-    ]
-    assert sorted(int(cell) for each in cells for cell in each.flatten()) == list(
-        range(layout.cells)
-    )
+            assert inverse_size[row].tolist() == [1 / n] * n + [0.0] * filling
 
 
 def test_buckets_that_were_chosen_elsewhere():

@@ -94,7 +94,9 @@ def coarsen(
     )
     coarse_feats, sources, destinations, numbers, weights, features = [], [], [], [], [], []
     blocks = layout.blocks(feat)
-    for index, (bucket, (assign, _)) in enumerate(zip(layout.buckets, assignments)):
+    for index, (bucket, coarse, (assign, _)) in enumerate(
+        zip(layout.buckets, coarse_layout.buckets, assignments)
+    ):
         to_features = assign.to(feat.dtype).mT
         coarse_feats.append(to_features @ blocks[index])
         members, cells = edges.cells(index, bucket)
@@ -111,8 +113,9 @@ def coarsen(
             adjacency = assign.mT @ edges.dense(values, cells, bucket) @ assign
         else:
             adjacency = coarse_adjacency(assign, *ends, values[:, None]).squeeze(-1)
-        # A' is zero in columns that a graph does not use.
         present = adjacency.detach().abs() > edge_tol
+        if not coarse.full:
+            present &= coarse.mask[:, :, None] & coarse.mask[:, None, :]
         cell = present.flatten().nonzero().squeeze(1)
         numbers.append(present.sum((1, 2)))
         nodes = starts[bucket.graphs, None] + torch.arange(assign.shape[2], device=device)
@@ -130,7 +133,7 @@ def coarsen(
             features.append(pooled.flatten(0, 2).index_select(0, cell))
     if not layout.buckets:
         nothing = torch.empty(0, dtype=torch.int64, device=device)
-        empty = batched_graph(nothing, nothing, counts, counts, like=graph)
+        empty = batched_graph(nothing, nothing, counts, counts.clone(), like=graph)
         pooled_features = None if edge_feat is None else feat.new_empty(0, edge_feat.shape[1])
         return empty, feat[:0], feat.new_empty(0), pooled_features, coarse_layout
     num_edges, order = _in_order(layout, torch.cat(numbers), sum(map(len, weights)))

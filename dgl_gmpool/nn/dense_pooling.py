@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from dgl import DGLGraph
@@ -43,6 +44,12 @@ class Assignment:
     grouping: Tensor | None = None
     eigenvalues: Tensor | None = None
     num_clusters: Tensor | None = None
+
+    def to_count(self) -> Assignment:
+        """The same without gradients, and without M where its eigenvalues are known."""
+        grouping = self.grouping if self.eigenvalues is None else None
+        grouping = None if grouping is None else grouping.detach()
+        return replace(self, matrix=self.matrix.detach(), grouping=grouping)
 
 
 class DensePooling(nn.Module):
@@ -162,7 +169,7 @@ class DensePooling(nn.Module):
         PooledGraph
             With batch information set, so that any ``dgl.nn`` layer runs on it.
         """
-        layout, tol = self._layout(graph, feat, batch_num_nodes), self.tol
+        layout = self._layout(graph, feat, batch_num_nodes)
         edge_feat = check_edges("edge_feat", edge_feat, graph, dims=2)
         edge_weight = check_edges("edge_weight", edge_weight, graph, dims=1)
         with torch.autocast(feat.device.type, enabled=False):
@@ -187,7 +194,14 @@ class DensePooling(nn.Module):
             edge_feat=features,
             losses=self.losses,
             _lift=lambda coarse_rows: lift(layout, coarse, pairs, coarse_rows),
-            _count=lambda: _spectrum(layout, assigned, feat, tol),
+            _count=partial(
+                _spectrum,
+                layout,
+                [each.to_count() for each in assigned],
+                at_least_float32(feat.dtype),
+                feat.device,
+                self.tol,
+            ),
         )
 
     def assignments(
@@ -209,7 +223,7 @@ class DensePooling(nn.Module):
         layout = self._layout(graph, feat, batch_num_nodes)
         with torch.no_grad():
             assigned = self._assign_all(layout, feat)
-            return _spectrum(layout, assigned, feat, self.tol)
+            return _spectrum(layout, assigned, at_least_float32(feat.dtype), feat.device, self.tol)
 
     def extra_repr(self) -> str:
         return f"in_feats={self.in_feats}, aggregate={self.aggregate!r}"
@@ -321,12 +335,15 @@ def check_edges(name: str, values: Tensor | None, graph: DGLGraph, *, dims: int)
 
 @torch.no_grad()
 def _spectrum(
-    layout: RaggedLayout, assigned: list[Assignment], feat: Tensor, tol: float
+    layout: RaggedLayout,
+    assigned: list[Assignment],
+    dtype: torch.dtype,
+    device: torch.device,
+    tol: float,
 ) -> Spectrum:
     """Gather the buckets' spectra in the order of the batch."""
-    dtype = at_least_float32(feat.dtype)
-    clusters = torch.zeros(layout.batch_size, dtype=torch.int64, device=feat.device)
-    rank = torch.zeros(layout.batch_size, dtype=dtype, device=feat.device)
+    clusters = torch.zeros(layout.batch_size, dtype=torch.int64, device=device)
+    rank = torch.zeros(layout.batch_size, dtype=dtype, device=device)
     negative = torch.zeros_like(rank)
     for bucket, each in zip(layout.buckets, assigned):
         eigenvalues = each.eigenvalues

@@ -39,15 +39,15 @@ def node_counts(graph: DGLGraph, feat: Tensor, batch_num_nodes: Tensor | None = 
     if counts.is_floating_point():
         raise TypeError(f"batch_num_nodes is {counts.dtype}; give integers")
     counts = counts.to(torch.int64)
-    total = sum(values := counts.tolist()) if counts.dim() == 1 else -1
+    values = counts.flatten().tolist()
     if feat.shape[0] != graph.num_nodes():
         raise ValueError(
             f"feat has {feat.shape[0]} rows, the graph has {graph.num_nodes()} nodes; "
             "pass one row per node of the whole batch"
         )
-    if total != graph.num_nodes() or min(values, default=0) < 0:
+    if counts.dim() != 1 or sum(values) != graph.num_nodes() or min(values, default=0) < 0:
         raise ValueError(
-            f"batch_num_nodes adds up to {int(counts.sum())} and the graph has "
+            f"batch_num_nodes adds up to {sum(values)} and the graph has "
             f"{graph.num_nodes()} nodes; give one non-negative count per graph of the batch"
         )
     return counts

@@ -88,8 +88,8 @@ class RaggedLayout:
         int64.
     origin : Tensor
         The node that stands in each slot of those; in an empty one, the last node of the same
-        graph. Shape ``(slots,)``, int64.
-    part : Tensor
+        graph, if it has any. Shape ``(slots,)``, int64.
+    inverse_size : Tensor
         1 / n in each slot that holds a node of a graph of n nodes, 0 in empty ones. Shape
         ``(slots,)``, float64.
     """
@@ -99,7 +99,7 @@ class RaggedLayout:
     buckets: tuple[Bucket, ...]
     position: Tensor
     origin: Tensor
-    part: Tensor
+    inverse_size: Tensor
 
     @property
     def batch_size(self) -> int:
@@ -127,15 +127,6 @@ class RaggedLayout:
         for bucket in self.buckets:
             stop = start + len(bucket) * bucket.width
             views.append(flat[start:stop].view(len(bucket), bucket.width, *flat.shape[1:]))
-            start = stop
-        return views
-
-    def split_cells(self, flat: Tensor) -> list[Tensor]:
-        """The cells of all buckets as one view ``(b, w, w)`` for each."""
-        views, start = [], 0
-        for bucket in self.buckets:
-            stop = start + len(bucket) * bucket.width**2
-            views.append(flat[start:stop].view(len(bucket), bucket.width, bucket.width))
             start = stop
         return views
 
@@ -214,10 +205,10 @@ class RaggedLayout:
         position[nodes] = slots
         origin = np.maximum(starts + sizes - 1, 0).repeat(room)
         origin[slots] = nodes
-        part = np.zeros(len(origin))
-        part[slots] = (1 / np.maximum(sizes, 1)).repeat(sizes)
+        inverse_size = np.zeros(len(origin))
+        inverse_size[slots] = (1 / np.maximum(sizes, 1)).repeat(sizes)
         buckets: list[Bucket] = []
-        first = filled = row = 0
+        first = row = slot = 0
         for group, width in zip(groups, widths):
             last = first + len(group)
             stop = int(stops[last - 1])
@@ -227,17 +218,17 @@ class RaggedLayout:
                     sizes=on_device(sizes[first:last]),
                     width=width,
                     full=stop - row == len(group) * width,
-                    places=np.stack([nodes[row:stop], slots[row:stop] - filled]),
+                    places=np.stack([nodes[row:stop], slots[row:stop] - slot]),
                 )
             )
-            first, row, filled = last, stop, filled + len(group) * width
+            first, row, slot = last, stop, slot + len(group) * width
         return RaggedLayout(
             counts,
             tuple(groups),
             tuple(buckets),
             on_device(position),
             on_device(origin),
-            on_device(part),
+            on_device(inverse_size),
         )
 
 

@@ -7,6 +7,8 @@ matrices than autograd takes: the gradient with regard to F is known to be an ou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -15,9 +17,12 @@ from dgl_gmpool.nn.ragged import RaggedLayout
 from dgl_gmpool.nn.square_root import root_times, root_times_gradient, symmetric_root
 
 #: float32 rounds a weighted squared distance by up to 2.5e-6 of the largest sum_k |w_k| x_k^2, with
-#: x from its graph's mean (measured up to 1,024 features). Up to this product of that sum and the
+#: x from any origin (measured up to 1,024 features). Up to this product of that sum and the
 #: steepest slope of the similarity, entries of M are off by less than 1e-5.
 FLOAT32_REACH = 4.0
+
+#: With a larger b most entries are so near 1 that float32 loses 1 - M, and with it the gradient.
+FLOAT32_BIAS = 5.0
 
 
 def weighted_readout(
@@ -25,9 +30,9 @@ def weighted_readout(
 ) -> tuple[Tensor, Tensor]:
     """Mean or sum over the rows of M X, or of S X with the root S, and each node's weight in it.
 
-    No operation waits for a GPU. M is computed in float64; without ``root``, on the CPU, float32
-    features are taken in float32 where that leaves the entries of M right to 1e-5
-    (:data:`FLOAT32_REACH`).
+    No value is asked of a GPU. M is computed in float64, where the device has it; without ``root``,
+    on the CPU, float32 features are taken in float32 where that leaves the entries of M right to
+    1e-5 (:data:`FLOAT32_REACH`).
 
     Parameters
     ----------
@@ -57,10 +62,11 @@ def weighted_readout(
     True
     """
     weight = grouping.distance_weight(feat.device)
-    bias = grouping.bias if grouping.bias is not None else weight.new_zeros(1)
-    out, weights = _WeightedReadout.apply(
-        feat, weight, bias.to(weight.dtype), grouping, layout, mean, root
-    )
+    given = weight.new_zeros(1) if grouping.bias is None else grouping.bias
+    bias = given.to(weight.dtype)
+    # Inside the function, autograd is switched off in any case.
+    keep = torch.is_grad_enabled() and any(each.requires_grad for each in (feat, weight, bias))
+    out, weights = _WeightedReadout.apply(feat, weight, bias, grouping, layout, mean, root, keep)
     return out, weights
 
 
@@ -75,88 +81,91 @@ class _WeightedReadout(torch.autograd.Function):
         layout: RaggedLayout,
         mean: bool,
         root: bool,
+        keep: bool,
     ) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         ctx.grouping, ctx.layout, ctx.mean, ctx.root = grouping, layout, mean, root
         flat = feat.index_select(0, layout.origin)
         points, dtype = _points(grouping, layout, flat, weight, bias, exact=root)
         bias_here, slope = bias.to(dtype), -2 * weight.to(dtype)
-        filled = (layout.part > 0).to(dtype)[:, None]
-        columns = layout.part.to(dtype)[:, None] if mean else filled
-        cells = columns.new_empty(layout.cells)
+        masks = (layout.inverse_size > 0).to(dtype)[:, None]
+        # What each column of M counts in s.
+        columns = layout.inverse_size.to(dtype)[:, None] if mean else masks
         shares = torch.empty_like(columns)
         out = feat.new_zeros(layout.batch_size, feat.shape[1])
+        matrices: list[Tensor] = []
         spectra: list[Tensor] = []
-        parts = (layout.split(each) for each in (flat, filled, columns, shares))
-        for bucket, matrix, point, block, node, column, share in zip(
-            layout.buckets, layout.split_cells(cells), points, *parts
-        ):
+        parts = (layout.split(each) for each in (flat, masks, columns, shares))
+        for bucket, point, block, mask, column, share in zip(layout.buckets, points, *parts):
             point = point.to(dtype)
-            torch.bmm(point * slope, point.mT, out=matrix)
-            # From the product itself: equal nodes are then at distance 0, however large they are.
+            matrix = torch.bmm(point * slope, point.mT)
+            # From the product itself: the distance of equal nodes is then 0, to rounding, however
+            # large they are.
             length = matrix.diagonal(dim1=1, dim2=2) / -2
             matrix += length[:, :, None]
             matrix += length[:, None, :]
             grouping.similarity_of(matrix, bias_here, inplace=True)
             if root:
                 if not bucket.full:
-                    matrix *= node
-                    matrix *= node.mT
+                    matrix *= mask
+                    matrix *= mask.mT
                 product, spectrum = root_times(matrix, column)
-                share.copy_(product)
-                spectra.extend(spectrum)
+                torch.mul(product, mask, out=share)
+                spectra.extend(spectrum if keep else ())
             else:
                 torch.bmm(matrix, column, out=share)
-                share *= node
+                share *= mask
             rows = torch.bmm(share.mT.to(feat.dtype), block)
             out.index_copy_(0, bucket.graphs, rows.squeeze(1))
-        ctx.save_for_backward(
-            *(feat, weight, bias, flat, filled, columns, cells, shares), *points, *spectra
-        )
+            matrices.extend([matrix] if keep else ())
+        if keep:
+            ctx.save_for_backward(
+                *(feat, weight, bias, flat, masks, columns, shares), *points, *matrices, *spectra
+            )
         weights = shares.index_select(0, layout.position).squeeze(1)
         return out, weights.to(feat.dtype)
 
     @staticmethod
     def backward(ctx, grad_out: Tensor | None, grad_weights: Tensor | None):
+        # Once: each access calls the hooks on saved tensors, and checkpointing forbids a second.
+        saved = ctx.saved_tensors
         # A backward pass may be called under autocast, which the forward pass is kept out of.
-        with torch.autocast(ctx.saved_tensors[0].device.type, enabled=False):
+        with torch.autocast(saved[0].device.type, enabled=False):
             # With create_graph=True, matrices of the forward pass would pass for constants.
             way = _differentiable_gradients if torch.is_grad_enabled() else _gradients
-            return (*way(ctx, grad_out, grad_weights), None, None, None, None)
+            return (*way(ctx, saved, grad_out, grad_weights), None, None, None, None, None)
 
 
 def _gradients(
-    ctx, grad_out: Tensor | None, grad_weights: Tensor | None
+    ctx, saved: Sequence[Tensor], grad_out: Tensor | None, grad_weights: Tensor | None
 ) -> tuple[Tensor | None, ...]:
     """With regard to features, weights of the distance and bias."""
     layout, grouping = ctx.layout, ctx.grouping
     if not layout.buckets or (grad_out is None and grad_weights is None):
         return None, None, None
-    feat, weight, bias, flat, filled, columns, cells, shares, *rest = ctx.saved_tensors
-    number, dtype = len(layout.buckets), cells.dtype
-    points, spectra = rest[:number], rest[number:]
+    _, weight, bias, flat, masks, columns, shares, *rest = saved
+    number, dtype = len(layout.buckets), shares.dtype
+    points, matrices, spectra = rest[:number], rest[number : 2 * number], rest[2 * number :]
     bias_here, slope = bias.to(dtype), 2 * weight.to(dtype)
     total_bias, total_weight = torch.zeros_like(bias_here), torch.zeros_like(slope)
     total_feat = torch.empty_like(flat)
-    toward = None
+    given = None
     if grad_weights is not None:
-        toward = layout.split(grad_weights.to(dtype).index_select(0, layout.origin)[:, None])
-    parts = (layout.split(each) for each in (flat, columns, filled, shares, total_feat))
-    for index, (bucket, matrix, block, column, node, share, rows) in enumerate(
-        zip(layout.buckets, layout.split_cells(cells), *parts)
-    ):
-        share_grad = None if toward is None else toward[index]
+        given = layout.split(grad_weights.to(dtype).index_select(0, layout.origin)[:, None])
+    parts = (layout.split(each) for each in (flat, masks, columns, shares, total_feat))
+    for index, (bucket, block, mask, column, share, rows) in enumerate(zip(layout.buckets, *parts)):
+        share_grad = None if given is None else given[index]
         if grad_out is not None:
             grad = grad_out.index_select(0, bucket.graphs)[:, None, :]
             through = torch.bmm(grad, block.mT).mT.to(dtype)
             share_grad = through if share_grad is None else through.add_(share_grad)
-        share_grad = share_grad * node
+        share_grad = share_grad * mask
         # dL/dM_ij + dL/dM_ji
         if ctx.root:
             both = root_times_gradient(spectra[3 * index : 3 * index + 3], share_grad)
         else:
             both = torch.baddbmm(share_grad * column.mT, column, share_grad.mT)
-        pull, push = grouping.slopes(matrix, both, bias_here)
+        pull, push = grouping.slopes(matrices[index], both, bias_here)
         # The gradient of squared distances is a graph Laplacian times X.
         degree = pull.sum(-1)
         total_bias += degree.sum() / 2 if push is None else push
@@ -166,7 +175,7 @@ def _gradients(
         product = torch.bmm(laplacian, point)
         torch.mul(product, slope, out=rows)
         if grad_out is not None:
-            rows.addcmul_(share.to(feat.dtype), grad)
+            rows.addcmul_(share.to(flat.dtype), grad)
         total_weight += product.mul_(point).sum((0, 1))
     return (
         total_feat.index_select(0, layout.position),
@@ -176,11 +185,11 @@ def _gradients(
 
 
 def _differentiable_gradients(
-    ctx, grad_out: Tensor | None, grad_weights: Tensor | None
+    ctx, saved: Sequence[Tensor], grad_out: Tensor | None, grad_weights: Tensor | None
 ) -> tuple[Tensor | None, ...]:
     """The same gradients by operations that autograd knows."""
     # Views: where the features follow from the weights, only the direct way counts here.
-    feat, weight, bias = inputs = [each.view_as(each) for each in ctx.saved_tensors[:3]]
+    feat, weight, bias = inputs = [each.view_as(each) for each in saved[:3]]
     found = _written_out(ctx, feat, weight, bias)
     pairs = [pair for pair in zip(found, (grad_out, grad_weights)) if pair[1] is not None]
     wanted = [each for each in inputs if each.requires_grad]
@@ -201,9 +210,9 @@ def _differentiable_gradients(
 def _written_out(ctx, feat: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     layout = ctx.layout
     out, shares = feat.new_zeros(layout.batch_size, feat.shape[1]), []
-    part = layout.part.to(weight.dtype)[:, None]
-    columns = layout.split(part if ctx.mean else part.sign())
-    for bucket, column, block in zip(layout.buckets, columns, layout.blocks(feat)):
+    columns = layout.inverse_size.to(weight.dtype)[:, None]
+    columns = columns if ctx.mean else columns.sign()
+    for bucket, column, block in zip(layout.buckets, layout.split(columns), layout.blocks(feat)):
         matrix = ctx.grouping.similarity_of(weighted_distance(block, weight), bias)
         if ctx.root:
             mask = bucket.mask.to(matrix.dtype)
@@ -225,25 +234,24 @@ def _points(
 ) -> tuple[list[Tensor], torch.dtype]:
     """Blocks of features to take distances between, and the dtype to do it in.
 
-    Features of the wide dtype are taken from their graph's mean, which changes no distance and
-    leaves less to cancel. So are float32 features that are not small enough to be left in float32
-    as they are, but are then; the others have room in the wide dtype. There is no look at the
-    values, and no float32, on a GPU, which it would make wait, and with ``exact``.
+    The wide dtype takes them as they are, as :class:`GroupingMatrix` does. float32 is enough if
+    they are small, as they are or from their graph's mean, which changes no distance. There is no
+    look at the values, and no float32, on a GPU, which it would make wait, and with ``exact``.
     """
-    wide = compute_dtype(flat.device)
-    if flat.dtype == wide:
-        return _centred(layout, flat), wide
+    plain, wide = layout.split(flat), compute_dtype(flat.device)
     if exact or flat.device.type != "cpu" or flat.dtype != torch.float32 or not flat.numel():
-        return layout.split(flat), wide
+        return plain, wide
+    if float(bias) > FLOAT32_BIAS:
+        return plain, wide
     slope, size = grouping.steepest_slope(float(bias)), weight.abs()
     if _largest_square(flat) * float(size.amax()) * slope <= FLOAT32_REACH:
-        return layout.split(flat), torch.float32
-    centred = _centred(layout, flat)
+        return plain, torch.float32
+    centred = _from_graph_means(layout, flat)
     sums = [torch.mv(each.flatten(0, 1).square(), size.to(flat.dtype)) for each in centred]
     if all(float(each.amax()) * slope <= FLOAT32_REACH for each in sums):
         return centred, torch.float32
-    # Not centred: beside one far node, float32 would round the others off.
-    return layout.split(flat), wide
+    # Not centred: one far node would move the mean away from the others, and blur them.
+    return plain, wide
 
 
 def _largest_square(flat: Tensor) -> float:
@@ -251,7 +259,7 @@ def _largest_square(flat: Tensor) -> float:
     return float(torch.linalg.vector_norm(flat, dim=1).amax()) ** 2
 
 
-def _centred(layout: RaggedLayout, flat: Tensor) -> list[Tensor]:
+def _from_graph_means(layout: RaggedLayout, flat: Tensor) -> list[Tensor]:
     """The blocks, less the mean over each graph's nodes."""
-    parts = layout.split(layout.part.to(flat.dtype)[:, None])
+    parts = layout.split(layout.inverse_size.to(flat.dtype)[:, None])
     return [block - part.mT @ block for part, block in zip(parts, layout.split(flat))]
