@@ -26,6 +26,7 @@ import dgl
 import torch
 from dgl import DGLGraph
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dgl_gmpool._environment import import_dgllife
 from dgl_gmpool._options import check_choice
@@ -402,6 +403,32 @@ def _training_mode(subject: Subject) -> None:
     subject.rows(pool, dgl.batch([*batch_members(), molecule("methane")]))
 
 
+def _checkpointing(subject: Subject) -> None:
+    """Activation checkpointing, which computes again what was not kept, changes no gradient."""
+    pool = subject.make()
+    graph = dgl.batch(batch_members())
+
+    def gradients(again: bool) -> dict[str, Tensor]:
+        feat = graph.ndata["h"].clone().requires_grad_()
+        pool.zero_grad()
+
+        def call(feat: Tensor) -> list[Tensor]:
+            return list(subject.call(pool, graph, feat).values())
+
+        out = checkpoint(call, feat, use_reentrant=False) if again else call(feat)
+        losses = [values.float().square().sum() for values in out if values.requires_grad]
+        if losses:
+            torch.stack(losses).sum().backward()
+        leaves = {"feat": feat, **dict(pool.named_parameters())}
+        return {
+            f"gradient of {name}": leaf.grad.clone()
+            for name, leaf in leaves.items()
+            if leaf.grad is not None
+        }
+
+    _same(gradients(again=True), gradients(again=False), "with checkpointing")
+
+
 def _state_dict(subject: Subject) -> None:
     """A state_dict, read back with weights_only=True, makes an equal second module."""
     pool, other = subject.make(), subject.make()
@@ -517,6 +544,7 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition("int32 and int64 ids", _id_types),
     Condition("same call twice", _repeatable),
     Condition("training mode", _training_mode),
+    Condition("checkpointing", _checkpointing),
     Condition("state_dict", _state_dict),
     Condition("deepcopy", _deepcopy),
     Condition("pickle", _pickled),
