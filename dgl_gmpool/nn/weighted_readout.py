@@ -97,8 +97,7 @@ class _WeightedReadout(torch.autograd.Function):
         spectra: list[Tensor] = []
         parts = (layout.split(each) for each in (flat, masks, columns, shares))
         for bucket, point, block, mask, column, share in zip(layout.buckets, points, *parts):
-            point = point.to(dtype)
-            matrix = torch.bmm(point * slope, point.mT)
+            matrix = _scaled_gram(point.to(dtype), slope)
             # From the product itself: the distance of equal nodes is then 0, to rounding, however
             # large they are.
             length = matrix.diagonal(dim1=1, dim2=2) / -2
@@ -177,6 +176,8 @@ def _gradients(
         if grad_out is not None:
             rows.addcmul_(share.to(flat.dtype), grad)
         total_weight += product.mul_(point).sum((0, 1))
+        # Before the next bucket's are made.
+        del both, pull, laplacian, point, product
     return (
         total_feat.index_select(0, layout.position),
         total_weight.to(weight.dtype),
@@ -221,6 +222,10 @@ def _written_out(ctx, feat: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tenso
         out = out.index_copy(0, bucket.graphs, (share.mT @ block).squeeze(1))
         shares.append(share.squeeze(-1))
     return out, layout.rows(shares) if shares else feat.new_zeros(0)
+
+
+def _scaled_gram(point: Tensor, slope: Tensor) -> Tensor:
+    return torch.bmm(point * slope, point.mT)
 
 
 def _points(
