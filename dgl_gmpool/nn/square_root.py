@@ -170,9 +170,12 @@ def root_times_gradient(kept: Sequence[Tensor], grad: Tensor) -> Tensor:
     eigenvalues, vectors, coefficients = kept
     _, s = _smooth_root(eigenvalues)
     toward = torch.bmm(vectors.mT, grad)
-    inner = torch.baddbmm(toward * coefficients.mT, coefficients, toward.mT)
-    inner *= _root_differences(eigenvalues, s)
-    return torch.bmm(torch.bmm(vectors, inner), vectors.mT)
+    # Few blocks of n x n at a time.
+    coefficient = _root_differences(eigenvalues, s)
+    coefficient *= torch.baddbmm(toward * coefficients.mT, coefficients, toward.mT)
+    half = torch.bmm(vectors, coefficient)
+    del coefficient
+    return torch.bmm(half, vectors.mT)
 
 
 def eigen_root(

@@ -21,6 +21,9 @@ from dgl_gmpool.nn.square_root import root_times, root_times_gradient, symmetric
 #: steepest slope of the similarity, entries of M are off by less than 1e-5.
 FLOAT32_REACH = 4.0
 
+#: Features of a bucket that are in the wide dtype at a time: half a megabyte stays in the cache.
+SLICE = 1 << 16
+
 #: With a larger b most entries are so near 1 that float32 loses 1 - M, and with it the gradient.
 FLOAT32_BIAS = 5.0
 
@@ -97,7 +100,7 @@ class _WeightedReadout(torch.autograd.Function):
         spectra: list[Tensor] = []
         parts = (layout.split(each) for each in (flat, masks, columns, shares))
         for bucket, point, block, mask, column, share in zip(layout.buckets, points, *parts):
-            matrix = _scaled_gram(point.to(dtype), slope)
+            matrix = _scaled_gram(point, slope)
             # From the product itself: the distance of equal nodes is then 0, to rounding, however
             # large they are.
             length = matrix.diagonal(dim1=1, dim2=2) / -2
@@ -170,14 +173,13 @@ def _gradients(
         total_bias += degree.sum() / 2 if push is None else push
         laplacian = pull.neg_()
         laplacian.diagonal(dim1=1, dim2=2).add_(degree)
-        point = points[index].to(dtype)
-        product = torch.bmm(laplacian, point)
-        torch.mul(product, slope, out=rows)
+        step = _graphs_at_a_time(points[index], dtype)
+        for of_slice in zip(points[index].split(step), laplacian.split(step), rows.split(step)):
+            total_weight += _laplacian_product(*of_slice, slope)
         if grad_out is not None:
             rows.addcmul_(share.to(flat.dtype), grad)
-        total_weight += product.mul_(point).sum((0, 1))
         # Before the next bucket's are made.
-        del both, pull, laplacian, point, product
+        del both, pull, laplacian
     return (
         total_feat.index_select(0, layout.position),
         total_weight.to(weight.dtype),
@@ -224,8 +226,30 @@ def _written_out(ctx, feat: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tenso
     return out, layout.rows(shares) if shares else feat.new_zeros(0)
 
 
-def _scaled_gram(point: Tensor, slope: Tensor) -> Tensor:
-    return torch.bmm(point * slope, point.mT)
+def _graphs_at_a_time(block: Tensor, dtype: torch.dtype) -> int:
+    """How many graphs of a bucket have their features in the wide dtype at a time."""
+    if block.dtype == dtype or block.device.type != "cpu":
+        return len(block)
+    return max(1, SLICE // block[0].numel())
+
+
+def _scaled_gram(block: Tensor, slope: Tensor) -> Tensor:
+    """X diag(slope) X' of every graph, ``(b, w, w)``, in the dtype of ``slope``."""
+    gram = slope.new_empty(len(block), block.shape[1], block.shape[1])
+    step = _graphs_at_a_time(block, slope.dtype)
+    for part, found in zip(block.split(step), gram.split(step)):
+        point = part.to(slope.dtype)
+        torch.bmm(point * slope, point.mT, out=found)
+    return gram
+
+
+def _laplacian_product(block: Tensor, laplacian: Tensor, rows: Tensor, slope: Tensor) -> Tensor:
+    """Write the gradient with regard to X, L X diag(slope), into ``rows``; return that with regard
+    to the weights of the distance, ``(d,)``."""
+    point = block.to(slope.dtype)
+    product = torch.bmm(laplacian, point)
+    torch.mul(product, slope, out=rows)
+    return product.mul_(point).sum((0, 1))
 
 
 def _points(
