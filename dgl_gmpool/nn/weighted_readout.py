@@ -7,7 +7,7 @@ matrices than autograd takes: the gradient with regard to F is known to be an ou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -173,9 +173,8 @@ def _gradients(
         total_bias += degree.sum() / 2 if push is None else push
         laplacian = pull.neg_()
         laplacian.diagonal(dim1=1, dim2=2).add_(degree)
-        step = _graphs_at_a_time(points[index], dtype)
-        for of_slice in zip(points[index].split(step), laplacian.split(step), rows.split(step)):
-            total_weight += _laplacian_product(*of_slice, slope)
+        for part, pulled, written in _slices(points[index], dtype, laplacian, rows):
+            total_weight += _laplacian_product(part, pulled, written, slope)
         if grad_out is not None:
             rows.addcmul_(share.to(flat.dtype), grad)
         # Before the next bucket's are made.
@@ -226,18 +225,19 @@ def _written_out(ctx, feat: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tenso
     return out, layout.rows(shares) if shares else feat.new_zeros(0)
 
 
-def _graphs_at_a_time(block: Tensor, dtype: torch.dtype) -> int:
-    """How many graphs of a bucket have their features in the wide dtype at a time."""
-    if block.dtype == dtype or block.device.type != "cpu":
-        return len(block)
-    return max(1, SLICE // block[0].numel())
+def _slices(block: Tensor, dtype: torch.dtype, *others: Tensor) -> Iterable[Sequence[Tensor]]:
+    """A bucket's features, and what else goes with its graphs, a few graphs at a time: as many as
+    have their features in the wide dtype at a time, and all of them where they are in it."""
+    if block.dtype == dtype or block.device.type != "cpu" or block.numel() <= SLICE:
+        return [(block, *others)]
+    step = max(1, SLICE // block[0].numel())
+    return zip(*(each.split(step) for each in (block, *others)))
 
 
 def _scaled_gram(block: Tensor, slope: Tensor) -> Tensor:
     """X diag(slope) X' of every graph, ``(b, w, w)``, in the dtype of ``slope``."""
     gram = slope.new_empty(len(block), block.shape[1], block.shape[1])
-    step = _graphs_at_a_time(block, slope.dtype)
-    for part, found in zip(block.split(step), gram.split(step)):
+    for part, found in _slices(block, slope.dtype, gram):
         point = part.to(slope.dtype)
         torch.bmm(point * slope, point.mT, out=found)
     return gram
