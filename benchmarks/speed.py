@@ -4,8 +4,8 @@
     python benchmarks/speed.py --threads 2
 
 With several threads leave OpenMP's waiting as it is: told to wait passively, threads are put to
-sleep and woken for every small operation, and all poolings, ours and the peers', take two to three
-times as long.
+sleep and woken for every small operation, and all poolings, ours and the peers', take longer than
+with one thread.
 
 64 molecules of 20 to 40 heavy atoms (of the sodium-channel set that RDKit carries) with 64 random
 features per atom; then the same batch with one graph of 132 nodes more. The poolings take turns

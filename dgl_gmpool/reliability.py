@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -174,15 +174,22 @@ class Subject:
             if values.dim() and values.shape[0] != len(counts):
                 raise ConditionFailed(f"{name}: {values.shape[0]} rows for {len(counts)} graphs")
             _finite(name, values)
-        losses = [values.float().square().sum() for values in out.values() if values.requires_grad]
-        if losses:
-            torch.stack(losses).sum().backward()
-            if feat.grad is not None:
-                _finite("gradient of feat", feat.grad)
-            for name, parameter in pool.named_parameters():
-                if parameter.grad is not None:
-                    _finite(f"gradient of {name}", parameter.grad)
+        for name, grad in _gradients(out.values(), feat, pool).items():
+            _finite(name, grad)
         return {name: values.detach() for name, values in out.items()}
+
+
+def _gradients(out: Iterable[Tensor], feat: Tensor, pool: nn.Module) -> dict[str, Tensor]:
+    """Gradients of features and parameters, after a backward pass from all of these."""
+    losses = [values.float().square().sum() for values in out if values.requires_grad]
+    if losses:
+        torch.stack(losses).sum().backward()
+    leaves = {"feat": feat, **dict(pool.named_parameters())}
+    return {
+        f"gradient of {name}": leaf.grad
+        for name, leaf in leaves.items()
+        if losses and leaf.grad is not None
+    }
 
 
 def _order_free(coarse: PooledGraph, feat: Tensor, counts: Tensor) -> dict[str, Tensor]:
@@ -408,23 +415,14 @@ def _checkpointing(subject: Subject) -> None:
     pool = subject.make()
     graph = dgl.batch(batch_members())
 
+    def call(feat: Tensor) -> list[Tensor]:
+        return list(subject.call(pool, graph, feat).values())
+
     def gradients(again: bool) -> dict[str, Tensor]:
         feat = graph.ndata["h"].clone().requires_grad_()
-        pool.zero_grad()
-
-        def call(feat: Tensor) -> list[Tensor]:
-            return list(subject.call(pool, graph, feat).values())
-
+        pool.zero_grad()  # to None: the next backward pass makes new ones
         out = checkpoint(call, feat, use_reentrant=False) if again else call(feat)
-        losses = [values.float().square().sum() for values in out if values.requires_grad]
-        if losses:
-            torch.stack(losses).sum().backward()
-        leaves = {"feat": feat, **dict(pool.named_parameters())}
-        return {
-            f"gradient of {name}": leaf.grad.clone()
-            for name, leaf in leaves.items()
-            if leaf.grad is not None
-        }
+        return _gradients(out, feat, pool)
 
     _same(gradients(again=True), gradients(again=False), "with checkpointing")
 
