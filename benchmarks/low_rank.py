@@ -43,7 +43,8 @@ from torch import Tensor
 
 from dgl_gmpool import GMPool, NGMPool
 from dgl_gmpool._io import atomic_write_json, atomic_write_text
-from dgl_gmpool.nn import low_rank, ngmpool
+from dgl_gmpool.nn.large import low_rank
+from dgl_gmpool.poolings import ngmpool
 
 RESULTS = Path(__file__).parent / "results"
 WIDTH = 64

@@ -34,7 +34,6 @@ from torch import Tensor, nn
 
 from dgl_gmpool import GMPool, MoleculePredictor
 from dgl_gmpool._io import atomic_write_json, atomic_write_text
-from dgl_gmpool.nn.gmpool import DECOMPOSITIONS
 from dgl_gmpool.nn.grouping import SIMILARITIES
 from dgl_gmpool.nn.ragged import RaggedLayout
 from dgl_gmpool.nn.square_root import (
@@ -46,6 +45,7 @@ from dgl_gmpool.nn.square_root import (
     symmetric_root,
 )
 from dgl_gmpool.nn.weighted_readout import weighted_readout
+from dgl_gmpool.poolings.gmpool import DECOMPOSITIONS
 from dgl_gmpool.training.provenance import source_commit
 
 RESULTS = Path(__file__).parent / "results"

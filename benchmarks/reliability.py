@@ -2,7 +2,7 @@
 
     python benchmarks/reliability.py
 
-prints the matrix of dgl_gmpool.reliability.CONDITIONS and stores it, with the reason of every
+prints the matrix of dgl_gmpool.testing.CONDITIONS and stores it, with the reason of every
 failure, in benchmarks/results/reliability.json and reliability.md. Peers are run where they are
 installed (``pip install torch-geometric torch-geometric-pool``).
 """
@@ -26,7 +26,7 @@ from torch import nn
 from dgl_gmpool import get_readout, list_readouts
 from dgl_gmpool._io import atomic_write_json, atomic_write_text
 from dgl_gmpool.registry import readout_entry
-from dgl_gmpool.reliability import CONDITIONS
+from dgl_gmpool.testing import CONDITIONS
 from dgl_gmpool.training.provenance import source_commit
 
 RESULTS = Path(__file__).parent / "results"

@@ -8,8 +8,11 @@ import_dgl()
 
 from dgl_gmpool._version import __version__  # noqa: E402
 from dgl_gmpool.lifesci import register, registered, swap_readout, unregister  # noqa: E402
-from dgl_gmpool.nn import DMPNN, GMPool, NGMPool, PooledGraph  # noqa: E402
-from dgl_gmpool.nn.predictor import MoleculePredictor  # noqa: E402
+from dgl_gmpool.models.dmpnn import DMPNN  # noqa: E402
+from dgl_gmpool.models.predictor import MoleculePredictor  # noqa: E402
+from dgl_gmpool.nn.pooled_graph import PooledGraph  # noqa: E402
+from dgl_gmpool.poolings.gmpool import GMPool  # noqa: E402
+from dgl_gmpool.poolings.ngmpool import NGMPool  # noqa: E402
 from dgl_gmpool.registry import get_readout, list_readouts  # noqa: E402
 
 __all__ = [

@@ -16,33 +16,33 @@ from dgl_gmpool._options import closest, unknown_name
 #: Other packages add readouts through this entry-point group, name = module:factory.
 ENTRY_POINT_GROUP = "dgl_gmpool.readouts"
 
-#: Ours. setup.cfg lists the same under ``ENTRY_POINT_GROUP``.
+#: Ours.
 BUILT_IN = {
-    "mean": "dgl_gmpool.nn:MeanReadout",
-    "sum": "dgl_gmpool.nn:SumReadout",
-    "max": "dgl_gmpool.nn:MaxReadout",
-    "mean_and_max": "dgl_gmpool.nn:MeanAndMaxReadout",
-    "gmpool": "dgl_gmpool.nn:GMPool",
-    "ngmpool": "dgl_gmpool.nn:NGMPool",
+    "mean": "dgl_gmpool.poolings.plain:MeanReadout",
+    "sum": "dgl_gmpool.poolings.plain:SumReadout",
+    "max": "dgl_gmpool.poolings.plain:MaxReadout",
+    "mean_and_max": "dgl_gmpool.poolings.plain:MeanAndMaxReadout",
+    "gmpool": "dgl_gmpool.poolings.gmpool:GMPool",
+    "ngmpool": "dgl_gmpool.poolings.ngmpool:NGMPool",
     # The poolings to compare with.
-    "topk": "dgl_gmpool.baselines:TopKPool",
-    "sagpool": "dgl_gmpool.baselines:SAGPool",
-    "diffpool": "dgl_gmpool.baselines:DiffPool",
-    "asap": "dgl_gmpool.baselines:ASAPool",
-    "mempool": "dgl_gmpool.baselines:MemPool",
-    "bnpool": "dgl_gmpool.baselines:BNPool",
-    "random": "dgl_gmpool.baselines:RandomPool",
-    "mincut": "dgl_gmpool.baselines:MinCutPool",
+    "topk": "dgl_gmpool.poolings.topk:TopKPool",
+    "sagpool": "dgl_gmpool.poolings.sagpool:SAGPool",
+    "diffpool": "dgl_gmpool.poolings.diffpool:DiffPool",
+    "asap": "dgl_gmpool.poolings.asap:ASAPool",
+    "mempool": "dgl_gmpool.poolings.mempool:MemPool",
+    "bnpool": "dgl_gmpool.poolings.bnpool:BNPool",
+    "random": "dgl_gmpool.poolings.random_groups:RandomPool",
+    "mincut": "dgl_gmpool.poolings.mincut:MinCutPool",
     # DGL's and dgllife's own.
-    "attention": "dgl_gmpool.readouts:AttentionReadout",
-    "attentivefp": "dgl_gmpool.readouts:AttentiveFPReadout",
-    "mlp": "dgl_gmpool.readouts:MLPReadout",
-    "set2set": "dgl_gmpool.readouts:Set2SetReadout",
-    "set_transformer": "dgl_gmpool.readouts:SetTransformerReadout",
-    "sort": "dgl_gmpool.readouts:SortReadout",
-    "sum_and_max": "dgl_gmpool.readouts:SumAndMaxReadout",
-    "weave": "dgl_gmpool.readouts:WeaveReadout",
-    "weighted_sum_and_max": "dgl_gmpool.readouts:WeightedSumAndMaxReadout",
+    "attention": "dgl_gmpool.poolings.attention:AttentionReadout",
+    "attentivefp": "dgl_gmpool.poolings.attentivefp:AttentiveFPReadout",
+    "mlp": "dgl_gmpool.poolings.mlp:MLPReadout",
+    "set2set": "dgl_gmpool.poolings.set2set:Set2SetReadout",
+    "set_transformer": "dgl_gmpool.poolings.set_transformer:SetTransformerReadout",
+    "sort": "dgl_gmpool.poolings.sort:SortReadout",
+    "sum_and_max": "dgl_gmpool.poolings.sum_and_max:SumAndMaxReadout",
+    "weave": "dgl_gmpool.poolings.weave:WeaveReadout",
+    "weighted_sum_and_max": "dgl_gmpool.poolings.weighted_sum_and_max:WeightedSumAndMaxReadout",
 }
 
 

@@ -13,21 +13,18 @@ import torch
 from reference import reduced
 
 from dgl_gmpool import MoleculePredictor, get_readout
-from dgl_gmpool.baselines import (
-    ASAPool,
-    BaselinePooling,
-    BNPool,
-    DiffPool,
-    MemPool,
-    MinCutPool,
-    RandomPool,
-    SAGPool,
-    TopKPool,
-)
-from dgl_gmpool.baselines.assignment import Shares
-from dgl_gmpool.baselines.graph_batch import GraphBatch
-from dgl_gmpool.baselines.random_groups import structure_hash
 from dgl_gmpool.nn.dense_pooling import AGGREGATES
+from dgl_gmpool.poolings.asap import ASAPool
+from dgl_gmpool.poolings.assignment import Shares
+from dgl_gmpool.poolings.baseline_pooling import BaselinePooling
+from dgl_gmpool.poolings.bnpool import BNPool
+from dgl_gmpool.poolings.diffpool import DiffPool
+from dgl_gmpool.poolings.graph_batch import GraphBatch
+from dgl_gmpool.poolings.mempool import MemPool
+from dgl_gmpool.poolings.mincut import MinCutPool
+from dgl_gmpool.poolings.random_groups import RandomPool, structure_hash
+from dgl_gmpool.poolings.sagpool import SAGPool
+from dgl_gmpool.poolings.topk import TopKPool
 
 NAMES = ("asap", "bnpool", "diffpool", "mempool", "mincut", "random", "sagpool", "topk")
 WITH_LOSSES = ("bnpool", "diffpool", "mempool", "mincut")

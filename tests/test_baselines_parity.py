@@ -11,15 +11,13 @@ import dgl
 import pytest
 import torch
 
-from dgl_gmpool.baselines import (
-    ASAPool,
-    BNPool,
-    DiffPool,
-    MemPool,
-    MinCutPool,
-    SAGPool,
-    TopKPool,
-)
+from dgl_gmpool.poolings.asap import ASAPool
+from dgl_gmpool.poolings.bnpool import BNPool
+from dgl_gmpool.poolings.diffpool import DiffPool
+from dgl_gmpool.poolings.mempool import MemPool
+from dgl_gmpool.poolings.mincut import MinCutPool
+from dgl_gmpool.poolings.sagpool import SAGPool
+from dgl_gmpool.poolings.topk import TopKPool
 
 WHY = "needs torch-geometric: pip install dgl-gmpool[peers]"
 

@@ -12,9 +12,9 @@ from scipy.optimize import linear_sum_assignment
 from test_pooling import SIZES, WIDTH, batch, loop_assignments, make
 
 from dgl_gmpool import GMPool, NGMPool
-from dgl_gmpool.nn.gmpool import DECOMPOSITIONS
 from dgl_gmpool.nn.grouping import SIMILARITIES
-from dgl_gmpool.reliability import IN_FEATS, batch_members, molecule
+from dgl_gmpool.poolings.gmpool import DECOMPOSITIONS
+from dgl_gmpool.testing import IN_FEATS, batch_members, molecule
 
 CHANNELS = 3
 

@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from dgl_gmpool.comparison.report import BETTER, WORSE, build_report
-from dgl_gmpool.comparison.scores import FoldScore
-from dgl_gmpool.comparison.statistics import compare, corrected_t_test, summarize
+from experiments.table2.report import BETTER, WORSE, build_report
+from experiments.table2.scores import FoldScore
+from experiments.table2.statistics import compare, corrected_t_test, summarize
 
 NAN = float("nan")
 METHODS = {"mean": "mean", "gmpool": "GMPool", "topk": "Top-K"}

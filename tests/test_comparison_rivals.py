@@ -13,15 +13,15 @@ import torch
 from sklearn.metrics import roc_auc_score
 from training_data import small_dataset, with_targets
 
-import dgl_gmpool.comparison.chemprop_rival as chemprop_rival
-from dgl_gmpool.comparison.chemprop_rival import fit_chemprop
-from dgl_gmpool.comparison.forest import fit_forest, morgan_fingerprints
-from dgl_gmpool.comparison.rival_fold import RivalFold
+import experiments.table2.chemprop_rival as chemprop_rival
 from dgl_gmpool.data import MoleculeDataset, MoleculeTable, SelectionReport, featurize
 from dgl_gmpool.training import TrainingError
 from dgl_gmpool.training.batches import count_batches
 from dgl_gmpool.training.seeds import derived_seed
 from dgl_gmpool.training.standardize import Standardizer
+from experiments.table2.chemprop_rival import fit_chemprop
+from experiments.table2.forest import fit_forest, morgan_fingerprints
+from experiments.table2.rival_fold import RivalFold
 
 TRAIN, VALID, TEST = list(range(20)), list(range(20, 29)), [35, 29, 34, 30, 33]
 SMALL = {"epochs": 2, "batch_size": 8, "hidden": 8, "ffn_hidden": 8}

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-import dgl_gmpool.comparison.runner as runner
-from dgl_gmpool.comparison import (
+import experiments.table2.runner as runner
+from dgl_gmpool.data import load_sodium_channel
+from dgl_gmpool.registry import readout_entry
+from dgl_gmpool.training import TrainingConfig, TrainingError, build_model
+from experiments.table2 import (
     METHODS,
     Budget,
     ComparisonData,
@@ -25,14 +28,11 @@ from dgl_gmpool.comparison import (
     write_report,
     write_scores,
 )
-from dgl_gmpool.comparison.datasets import sample_rows
-from dgl_gmpool.comparison.jobs import job_settings
-from dgl_gmpool.comparison.methods import TRIALS, controls
-from dgl_gmpool.comparison.runner import ResultsFolder, choose_trials
-from dgl_gmpool.comparison.variants import VARIANTS, write_variant_report
-from dgl_gmpool.data import load_sodium_channel
-from dgl_gmpool.registry import readout_entry
-from dgl_gmpool.training import TrainingConfig, TrainingError, build_model
+from experiments.table2.datasets import sample_rows
+from experiments.table2.jobs import job_settings
+from experiments.table2.methods import TRIALS, controls
+from experiments.table2.runner import ResultsFolder, choose_trials
+from experiments.table2.variants import VARIANTS, write_variant_report
 
 
 def small_table(path, rows=60):

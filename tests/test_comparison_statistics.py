@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dgl_gmpool.comparison.scores import COLUMNS, FoldScore, read_scores, write_scores
-from dgl_gmpool.comparison.statistics import (
+from experiments.table2.scores import COLUMNS, FoldScore, read_scores, write_scores
+from experiments.table2.statistics import (
     PROTOCOL_RATIO,
     average_ranks,
     bootstrap_means,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dgl_gmpool.nn import GroupingMatrix
-from dgl_gmpool.nn.grouping import SIMILARITIES
+from dgl_gmpool.nn.grouping import SIMILARITIES, GroupingMatrix
 from dgl_gmpool.nn.square_root import nearest_psd, symmetric_root
 
 

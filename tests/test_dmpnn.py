@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dgl_gmpool import DMPNN
-from dgl_gmpool.nn import reverse_edges
-from dgl_gmpool.reliability import batch_members
+from dgl_gmpool.models.reverse_edges import reverse_edges
+from dgl_gmpool.testing import batch_members
 
 #: Name: (number of nodes, directed edges).
 GRAPHS = {

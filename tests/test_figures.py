@@ -16,9 +16,10 @@ from rdkit import Chem
 from training_data import small_dataset, small_options
 
 from dgl_gmpool import MoleculePredictor
-from dgl_gmpool.comparison import FoldScore, write_scores
 from dgl_gmpool.data import make_splits
-from dgl_gmpool.figures import (
+from dgl_gmpool.nn.square_root import cholesky_root
+from dgl_gmpool.training import TrainingConfig, build_model, run_script, train_run
+from experiments.figures import (
     ForcedRuns,
     GroupCounts,
     clusters_figure,
@@ -36,12 +37,11 @@ from dgl_gmpool.figures import (
     plan_forced_runs,
     save_figure,
 )
-from dgl_gmpool.figures.representatives import groups_of_atoms, representatives
-from dgl_gmpool.figures.style import FURTHER, GROUP_COLOURS, SINGLE, group_colours
-from dgl_gmpool.nn.square_root import cholesky_root
-from dgl_gmpool.training import TrainingConfig, build_model, run_script, train_run
+from experiments.figures.representatives import groups_of_atoms, representatives
+from experiments.figures.style import FURTHER, GROUP_COLOURS, SINGLE, group_colours
+from experiments.table2 import FoldScore, write_scores
 
-RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "figures.py"
+RECIPE = Path(__file__).resolve().parent.parent / "experiments" / "figures" / "__main__.py"
 # Para-chlorobenzoic ester with a nitrile: elements in an order that canonical ranks do not keep.
 PARA = "N#CCOC(=O)c1ccc(Cl)cc1"
 
@@ -416,7 +416,7 @@ def recipe(arguments: list[str]) -> int:
     spec = importlib.util.spec_from_file_location("recipe_figures", RECIPE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return run_script(module.main, arguments, program="python recipes/figures.py", resume="")
+    return run_script(module.main, arguments, program="python -m experiments.figures", resume="")
 
 
 def test_one_command_makes_every_figure(runs, tmp_path, capsys):

@@ -8,8 +8,7 @@ import reference
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dgl_gmpool.nn import GroupingMatrix
-from dgl_gmpool.nn.grouping import SIMILARITIES
+from dgl_gmpool.nn.grouping import SIMILARITIES, GroupingMatrix
 
 
 def _numbers(module):

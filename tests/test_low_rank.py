@@ -15,15 +15,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dgl_gmpool import GMPool, MoleculePredictor, NGMPool
 from dgl_gmpool.nn import coarsen as coarsen_file
-from dgl_gmpool.nn import gmpool, low_rank, ngmpool
-from dgl_gmpool.nn import grouping_product as product_file
-from dgl_gmpool.nn.coarse_adjacency import coarse_adjacency
 from dgl_gmpool.nn.dense_pooling import AGGREGATES
 from dgl_gmpool.nn.grouping import SIMILARITIES, GroupingMatrix
-from dgl_gmpool.nn.grouping_product import grouping_product
-from dgl_gmpool.nn.low_rank import low_rank_root
+from dgl_gmpool.nn.large import grouping_product as product_file
+from dgl_gmpool.nn.large import low_rank
+from dgl_gmpool.nn.large.coarse_adjacency import coarse_adjacency
+from dgl_gmpool.nn.large.grouping_product import grouping_product
+from dgl_gmpool.nn.large.low_rank import low_rank_root
 from dgl_gmpool.nn.square_root import cholesky_root
-from dgl_gmpool.reliability import CONDITIONS
+from dgl_gmpool.poolings import gmpool, ngmpool
+from dgl_gmpool.testing import CONDITIONS
 
 SEMIDEFINITE = ("cauchy", "gaussian")
 FACES = ("readout", "coarsen")

@@ -10,9 +10,9 @@ import torch
 
 from dgl_gmpool import GMPool, NGMPool
 from dgl_gmpool.nn.dense_pooling import AGGREGATES
-from dgl_gmpool.nn.gmpool import DECOMPOSITIONS
 from dgl_gmpool.nn.grouping import SIMILARITIES
-from dgl_gmpool.reliability import IN_FEATS, batch_members, batch_of
+from dgl_gmpool.poolings.gmpool import DECOMPOSITIONS
+from dgl_gmpool.testing import IN_FEATS, batch_members, batch_of
 
 SIZES = (5, 1, 0, 8, 3, 8)
 WIDTH = 4

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from dgl_gmpool import MoleculePredictor, list_readouts
-from dgl_gmpool.nn.backbones import BACKBONES, Backbone
+from dgl_gmpool.models.backbones import BACKBONES, Backbone
 from dgl_gmpool.nn.edge_weight import normalise_edge_weight
 from dgl_gmpool.registry import readout_entry
-from dgl_gmpool.reliability import batch_members, batch_of, empty_graph, molecule
+from dgl_gmpool.testing import batch_members, batch_of, empty_graph, molecule
 
 NODE, EDGE = 16, 12
 LEVELS = [(name, 1) for name in BACKBONES] + [

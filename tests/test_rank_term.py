@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dgl_gmpool import GMPool, MoleculePredictor, NGMPool
-from dgl_gmpool.nn import GroupingMatrix
+from dgl_gmpool.nn.grouping import GroupingMatrix
 
 SIZES = (5, 0, 1, 8, 3)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import configparser
 import sys
 import types
 from importlib.metadata import EntryPoint
-from pathlib import Path
 
 import dgl
 import pytest
@@ -250,14 +248,6 @@ def test_misspelt_names_and_options(name, options, hint):
 def test_bad_option_values(name, options):
     with pytest.raises(ValueError, match=r"give|Known"):
         get_readout(name, in_feats=4, **options)
-
-
-def test_setup_cfg_lists_the_same_entry_points():
-    config = configparser.ConfigParser()
-    config.read(Path(__file__).parents[1] / "setup.cfg")
-    text = config["options.entry_points"][registry.ENTRY_POINT_GROUP]
-    listed = dict(line.split(" = ") for line in text.strip().splitlines())
-    assert listed == registry.BUILT_IN
 
 
 class _Foreign(torch.nn.Module):

@@ -11,7 +11,7 @@ from torch import nn
 
 from dgl_gmpool import GMPool, NGMPool, get_readout, list_readouts
 from dgl_gmpool.registry import readout_entry
-from dgl_gmpool.reliability import CONDITIONS, IN_FEATS, ConditionFailed, batch_members
+from dgl_gmpool.testing import CONDITIONS, IN_FEATS, ConditionFailed, batch_members
 
 
 def _cases():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dgl_gmpool.nn.relu_dropout import LEVELS, ReLUDropout
+from dgl_gmpool.models.relu_dropout import LEVELS, ReLUDropout
 
 
 @pytest.mark.parametrize("p", [0.05, 0.15, 0.5, 0.9])

@@ -8,8 +8,8 @@ from importlib import import_module
 from types import ModuleType
 
 from dgl_gmpool._environment import import_dgllife
-from dgl_gmpool.nn.gmpool import GMPool
-from dgl_gmpool.nn.ngmpool import NGMPool
+from dgl_gmpool.poolings.gmpool import GMPool
+from dgl_gmpool.poolings.ngmpool import NGMPool
 
 OURS = {"GMPool": GMPool, "NGMPool": NGMPool}
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from dgl_gmpool.lifesci.pooled_head import PooledHead
 from dgl_gmpool.lifesci.readout_sites import ReadoutSite, find_sites, get_path, set_path
-from dgl_gmpool.readouts.mlp import MLPReadout
+from dgl_gmpool.poolings.mlp import MLPReadout
 from dgl_gmpool.registry import check_options, get_readout, readout_entry
 
 Model = TypeVar("Model", bound=nn.Module)

@@ -6,8 +6,8 @@ import torch
 from dgl import DGLGraph
 from torch import Tensor
 
-from dgl_gmpool.nn.coarse_adjacency import coarse_adjacency
 from dgl_gmpool.nn.graph_batch import batched_graph, edges_inside
+from dgl_gmpool.nn.large.coarse_adjacency import coarse_adjacency
 from dgl_gmpool.nn.ragged import Bucket, RaggedLayout
 
 #: Graphs of more nodes are coarsened from their edges, unless more than one in SPARSE of all pairs

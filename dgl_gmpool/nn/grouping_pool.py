@@ -12,7 +12,7 @@ from torch import Tensor
 from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE
 from dgl_gmpool.nn.dense_pooling import DensePooling, at_least_float32
 from dgl_gmpool.nn.grouping import GroupingMatrix, compute_dtype
-from dgl_gmpool.nn.grouping_product import grouping_product
+from dgl_gmpool.nn.large.grouping_product import grouping_product
 from dgl_gmpool.nn.ragged import Bucket, RaggedLayout
 from dgl_gmpool.nn.weighted_readout import weighted_readout
 

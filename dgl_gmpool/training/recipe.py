@@ -15,7 +15,7 @@ import torch
 from dgl_gmpool._options import parse_options
 from dgl_gmpool.data import MoleculeDataset, Splits, with_auxiliary
 from dgl_gmpool.data.properties import PROPERTIES
-from dgl_gmpool.nn.predictor import READOUT_NORMS
+from dgl_gmpool.models.predictor import READOUT_NORMS
 from dgl_gmpool.registry import readout_entry
 from dgl_gmpool.training.config import SCHEDULES, TrainingConfig
 from dgl_gmpool.training.distributed import current_world

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dgl_gmpool import MoleculePredictor
-from dgl_gmpool.nn.readout_norm import ReadoutNorm
+from dgl_gmpool.models.readout_norm import ReadoutNorm
 from dgl_gmpool.training.batches import Batch
 from dgl_gmpool.training.distributed import PATIENCE, World
 

@@ -1,0 +1,146 @@
+"""Graph neural networks by name, behind one call: node states, edge states, width."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import torch
+from dgl import DGLGraph
+from torch import Tensor, nn
+
+from dgl_gmpool._environment import import_dgllife
+from dgl_gmpool._options import unknown_name
+from dgl_gmpool.models.dmpnn import DMPNN
+
+
+class Backbone(nn.Module):
+    """A graph neural network with a common face.
+
+    Parameters
+    ----------
+    gnn : torch.nn.Module
+        Called as ``gnn(graph, node_feats, edge_feats)``, or without ``edge_feats`` if
+        ``takes_edges`` is false. Returns node states, or a pair of node and edge states.
+    out_feats : int
+        Width of the node states.
+    takes_edges : bool, optional
+        Whether it takes edge features.
+    takes_weight : bool, optional
+        Whether it takes ``edge_weight``. Where it does not, a coarse graph's weights go in as one
+        more edge feature.
+    edge_out_feats : int, optional
+        Width of the edge states if it returns any.
+    """
+
+    def __init__(
+        self,
+        gnn: nn.Module,
+        out_feats: int,
+        *,
+        takes_edges: bool = True,
+        takes_weight: bool = False,
+        edge_out_feats: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.gnn = gnn
+        self.out_feats = out_feats
+        self.takes_edges = takes_edges
+        self.takes_weight = takes_weight
+        self.edge_out_feats = edge_out_feats
+
+    def reset_parameters(self) -> None:
+        """Draw new initial parameters in every layer that can."""
+        reset_parameters(self.gnn)
+
+    def forward(
+        self,
+        graph: DGLGraph,
+        node_feats: Tensor,
+        edge_feats: Tensor | None,
+        edge_weight: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Node states ``(N, out_feats)`` and edge states ``(E, edge_out_feats)`` or None."""
+        arguments: list[DGLGraph | Tensor | None] = [graph, node_feats]
+        if self.takes_edges:
+            if edge_weight is not None and edge_feats is not None and not self.takes_weight:
+                edge_feats = torch.cat([edge_feats, edge_weight[:, None]], dim=1)
+            arguments.append(edge_feats)
+        if edge_weight is not None and self.takes_weight:
+            states = self.gnn(*arguments, edge_weight=edge_weight)
+        else:
+            states = self.gnn(*arguments)
+        return states if isinstance(states, tuple) else (states, None)
+
+
+def reset_parameters(module: nn.Module) -> None:
+    """Call ``reset_parameters`` on the outermost submodules that have it."""
+    for child in module.children():
+        reset = getattr(child, "reset_parameters", None)
+        if callable(reset):
+            reset()
+        else:
+            reset_parameters(child)
+
+
+def _dmpnn(node: int, edge: int, hidden: int, steps: int, dropout: float) -> Backbone:
+    gnn = DMPNN(node, edge, hidden_feats=hidden, num_steps=steps, dropout=dropout)
+    return Backbone(gnn, hidden, takes_weight=True, edge_out_feats=hidden)
+
+
+def _gcn(node: int, edge: int, hidden: int, steps: int, dropout: float) -> Backbone:
+    # Atoms without a bond (salts, methane) keep their state through the residual connection.
+    gnn = import_dgllife("model").GCN(
+        node,
+        hidden_feats=[hidden] * steps,
+        dropout=[dropout] * steps,
+        allow_zero_in_degree=True,
+    )
+    return Backbone(gnn, hidden, takes_edges=False)
+
+
+def _mpnn(node: int, edge: int, hidden: int, steps: int, dropout: float) -> Backbone:
+    # dgllife's edge network makes a hidden x hidden matrix of every edge; its own default width
+    # for the layer before that, 128, is kept.
+    gnn = import_dgllife("model").MPNNGNN(
+        node, edge, node_out_feats=hidden, num_step_message_passing=steps
+    )
+    return Backbone(gnn, hidden)
+
+
+def _attentivefp(node: int, edge: int, hidden: int, steps: int, dropout: float) -> Backbone:
+    gnn = import_dgllife("model").AttentiveFPGNN(
+        node, edge, num_layers=steps, graph_feat_size=hidden, dropout=dropout
+    )
+    return Backbone(gnn, hidden)
+
+
+BACKBONES: dict[str, Callable[[int, int, int, int, float], Backbone]] = {
+    "dmpnn": _dmpnn,
+    "gcn": _gcn,
+    "mpnn": _mpnn,
+    "attentivefp": _attentivefp,
+}
+
+
+def get_backbone(
+    name: str,
+    *,
+    node_in_feats: int,
+    edge_in_feats: int,
+    hidden_feats: int = 200,
+    num_steps: int = 3,
+    dropout: float = 0.15,
+) -> Backbone:
+    """A graph neural network by name.
+
+    ``dmpnn`` is ours; ``gcn``, ``mpnn`` and ``attentivefp`` are dgllife's ``GCN``, ``MPNNGNN`` and
+    ``AttentiveFPGNN`` with ``num_steps`` layers (message passing steps).
+
+    Examples
+    --------
+    >>> get_backbone("gcn", node_in_feats=74, edge_in_feats=12, hidden_feats=32).out_feats
+    32
+    """
+    if name not in BACKBONES:
+        raise unknown_name("backbone", name, BACKBONES)
+    return BACKBONES[name](node_in_feats, edge_in_feats, hidden_feats, num_steps, dropout)

@@ -1,0 +1,1 @@
+"""Large graphs: the same results without an n x n matrix in memory."""

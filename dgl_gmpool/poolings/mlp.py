@@ -1,0 +1,78 @@
+"""A network on every node, then a sum: the readout of dgllife's PAGTN, MGCN and SchNet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Optional, Union
+
+from torch import Tensor, nn
+
+from dgl_gmpool._options import check_choice, positive_int
+from dgl_gmpool.nn.segments import Segments
+from dgl_gmpool.poolings.node_readout import NodeReadout
+
+ACTIVATIONS: dict[str, Optional[type[nn.Module]]] = {
+    "none": None,
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "softplus": nn.Softplus,
+    "leaky_relu": nn.LeakyReLU,
+}
+
+
+class MLPReadout(NodeReadout):
+    """Two linear layers on every node, then the sum, mean or maximum over the nodes.
+
+    As ``dgllife.model.MLPNodeReadout``.
+
+    Parameters
+    ----------
+    in_feats : int
+        Width D of the node features.
+    hidden_feats : int, optional
+        Width of the hidden layer. Default D.
+    out_feats : int, optional
+        Width of the readout. Default D.
+    activation : str or callable, optional
+        After the hidden layer: ``"relu"`` (default), ``"tanh"``, ``"softplus"``,
+        ``"leaky_relu"``, ``"none"``, or a module.
+    aggregate : str, optional
+        ``"sum"`` (default), ``"mean"`` or ``"max"``.
+    """
+
+    def __init__(
+        self,
+        in_feats: int,
+        *,
+        hidden_feats: Optional[int] = None,
+        out_feats: Optional[int] = None,
+        activation: Union[str, Callable[[Tensor], Tensor]] = "relu",
+        aggregate: str = "sum",
+    ) -> None:
+        super().__init__(in_feats)
+        hidden = in_feats if hidden_feats is None else positive_int("hidden_feats", hidden_feats)
+        out = in_feats if out_feats is None else positive_int("out_feats", out_feats)
+        self.aggregate = check_choice("aggregate", aggregate, ("sum", "mean", "max"))
+        self.in_project = nn.Linear(in_feats, hidden)
+        if isinstance(activation, str):
+            made = ACTIVATIONS[check_choice("activation", activation, ACTIVATIONS)]
+            activation = nn.Identity() if made is None else made()
+        self.activation = activation
+        self.out_project = nn.Linear(hidden, out)
+
+    @property
+    def out_feats(self) -> int:
+        return self.out_project.out_features
+
+    def read(self, feat: Tensor, segments: Segments) -> tuple[Tensor, list[Tensor]]:
+        values = self.out_project(self.activation(self.in_project(feat)))
+        weight = values.new_ones(values.shape[0], 1)
+        if self.aggregate == "sum":
+            return segments.sum(values), [weight]
+        if self.aggregate == "mean":
+            return segments.mean(values), [
+                weight / segments.broadcast(segments.counts.to(values.dtype)[:, None])
+            ]
+        out = segments.max(values)
+        won = (values == segments.broadcast(out)).to(values.dtype)
+        return out, [won.mean(1, keepdim=True)]
