@@ -15,9 +15,9 @@ import platform
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Callable
 
 import torch
 from reliability_peers import torch_geometric_pool_poolings, torch_geometric_poolings

@@ -7,7 +7,7 @@ with weight zero, so that a loss, or the gradient of a loss, that is not finite 
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from dgl import DGLGraph

@@ -7,7 +7,7 @@ a coupled Newton-Schulz iteration.
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 from scipy.interpolate import pade

@@ -46,7 +46,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import dgl
 import numpy as np
@@ -71,7 +71,7 @@ WIDTH = 64
 POOLINGS = ("gmpool", "ngmpool")
 
 #: What a block is charged, in cells; None: as the package does.
-LAYOUTS: dict[str, Optional[float]] = {"grouped": None, "exact": 0, "padded": 1e15}
+LAYOUTS: dict[str, float | None] = {"grouped": None, "exact": 0, "padded": 1e15}
 
 #: Cells of the grouped layout over the sum of n_b^2.
 CELLS_GOAL = 1.35

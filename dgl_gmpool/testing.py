@@ -16,11 +16,10 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Callable, Union
 
 import dgl
 import torch
@@ -671,7 +670,7 @@ def _equal_modules(subject: Subject, pool: nn.Module, other: nn.Module, when: st
 
 @contextmanager
 def _complaint(
-    kind: Union[type[Exception], tuple[type[Exception], ...]], *, naming: Sequence[str]
+    kind: type[Exception] | tuple[type[Exception], ...], *, naming: Sequence[str]
 ) -> Iterator[None]:
     """Expect an error of this kind whose message holds all of these."""
     try:

@@ -11,15 +11,10 @@ out and counted, repeats go to their median. Scores are RMSE in log units.
 
 from __future__ import annotations
 
+from dgl_gmpool.cli.entry import run_script
+from dgl_gmpool.cli.train import plan_runs, recipe_parser, train_all
 from dgl_gmpool.data import HUMAN_ATP_RECEPTORS, featurize, load_bindingdb, make_splits
-from dgl_gmpool.training import (
-    main_first,
-    plan_runs,
-    recipe_parser,
-    run_script,
-    train_all,
-    write_table,
-)
+from dgl_gmpool.training import main_first, write_table
 
 
 def main(arguments: list[str]) -> None:

@@ -10,15 +10,10 @@ stays on one side of every split, and the solvent goes into the model as descrip
 
 from __future__ import annotations
 
+from dgl_gmpool.cli.entry import run_script
+from dgl_gmpool.cli.train import plan_runs, recipe_parser, train_all
 from dgl_gmpool.data import featurize, load_chromophores, make_splits
-from dgl_gmpool.training import (
-    main_first,
-    plan_runs,
-    recipe_parser,
-    run_script,
-    train_all,
-    write_table,
-)
+from dgl_gmpool.training import main_first, write_table
 
 
 def main(arguments: list[str]) -> None:

@@ -9,15 +9,10 @@ blank cell is a missing measurement. Rows that cannot be used are listed with th
 
 from __future__ import annotations
 
+from dgl_gmpool.cli.entry import run_script
+from dgl_gmpool.cli.train import plan_runs, recipe_parser, train_all
 from dgl_gmpool.data import featurize, load_csv, make_splits
-from dgl_gmpool.training import (
-    main_first,
-    plan_runs,
-    recipe_parser,
-    run_script,
-    train_all,
-    write_table,
-)
+from dgl_gmpool.training import main_first, write_table
 
 
 def main(arguments: list[str]) -> None:

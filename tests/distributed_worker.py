@@ -10,12 +10,13 @@ import importlib.util
 import sys
 import time
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from training_data import small_dataset, small_options, with_small_auxiliary, with_targets
 
 import dgl_gmpool.training.fold as fold_module
+from dgl_gmpool.cli.entry import run_script
 from dgl_gmpool.data import make_splits
 from dgl_gmpool.training import (
     TrainingConfig,
@@ -24,7 +25,6 @@ from dgl_gmpool.training import (
     fit_fold,
     join_world,
     main_first,
-    run_script,
     train_run,
 )
 from dgl_gmpool.training.fold_data import FoldData
@@ -71,7 +71,7 @@ NORMALISED: dict[str, Any] = {
 
 def gradients(
     world: World, options: dict[str, Any]
-) -> tuple[list[dict[str, Optional[torch.Tensor]]], float]:
+) -> tuple[list[dict[str, torch.Tensor | None]], float]:
     """Every step's gradient at the initial weights, and the epoch's loss. Several tasks, NaNs."""
     dataset = with_small_auxiliary(small_dataset("classification", tasks=3, global_feats=True))
     values = {"batch_size": 7, "dropout": 0.0, "positive_weight": "balanced"}
@@ -85,7 +85,7 @@ def gradients(
         n_tasks=sum(data.widths),
         global_feats=2,
     )
-    found: list[dict[str, Optional[torch.Tensor]]] = []
+    found: list[dict[str, torch.Tensor | None]] = []
 
     class Recorder(torch.optim.SGD):
         def step(self, closure: Any = None) -> None:

@@ -16,9 +16,10 @@ from rdkit import Chem
 from training_data import small_dataset, small_options
 
 from dgl_gmpool import MoleculePredictor
+from dgl_gmpool.cli.entry import run_script
 from dgl_gmpool.data import make_splits
 from dgl_gmpool.nn.square_root import cholesky_root
-from dgl_gmpool.training import TrainingConfig, build_model, run_script, train_run
+from dgl_gmpool.training import TrainingConfig, build_model, train_run
 from experiments.figures import (
     ForcedRuns,
     GroupCounts,

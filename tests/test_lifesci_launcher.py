@@ -304,7 +304,7 @@ def test_command_line(folder, capsys):
 
 
 def test_as_a_module(folder):
-    module = ["-m", "dgl_gmpool.lifesci.launcher"]
+    module = ["-m", "dgl_gmpool", "run"]
     result = plain(*module, "--readout", "ngmpool", TRAIN, "-c", "molecules.csv", "-sc", "smiles")
     assert result.returncode == 0, result.stderr
     assert recorded_beside("classification_results/model.pth") == ReadoutChoice("ngmpool")

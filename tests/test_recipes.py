@@ -20,8 +20,9 @@ from training_data import rows_of
 
 from dgl_gmpool import cli
 from dgl_gmpool._options import parse_options
-from dgl_gmpool.training import TrainingError, markdown_table, run_script
-from dgl_gmpool.training.recipe import plan_runs, recipe_parser
+from dgl_gmpool.cli.entry import run_script
+from dgl_gmpool.cli.train import plan_runs, recipe_parser
+from dgl_gmpool.training import TrainingError, markdown_table
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 GROUPS = ("F", "Cl", "Br", "C", "O", "N")
@@ -293,7 +294,7 @@ def test_ctrl_c_in_a_command(command, said, monkeypatch, capsys):
     def stopped(args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"dgl_gmpool.training.{command}.main", stopped)
+    monkeypatch.setattr(f"dgl_gmpool.cli.{command}.main", stopped)
     flags = {"quickstart": ["--folds", "2"], "predict": ["--model=m", "--csv=c", "--output=o"]}
     assert cli.main([command, *flags[command]]) == 130
     assert capsys.readouterr().err.endswith(said)

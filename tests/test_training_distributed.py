@@ -30,10 +30,10 @@ from distributed_worker import (
 from test_training_run import content
 
 from dgl_gmpool import MoleculePredictor
+from dgl_gmpool.cli.processes import _say_once
 from dgl_gmpool.models.readout_norm import ReadoutNorm
 from dgl_gmpool.training import World, current_world, join_world, shared_model
 from dgl_gmpool.training.distributed import PATIENCE, ElsewhereError
-from dgl_gmpool.training.one_voice import _say_once
 from dgl_gmpool.training.seeds import derived_seed
 from dgl_gmpool.training.shared_model import release_model, share_model
 

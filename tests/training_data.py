@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 from rdkit import Chem
@@ -97,7 +97,7 @@ def small_options(**changes: Any) -> dict[str, Any]:
     return {**options, **changes}
 
 
-def rows_of(text: str, delimiter: Optional[str] = None) -> list[dict[str, str]]:
+def rows_of(text: str, delimiter: str | None = None) -> list[dict[str, str]]:
     """Rows of a CSV text as dicts."""
     import csv
 

@@ -7,7 +7,6 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
-from typing import Optional
 
 from dgl_gmpool._version import __version__
 
@@ -15,12 +14,12 @@ from dgl_gmpool._version import __version__
 # imported only when its command is used: --version must not wait for torch.
 COMMANDS = {
     "quickstart": (
-        "dgl_gmpool.training.quickstart",
+        "dgl_gmpool.cli.quickstart",
         "train three readouts on 1,017 measured potencies that come with RDKit (2 minutes)",
     ),
-    "predict": ("dgl_gmpool.training.predict", "predict the molecules of a table"),
+    "predict": ("dgl_gmpool.cli.predict", "predict the molecules of a table"),
     "run": (
-        "dgl_gmpool.lifesci.launcher",
+        "dgl_gmpool.cli.run",
         "run an unmodified DGL-LifeSci script with another readout",
     ),
 }
@@ -34,7 +33,7 @@ def _available() -> dict[str, tuple[str, str]]:
     }
 
 
-def _parser(chosen: Optional[str]) -> argparse.ArgumentParser:
+def _parser(chosen: str | None) -> argparse.ArgumentParser:
     """The parser, with the flags of the chosen command only."""
     parser = argparse.ArgumentParser(
         prog="dgl-gmpool", description="Graph pooling that finds the number of groups by itself."
@@ -49,7 +48,7 @@ def _parser(chosen: Optional[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _command(arguments: Sequence[str]) -> Optional[str]:
+def _command(arguments: Sequence[str]) -> str | None:
     """The first word that is not a flag: the flags before it take no value."""
     return next((text for text in arguments if not text.startswith("-")), None)
 
@@ -60,9 +59,9 @@ def _run(arguments: list[str]) -> int:
     return int(module.main(args) or 0)
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code (0, 2 for an error in the input, 130 after Ctrl-C)."""
-    from dgl_gmpool.training.script import run_script
+    from dgl_gmpool.cli.entry import run_script
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     # The quickstart continues by itself where it was stopped; the other commands keep nothing.

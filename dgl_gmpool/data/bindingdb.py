@@ -8,7 +8,6 @@ import re
 import statistics
 from collections.abc import Collection
 from pathlib import Path
-from typing import Optional
 
 import numpy as np
 
@@ -57,10 +56,10 @@ def load_bindingdb(
     *,
     accessions: Collection[str] = HUMAN_ATP_RECEPTORS,
     measure: str = "IC50",
-    min_atoms: Optional[int] = 20,
-    max_atoms: Optional[int] = 40,
+    min_atoms: int | None = 20,
+    max_atoms: int | None = 40,
     censored: str = "exclude",
-    member: Optional[str] = None,
+    member: str | None = None,
     progress: bool = True,
 ) -> MoleculeTable:
     """Potencies p = 9 - log10(value in nM) of the molecules measured on some targets.
@@ -218,7 +217,7 @@ def load_bindingdb(
     )
 
 
-def parse_value(text: str) -> Optional[tuple[str, float]]:
+def parse_value(text: str) -> tuple[str, float] | None:
     """``(relation, number)`` of a cell; relation is ``">"``, ``"<"``, ``"~"`` or ``""``.
 
     None if the cell is no finite number.

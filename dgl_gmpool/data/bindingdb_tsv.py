@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Callable, Optional
+from typing import BinaryIO
 
 from dgl_gmpool._options import closest
 from dgl_gmpool.data.delimited_text import damage_explained, existing_file
@@ -106,7 +106,7 @@ class BindingDBRows:
 
     path: Path
     accessions: Collection[str]
-    member: Optional[str] = None
+    member: str | None = None
     progress: bool = True
     rows: int = 0
     blank: int = 0

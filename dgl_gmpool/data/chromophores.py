@@ -7,7 +7,6 @@ import math
 import os
 import statistics
 from collections.abc import Callable
-from typing import Optional
 
 import numpy as np
 from rdkit import Chem
@@ -57,8 +56,8 @@ def load_chromophores(
     path: str | os.PathLike[str],
     *,
     target: str = "plqy",
-    min_atoms: Optional[int] = None,
-    max_atoms: Optional[int] = None,
+    min_atoms: int | None = None,
+    max_atoms: int | None = None,
 ) -> MoleculeTable:
     """Emission maximum or quantum yield of chromophores, in films or in solvents.
 
@@ -192,7 +191,7 @@ def load_chromophores(
     )
 
 
-def _value(cell: str) -> Optional[float]:
+def _value(cell: str) -> float | None:
     try:
         value = float(cell)
     except ValueError:
@@ -216,7 +215,7 @@ def solvent_descriptors(smiles: str) -> list[float]:
     >>> values["heavy atoms"], values["hydrogen-bond donors"]
     (3.0, 1.0)
     """
-    mol: Optional[Chem.Mol]
+    mol: Chem.Mol | None
     mol, why = read_molecule(smiles)
     if mol is None:
         raise ValueError(f"the solvent {smiles!r} is refused by RDKit: {why}")

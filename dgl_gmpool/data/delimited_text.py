@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, TextIO
+from typing import TextIO
 
 from dgl_gmpool._options import closest
 
@@ -66,7 +66,7 @@ class DelimitedText:
     (``row.blank``), so that the caller counts them. A byte-order mark is skipped.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, delimiter: Optional[str] = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, delimiter: str | None = None) -> None:
         self.path = existing_file(path)
         name = self.path.name.lower()
         bare = name[: -len(".gz")] if name.endswith(".gz") else name

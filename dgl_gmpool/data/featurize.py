@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Optional
 
 import dgl
 from rdkit import Chem
@@ -63,8 +62,8 @@ def featurize(
     table: MoleculeTable,
     *,
     featurizer: str = "canonical",
-    cache_dir: Optional[str | os.PathLike[str]] = None,
-    processes: Optional[int] = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    processes: int | None = None,
     progress: bool = True,
 ) -> MoleculeDataset:
     """Turn every molecule of a table into a featurised DGLGraph.
@@ -169,7 +168,7 @@ def atom_order(smiles: str) -> list[int]:
 
 
 def _featurize_all(
-    smiles: Sequence[str], featurizer: str, processes: Optional[int], progress: bool
+    smiles: Sequence[str], featurizer: str, processes: int | None, progress: bool
 ) -> tuple[FlatGraphs, list[tuple[int, str]]]:
     from tqdm import tqdm
 
@@ -195,7 +194,7 @@ def _featurize_all(
     return FlatGraphs.join(parts), failed
 
 
-def _worker_count(molecules: int, featurizer: str, processes: Optional[int]) -> int:
+def _worker_count(molecules: int, featurizer: str, processes: int | None) -> int:
     if processes is not None:
         return processes
     if molecules < WORTH_PROCESSES.get(featurizer, WORTH_PROCESSES["other"]):

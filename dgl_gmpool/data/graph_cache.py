@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ class GraphCache:
             },
         )
 
-    def load(self) -> Optional[tuple[FlatGraphs, list[tuple[int, str]]]]:
+    def load(self) -> tuple[FlatGraphs, list[tuple[int, str]]] | None:
         """What :meth:`save` wrote, or None: no file, or one that cannot be trusted (logged)."""
         if not self.path.exists():
             return None

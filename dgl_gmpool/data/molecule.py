@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
 
 from rdkit import Chem, rdBase
 
@@ -15,7 +14,7 @@ BLANK_SMILES = "blank SMILES"
 NOT_A_SMILES = "not a SMILES"
 
 
-def is_missing(text: Optional[str]) -> bool:
+def is_missing(text: str | None) -> bool:
     """Whether a cell holds no value.
 
     >>> is_missing(" NaN "), is_missing("0")
@@ -32,7 +31,7 @@ class AtomCount:
     heavy_atoms: int
 
 
-def count_atoms(smiles: str) -> Optional[AtomCount]:
+def count_atoms(smiles: str) -> AtomCount | None:
     """Fragments and heavy atoms of a SMILES, without sanitising it; None if it is no SMILES.
 
     Not sanitising lets a selection by size see molecules that RDKit refuses later (an unusual
@@ -59,7 +58,7 @@ def _unchecked() -> Chem.SmilesParserParams:
     return options
 
 
-def read_molecule(smiles: str) -> tuple[Optional[Chem.Mol], str]:
+def read_molecule(smiles: str) -> tuple[Chem.Mol | None, str]:
     """``(molecule, "")``, or ``(None, why RDKit refuses it)``.
 
     >>> mol, _ = read_molecule("OCC")

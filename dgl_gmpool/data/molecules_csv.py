@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import Optional, Union
 
 import numpy as np
 
@@ -31,16 +30,16 @@ def load_csv(
     path: str | os.PathLike[str],
     *,
     smiles_column: str,
-    target_columns: Union[str, Sequence[str]],
-    kind: Optional[str] = None,
-    group_column: Optional[str] = None,
-    id_column: Optional[str] = None,
-    min_atoms: Optional[int] = None,
-    max_atoms: Optional[int] = None,
+    target_columns: str | Sequence[str],
+    kind: str | None = None,
+    group_column: str | None = None,
+    id_column: str | None = None,
+    min_atoms: int | None = None,
+    max_atoms: int | None = None,
     one_fragment: bool = False,
     strict: bool = False,
-    delimiter: Optional[str] = None,
-    name: Optional[str] = None,
+    delimiter: str | None = None,
+    name: str | None = None,
     units: str = "",
 ) -> MoleculeTable:
     """Molecules and targets from a CSV or TSV file, plain or gzipped.
@@ -203,7 +202,7 @@ def load_csv(
     )
 
 
-def _number(cell: str) -> Optional[float]:
+def _number(cell: str) -> float | None:
     """The number in a cell, NaN if it is blank, None if it is something else."""
     if is_missing(cell):
         return math.nan

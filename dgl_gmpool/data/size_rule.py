@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
 
 from dgl_gmpool.data.molecule import AtomCount
 
@@ -28,8 +27,8 @@ class SizeRule:
     'fewer than 20 heavy atoms'
     """
 
-    min_atoms: Optional[int] = None
-    max_atoms: Optional[int] = None
+    min_atoms: int | None = None
+    max_atoms: int | None = None
     one_fragment: bool = False
 
     def __post_init__(self) -> None:

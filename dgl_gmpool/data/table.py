@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Optional
 
 import numpy as np
 
@@ -60,7 +59,7 @@ class MoleculeTable:
     canonical: tuple[str, ...]
     groups: tuple[str, ...]
     targets: np.ndarray
-    global_feats: Optional[np.ndarray]
+    global_feats: np.ndarray | None
     report: SelectionReport
     units: str = ""
     auxiliary: tuple[AuxiliaryTargets, ...] = ()
@@ -131,9 +130,7 @@ class MoleculeTable:
             "with_auxiliary(dataset, names), or as AuxiliaryTargets of the table"
         )
 
-    def take(
-        self, rows: Sequence[int], *, report: Optional[SelectionReport] = None
-    ) -> MoleculeTable:
+    def take(self, rows: Sequence[int], *, report: SelectionReport | None = None) -> MoleculeTable:
         """The given rows, in the given order; ``report`` replaces the old one where given."""
         index = np.asarray(rows, dtype=np.int64)
         return replace(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Optional
 
 import numpy as np
 
@@ -41,11 +40,11 @@ TOX21_TASKS = (
 
 
 def load_tox21(
-    path: Optional[str | os.PathLike[str]] = None,
+    path: str | os.PathLike[str] | None = None,
     *,
     multitask: bool = False,
-    min_atoms: Optional[int] = 20,
-    max_atoms: Optional[int] = 40,
+    min_atoms: int | None = 20,
+    max_atoms: int | None = 40,
 ) -> MoleculeTable:
     """Tox21 (MoleculeNet layout), selected as in the paper.
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import torch
 
@@ -64,14 +64,14 @@ def record_beside(model_file: str | os.PathLike[str], choice: ReadoutChoice) -> 
         atomic_write_json(path.parent / SIDECAR, {"files": files})
 
 
-def recorded_beside(model_file: str | os.PathLike[str]) -> Optional[ReadoutChoice]:
+def recorded_beside(model_file: str | os.PathLike[str]) -> ReadoutChoice | None:
     """The choice that was remembered for a model file, if any."""
     path = Path(model_file)
     found = _read(path.parent).get(path.name)
     return None if found is None else ReadoutChoice.from_dict(found, str(path.parent / SIDECAR))
 
 
-def recorded_in(folder: str | os.PathLike[str]) -> Optional[ReadoutChoice]:
+def recorded_in(folder: str | os.PathLike[str]) -> ReadoutChoice | None:
     """The choice that holds for the models of a folder, None if there is none.
 
     Raises

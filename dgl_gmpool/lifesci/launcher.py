@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import random
@@ -12,13 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from dgl_gmpool._options import parse_options
 from dgl_gmpool.lifesci.choice import (
     KEY,
     ReadoutChoice,
@@ -36,10 +34,10 @@ def run_with_readout(
     script: str | os.PathLike[str],
     arguments: Sequence[str] = (),
     *,
-    readout: Optional[str] = None,
-    options: Optional[Mapping[str, Any]] = None,
+    readout: str | None = None,
+    options: Mapping[str, Any] | None = None,
     loader: str = LOADER,
-    seed: Optional[int] = None,
+    seed: int | None = None,
 ) -> ReadoutChoice:
     """Run a script as ``python SCRIPT ARGUMENTS`` would, swapping the readout of its models.
 
@@ -114,13 +112,13 @@ def run_with_readout(
 class _Run:
     """What one run knows about the readout."""
 
-    def __init__(self, given: Optional[ReadoutChoice], arguments: list[str]) -> None:
+    def __init__(self, given: ReadoutChoice | None, arguments: list[str]) -> None:
         self.given = given
         self.arguments = arguments
-        self.used: Optional[ReadoutChoice] = None
-        self._loaded: Optional[ReadoutChoice] = None
+        self.used: ReadoutChoice | None = None
+        self._loaded: ReadoutChoice | None = None
         self._models: list[frozenset[str]] = []
-        self._last: Optional[nn.Module] = None
+        self._last: nn.Module | None = None
 
     def wrap(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """The script's ``load_model``, followed by the swap."""
@@ -176,7 +174,7 @@ class _Run:
             self._agree(recorded, source)
         return self.given, "--readout"
 
-    def _recorded(self, config: Mapping[str, Any]) -> tuple[Optional[ReadoutChoice], str]:
+    def _recorded(self, config: Mapping[str, Any]) -> tuple[ReadoutChoice | None, str]:
         if KEY in config:
             source = f"recorded in the model's configuration, {KEY!r}"
             return ReadoutChoice.from_dict(config[KEY], f"the configuration's {KEY!r}"), source
@@ -237,7 +235,7 @@ def _find_loader(script: Path, loader: str) -> tuple[ModuleType, str]:
     name, _, function = loader.rpartition(".")
     if not name or not function:
         raise ValueError(f"loader is {loader!r}; give module.function, such as {LOADER!r}")
-    module: Optional[ModuleType]
+    module: ModuleType | None
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -283,7 +281,7 @@ def _as_main(script: Path, arguments: list[str], loader: str) -> Iterator[None]:
         sys.modules.update(modules)
 
 
-def _is_beside(folder: Path, module: Optional[ModuleType]) -> bool:
+def _is_beside(folder: Path, module: ModuleType | None) -> bool:
     """Whether a top-level module or package lies in this folder."""
     where = getattr(module, "__file__", None)
     if where is None:
@@ -298,54 +296,3 @@ def _is_path(f: Any) -> bool:
 
 def _say(text: str) -> None:
     print(f"dgl-gmpool: {text}", file=sys.stderr)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of ``dgl-gmpool run``."""
-    parser.add_argument(
-        "--readout",
-        metavar="NAME",
-        help="a name from dgl_gmpool.list_readouts(); default: the one recorded with the model",
-    )
-    parser.add_argument(
-        "--option",
-        "--readout-option",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="an option of that readout; repeat for more",
-    )
-    parser.add_argument(
-        "--loader",
-        default=LOADER,
-        metavar="MODULE.FUNCTION",
-        help=f"what makes the script's models (default: {LOADER})",
-    )
-    parser.add_argument(
-        "--seed", type=int, metavar="N", help="seed the generators; the scripts themselves do not"
-    )
-    parser.add_argument("script", metavar="SCRIPT", help="path of the script")
-    parser.add_argument(
-        "arguments", metavar="ARGS", nargs=argparse.REMAINDER, help="its own arguments"
-    )
-
-
-def main(args: argparse.Namespace) -> int:
-    """``dgl-gmpool run``."""
-    run_with_readout(
-        args.script,
-        args.arguments,
-        readout=args.readout,
-        options=parse_options(args.option, flag="--option"),
-        loader=args.loader,
-        seed=args.seed,
-    )
-    return 0
-
-
-if __name__ == "__main__":
-    _parser = argparse.ArgumentParser(
-        prog="python -m dgl_gmpool.lifesci.launcher", description=__doc__
-    )
-    add_arguments(_parser)
-    raise SystemExit(main(_parser.parse_args()))

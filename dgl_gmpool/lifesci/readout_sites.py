@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from torch import nn
 
@@ -40,7 +40,7 @@ class ReadoutSite:
     """
 
     attribute: str
-    layer: Optional[str]
+    layer: str | None
     in_feats: int
     extra: int = 0
 
@@ -73,9 +73,9 @@ def set_path(model: nn.Module, path: str, value: nn.Module) -> None:
 def find_sites(
     model: nn.Module,
     *,
-    attribute: Optional[str] = None,
-    layer: Optional[str] = None,
-    in_feats: Optional[int] = None,
+    attribute: str | None = None,
+    layer: str | None = None,
+    in_feats: int | None = None,
 ) -> list[ReadoutSite]:
     """The places where ``model`` calls a readout; one, or one per task.
 
@@ -118,8 +118,8 @@ def find_sites(
 def _site(
     model: nn.Module,
     attribute: str,
-    layer: Optional[str],
-    in_feats: Optional[int],
+    layer: str | None,
+    in_feats: int | None,
     *,
     named: bool = False,
 ) -> ReadoutSite:
@@ -154,7 +154,7 @@ def _site(
     return ReadoutSite(attribute, layer, width, extra)
 
 
-def _predicting_site(model: nn.Module, attribute: str, in_feats: Optional[int]) -> ReadoutSite:
+def _predicting_site(model: nn.Module, attribute: str, in_feats: int | None) -> ReadoutSite:
     readout = get_path(model, attribute)
     if isinstance(readout, PooledHead):
         found: Any = readout.pool.in_feats
@@ -173,7 +173,7 @@ def _predicts(readout: object) -> bool:
     )
 
 
-def _first_linear(module: nn.Module, path: str) -> Optional[str]:
+def _first_linear(module: nn.Module, path: str) -> str | None:
     if isinstance(module, nn.Linear):
         return path
     if isinstance(module, nn.Sequential):
@@ -187,7 +187,7 @@ def _first_linear(module: nn.Module, path: str) -> Optional[str]:
 
 # What DGL's and dgllife's readouts say about the width of their input, and by how much their
 # output is wider. None: the readout does not say.
-_Width = Callable[[Any], Optional[int]]
+_Width = Callable[[Any], int | None]
 KNOWN: dict[str, tuple[_Width, Callable[[Any], int]]] = {
     "WeightedSumAndMax": (lambda r: r.weight_and_sum.in_feats, lambda r: 2),
     "WeightAndSum": (lambda r: r.in_feats, lambda r: 1),
@@ -204,7 +204,7 @@ KNOWN: dict[str, tuple[_Width, Callable[[Any], int]]] = {
 }
 
 
-def _widths(readout: object, consumed: int) -> tuple[Optional[int], Optional[int]]:
+def _widths(readout: object, consumed: int) -> tuple[int | None, int | None]:
     """Input and output width of a readout; where it has none of its own, from its consumer."""
     width, out = getattr(readout, "in_feats", None), getattr(readout, "out_feats", None)
     if isinstance(width, int) and isinstance(out, int):
@@ -226,7 +226,7 @@ def _states_width(readout: object) -> bool:
     )
 
 
-def _known(readout: object) -> Optional[tuple[_Width, Callable[[Any], int]]]:
+def _known(readout: object) -> tuple[_Width, Callable[[Any], int]] | None:
     for cls in type(readout).__mro__:
         if cls.__module__.split(".")[0] in ("dgl", "dgllife") and cls.__name__ in KNOWN:
             return KNOWN[cls.__name__]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from typing import Any, Optional, TypeVar, Union
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -18,11 +18,11 @@ Model = TypeVar("Model", bound=nn.Module)
 
 def swap_readout(
     model: Model,
-    readout: Union[str, nn.Module],
+    readout: str | nn.Module,
     *,
-    attribute: Optional[str] = None,
-    layer: Optional[str] = None,
-    in_feats: Optional[int] = None,
+    attribute: str | None = None,
+    layer: str | None = None,
+    in_feats: int | None = None,
     **options: Any,
 ) -> Model:
     """Give a predictor another readout.
@@ -90,7 +90,7 @@ def swap_readout(
     return model
 
 
-def _check_readout(readout: Union[str, nn.Module], options: dict[str, Any]) -> None:
+def _check_readout(readout: str | nn.Module, options: dict[str, Any]) -> None:
     if isinstance(readout, str):
         check_options(readout_entry(readout), options)
         return
@@ -109,13 +109,13 @@ def _check_readout(readout: Union[str, nn.Module], options: dict[str, Any]) -> N
         )
 
 
-def _again(readout: Union[str, nn.Module], number: int) -> Union[str, nn.Module]:
+def _again(readout: str | nn.Module, number: int) -> str | nn.Module:
     """The readout for one of several sites: two sites never share parameters."""
     return readout if isinstance(readout, str) or number == 0 else copy.deepcopy(readout)
 
 
 def _replacements(
-    model: nn.Module, site: ReadoutSite, readout: Union[str, nn.Module], options: dict[str, Any]
+    model: nn.Module, site: ReadoutSite, readout: str | nn.Module, options: dict[str, Any]
 ) -> dict[str, nn.Module]:
     """What to put where: path -> module."""
     present = get_path(model, site.attribute)
@@ -129,7 +129,7 @@ def _replacements(
     return {site.attribute: new, site.layer: _linear_like(old, new.out_feats + site.extra)}
 
 
-def _make(readout: Union[str, nn.Module], site: ReadoutSite, options: dict[str, Any]) -> Any:
+def _make(readout: str | nn.Module, site: ReadoutSite, options: dict[str, Any]) -> Any:
     if isinstance(readout, str):
         return get_readout(readout, in_feats=site.in_feats, **options)
     width = getattr(readout, "in_feats", site.in_feats)
@@ -142,7 +142,7 @@ def _make(readout: Union[str, nn.Module], site: ReadoutSite, options: dict[str, 
 
 
 def _predicting(
-    present: Any, site: ReadoutSite, readout: Union[str, nn.Module], options: dict[str, Any]
+    present: Any, site: ReadoutSite, readout: str | nn.Module, options: dict[str, Any]
 ) -> nn.Module:
     """The replacement of a readout that makes the predictions."""
     hidden = present.in_project

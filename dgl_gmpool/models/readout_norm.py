@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ class ReadoutNorm(nn.BatchNorm1d):
     (torch.Size([1, 3]), torch.Size([0, 3]))
     """
 
-    total: Optional[Callable[[Tensor], Tensor]] = None
+    total: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape ``(B, num_features)`` in and out."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Optional, Union
 
 from torch import Tensor, nn
 
@@ -11,7 +10,7 @@ from dgl_gmpool._options import check_choice, positive_int
 from dgl_gmpool.nn.segments import Segments
 from dgl_gmpool.poolings.node_readout import NodeReadout
 
-ACTIVATIONS: dict[str, Optional[type[nn.Module]]] = {
+ACTIVATIONS: dict[str, type[nn.Module] | None] = {
     "none": None,
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
@@ -44,9 +43,9 @@ class MLPReadout(NodeReadout):
         self,
         in_feats: int,
         *,
-        hidden_feats: Optional[int] = None,
-        out_feats: Optional[int] = None,
-        activation: Union[str, Callable[[Tensor], Tensor]] = "relu",
+        hidden_feats: int | None = None,
+        out_feats: int | None = None,
+        activation: str | Callable[[Tensor], Tensor] = "relu",
         aggregate: str = "sum",
     ) -> None:
         super().__init__(in_feats)

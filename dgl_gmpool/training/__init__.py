@@ -9,9 +9,7 @@ from dgl_gmpool.training.fold import FittedFold, fit_fold
 from dgl_gmpool.training.model import build_model, choose_device
 from dgl_gmpool.training.model_file import TrainedModel, load_model, load_models, save_model
 from dgl_gmpool.training.predict import Predictions, predict_smiles
-from dgl_gmpool.training.recipe import plan_runs, recipe_parser, torch_threads, train_all
 from dgl_gmpool.training.run import RunResult, train_run
-from dgl_gmpool.training.script import run_script
 from dgl_gmpool.training.table import comparison_rows, markdown_table, write_table
 
 __all__ = [
@@ -32,13 +30,8 @@ __all__ = [
     "load_models",
     "main_first",
     "markdown_table",
-    "plan_runs",
     "predict_smiles",
-    "recipe_parser",
-    "run_script",
     "save_model",
-    "torch_threads",
-    "train_all",
     "train_run",
     "write_table",
 ]

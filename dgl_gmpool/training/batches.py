@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import dgl
 import numpy as np
@@ -16,7 +16,7 @@ class Batch(NamedTuple):
     graph: dgl.DGLGraph
     node_feats: torch.Tensor
     edge_feats: torch.Tensor
-    global_feats: Optional[torch.Tensor]
+    global_feats: torch.Tensor | None
 
 
 def collate(
@@ -24,7 +24,7 @@ def collate(
     *,
     edge_in_feats: int,
     device: torch.device,
-    global_feats: Optional[torch.Tensor] = None,
+    global_feats: torch.Tensor | None = None,
 ) -> Batch:
     """Batch molecules, with features on ``device``.
 

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Optional, Union
+from typing import Any
 
 from dgl_gmpool._options import check_choice
 
@@ -75,7 +75,7 @@ class TrainingConfig:
     hidden_feats: int = 200
     num_steps: int = 3
     dropout: float = 0.0
-    head_feats: Optional[int] = None
+    head_feats: int | None = None
     readout_norm: str = "batch"
     epochs: int = 30
     patience: int = 20
@@ -83,9 +83,9 @@ class TrainingConfig:
     lr: float = 1e-3
     weight_decay: float = 0.0
     schedule: str = "constant"
-    positive_weight: Union[str, float, None] = None
+    positive_weight: str | float | None = None
     auxiliary: Mapping[str, float] = field(default_factory=dict)
-    metric: Optional[str] = None
+    metric: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

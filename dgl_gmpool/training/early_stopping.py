@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Optional
+from typing import Any
 
 
 @dataclass
@@ -29,8 +29,8 @@ class EarlyStopping:
 
     higher_is_better: bool
     patience: int
-    best_score: Optional[float] = None
-    best_epoch: Optional[int] = None
+    best_score: float | None = None
+    best_epoch: int | None = None
     epochs_since_best: int = 0
 
     def update(self, epoch: int, score: float) -> bool:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ class FittedFold:
 
     model: MoleculePredictor
     target_scaler: Standardizer
-    global_scaler: Optional[Standardizer]
+    global_scaler: Standardizer | None
     best_epoch: int
     best_score: float
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -59,12 +59,12 @@ def train_epoch(
     train: Sequence[int],
     config: TrainingConfig,
     *,
-    scheduler: Optional[LRScheduler] = None,
+    scheduler: LRScheduler | None = None,
     fold: int,
     epoch: int,
     device: torch.device,
-    bar: Optional[tqdm] = None,
-    world: Optional[World] = None,
+    bar: tqdm | None = None,
+    world: World | None = None,
 ) -> float:
     """One pass over the training rows; the mean loss over measured cells, without auxiliary ones.
 
@@ -139,10 +139,10 @@ def fit_fold(
     config: TrainingConfig,
     *,
     fold: int = 0,
-    device: Optional[torch.device] = None,
-    checkpoint: Optional[Path] = None,
+    device: torch.device | None = None,
+    checkpoint: Path | None = None,
     progress: bool = False,
-    world: Optional[World] = None,
+    world: World | None = None,
 ) -> FittedFold:
     """Train on ``train``, choose the epoch on ``valid``, return the best epoch's model.
 
@@ -313,14 +313,14 @@ def fit_fold(
 
 def _make_scheduler(
     optimizer: torch.optim.Optimizer, config: TrainingConfig, steps: int
-) -> Optional[LRScheduler]:
+) -> LRScheduler | None:
     if config.schedule == "constant":
         return None
     # Adam's momentum stays as it is: only the learning rate is part of the configuration.
     return OneCycleLR(optimizer, config.lr, total_steps=config.epochs * steps, cycle_momentum=False)
 
 
-def _read_checkpoint(path: Optional[Path]) -> Optional[dict[str, Any]]:
+def _read_checkpoint(path: Path | None) -> dict[str, Any] | None:
     if path is None or not path.exists():
         return None
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional
 
 import numpy as np
 import torch
@@ -59,10 +58,10 @@ class FoldData:
 
     targets: torch.Tensor
     measured: np.ndarray
-    global_feats: Optional[torch.Tensor]
-    positive_weight: Optional[torch.Tensor]
+    global_feats: torch.Tensor | None
+    positive_weight: torch.Tensor | None
     target_scaler: Standardizer
-    global_scaler: Optional[Standardizer]
+    global_scaler: Standardizer | None
     auxiliary: tuple[AuxiliaryPart, ...] = ()
 
     @property
@@ -124,7 +123,7 @@ def _auxiliary_part(
     return AuxiliaryPart(found.kind, weight, torch.as_tensor(values).to(device), known)
 
 
-def positive_weights(config: TrainingConfig, targets: np.ndarray) -> Optional[torch.Tensor]:
+def positive_weights(config: TrainingConfig, targets: np.ndarray) -> torch.Tensor | None:
     """``(tasks,)`` weights of positive cells, or None; ``balanced`` is negatives / positives."""
     if config.positive_weight is None:
         return None

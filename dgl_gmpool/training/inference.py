@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Optional
 
 import dgl
 import numpy as np
@@ -17,9 +16,9 @@ def raw_outputs(
     model: MoleculePredictor,
     graphs: Sequence[dgl.DGLGraph],
     *,
-    global_feats: Optional[np.ndarray] = None,
+    global_feats: np.ndarray | None = None,
     batch_size: int = 80,
-    device: Optional[torch.device] = None,
+    device: torch.device | None = None,
 ) -> np.ndarray:
     """Logits or standardised predictions in evaluation mode.
 

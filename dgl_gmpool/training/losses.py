@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 
 def masked_bce(
-    logits: torch.Tensor, targets: torch.Tensor, positive_weight: Optional[torch.Tensor] = None
+    logits: torch.Tensor, targets: torch.Tensor, positive_weight: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Binary cross-entropy, averaged over the measured cells.
 
@@ -50,7 +48,7 @@ def masked_loss(
     kind: str,
     outputs: torch.Tensor,
     targets: torch.Tensor,
-    positive_weight: Optional[torch.Tensor] = None,
+    positive_weight: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """:func:`masked_mse` of a regression, :func:`masked_bce` of a classification."""
     if kind == "regression":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import average_precision_score, mean_absolute_error, r2_score, roc_auc_score
@@ -40,7 +40,7 @@ _ALL = (
 METRICS = {metric.name: metric for metric in _ALL}
 
 
-def choose_metric(kind: str, name: Optional[str] = None) -> Metric:
+def choose_metric(kind: str, name: str | None = None) -> Metric:
     """The score that picks the best epoch: by name, else the first one of the kind.
 
     Raises

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 import dgl
 import numpy as np
@@ -48,16 +48,16 @@ class TrainedModel:
     task_names: tuple[str, ...]
     units: str
     target_scaler: Standardizer
-    global_scaler: Optional[Standardizer]
+    global_scaler: Standardizer | None
     featurizer: str = "canonical"
 
     def outputs(
         self,
         graphs: Sequence[dgl.DGLGraph],
         *,
-        global_feats: Optional[np.ndarray] = None,
+        global_feats: np.ndarray | None = None,
         batch_size: int = 80,
-        device: Optional[torch.device] = None,
+        device: torch.device | None = None,
     ) -> np.ndarray:
         """Logits (classification) or predictions in the target's units, ``(rows, tasks)`` float64.
 
@@ -84,9 +84,9 @@ class TrainedModel:
         self,
         graphs: Sequence[dgl.DGLGraph],
         *,
-        global_feats: Optional[np.ndarray] = None,
+        global_feats: np.ndarray | None = None,
         batch_size: int = 80,
-        device: Optional[torch.device] = None,
+        device: torch.device | None = None,
     ) -> np.ndarray:
         """Probabilities or predictions in the target's units, ``(rows, tasks)`` float64."""
         outputs = self.outputs(
@@ -107,7 +107,7 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
     return np.where(logits >= 0, 1.0, small) / (1.0 + small)
 
 
-def save_model(path: Union[str, os.PathLike[str]], trained: TrainedModel) -> None:
+def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> None:
     """Write tensors, numbers and strings only: ``torch.load(path, weights_only=True)`` reads it."""
     scaler, extra = trained.target_scaler, trained.global_scaler
     atomic_torch_save(
@@ -129,7 +129,7 @@ def save_model(path: Union[str, os.PathLike[str]], trained: TrainedModel) -> Non
     )
 
 
-def load_model(path: Union[str, os.PathLike[str]]) -> TrainedModel:
+def load_model(path: str | os.PathLike[str]) -> TrainedModel:
     """Read one fold's ``model.pt``.
 
     Raises
@@ -170,7 +170,7 @@ def load_model(path: Union[str, os.PathLike[str]]) -> TrainedModel:
     )
 
 
-def load_models(path: Union[str, os.PathLike[str]]) -> list[TrainedModel]:
+def load_models(path: str | os.PathLike[str]) -> list[TrainedModel]:
     """The models of every fold of a run folder, or the one of a ``model.pt``.
 
     Raises

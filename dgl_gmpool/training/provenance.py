@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,14 +31,14 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def source_commit() -> Optional[str]:
+def source_commit() -> str | None:
     """Commit of the package's source, with ``+changes`` if files differ; None outside a checkout.
 
     A copy installed below some other repository is not taken for a part of it.
     """
     file = Path(dgl_gmpool.__file__).resolve()
 
-    def git(*arguments: str) -> Optional[str]:
+    def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(
                 ["git", "-C", str(file.parent), *arguments],

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ class RunResult:
     metrics: dict[str, Any]
 
     @classmethod
-    def load(cls, folder: Union[str, os.PathLike[str]]) -> RunResult:
+    def load(cls, folder: str | os.PathLike[str]) -> RunResult:
         """Read a finished run.
 
         Raises
@@ -59,7 +59,7 @@ class RunResult:
         config = TrainingConfig(**read_json(files.config)["training"])
         return cls(files.path, config, read_json(files.metrics))
 
-    def fold_scores(self, name: Optional[str] = None) -> list[float]:
+    def fold_scores(self, name: str | None = None) -> list[float]:
         """Test score of every fold, NaN where it is not defined; default: the run's metric."""
         name = self.metrics["metric"] if name is None else name
         values = [fold["test"][name] for fold in self.metrics["folds"]]
@@ -70,12 +70,12 @@ def train_run(
     dataset: MoleculeDataset,
     splits: Splits,
     config: TrainingConfig,
-    folder: Union[str, os.PathLike[str]],
+    folder: str | os.PathLike[str],
     *,
     resume: bool = False,
     device: str = "auto",
     progress: bool = True,
-    world: Optional[World] = None,
+    world: World | None = None,
 ) -> RunResult:
     """Train every fold and write the run folder.
 

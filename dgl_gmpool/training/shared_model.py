@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from functools import cache, partial
-from typing import Any, Optional
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -44,7 +44,7 @@ class SharedModel(nn.Module):
         # parameters, never warns that there are none.
         self.stand_in = nn.Parameter(torch.zeros(()))
 
-    def forward(self, batch: Optional[Batch]) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: Batch | None) -> tuple[Tensor, dict[str, Tensor]]:
         """Outputs ``(rows, n_tasks)`` and the auxiliary losses."""
         if batch is None:
             nothing = self.stand_in.expand(0, self.model.n_tasks)

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 import numpy as np
 
@@ -108,7 +108,7 @@ def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
 
 def write_table(
     results: Sequence[RunResult],
-    folder: Union[str, os.PathLike[str]],
+    folder: str | os.PathLike[str],
     *,
     baselines: Sequence[dict[str, Any]] = (),
 ) -> str:
@@ -166,7 +166,7 @@ def _std(values: np.ndarray) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
 
 
-def _score(value: Optional[float]) -> str:
+def _score(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.3f}"
 
 

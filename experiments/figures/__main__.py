@@ -20,8 +20,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from dgl_gmpool.cli.entry import run_script
+from dgl_gmpool.cli.train import plan_runs, recipe_parser, train_all
 from dgl_gmpool.data import featurize, load_bindingdb, make_splits
-from dgl_gmpool.training import plan_runs, recipe_parser, run_script, train_all
 from experiments.figures import (
     CLUSTERS,
     FoldModels,

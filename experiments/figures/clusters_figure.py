@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from experiments.figures.spread import mean_and_std, models_text, score_label
 from experiments.figures.style import ACCENT, MAIN, MUTED, OTHER, axes_at, new_figure, style
 
 
-def clusters_figure(runs: ForcedRuns, *, adaptive_counts: Optional[np.ndarray] = None) -> Any:
+def clusters_figure(runs: ForcedRuns, *, adaptive_counts: np.ndarray | None = None) -> Any:
     """Every model's score as a small point; mean and standard deviation beside them.
 
     Parameters

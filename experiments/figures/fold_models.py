@@ -6,7 +6,6 @@ import csv
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union
 
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool.training.config import TrainingConfig
@@ -47,7 +46,7 @@ class FoldModels:
     test_smiles: tuple[str, ...]
 
 
-def load_fold(folder: Union[str, os.PathLike[str]], *, fold: Optional[int] = None) -> FoldModels:
+def load_fold(folder: str | os.PathLike[str], *, fold: int | None = None) -> FoldModels:
     """Read one fold of a finished run.
 
     Parameters

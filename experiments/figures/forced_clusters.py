@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Optional, Union
 
 from dgl_gmpool._options import positive_int
 from dgl_gmpool.training.config import TrainingConfig
@@ -83,7 +82,7 @@ def plan_forced_runs(
     return [*adaptive, *forced]
 
 
-def find_forced_runs(folder: Union[str, os.PathLike[str]]) -> ForcedRuns:
+def find_forced_runs(folder: str | os.PathLike[str]) -> ForcedRuns:
     """The finished gmpool runs below ``folder``, by number of clusters.
 
     Raises
@@ -123,7 +122,7 @@ def find_forced_runs(folder: Union[str, os.PathLike[str]]) -> ForcedRuns:
     return ForcedRuns(forced, adaptive)
 
 
-def _forced(run: RunResult) -> Optional[int]:
+def _forced(run: RunResult) -> int | None:
     return run.config.readout_options.get("num_clusters")
 
 

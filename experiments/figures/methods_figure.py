@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
 from dgl_gmpool.training.metrics import METRICS
 from experiments.figures.spread import mean_and_std, score_label
@@ -38,7 +38,7 @@ def methods_figure(
     *,
     baseline: str = "mean",
     highlight: Sequence[str] = ("gmpool", "ngmpool"),
-    labels: Optional[Mapping[str, str]] = None,
+    labels: Mapping[str, str] | None = None,
     title: str = "",
     units: str = "",
 ) -> Any:

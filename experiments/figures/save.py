@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from dgl_gmpool._io import atomic_write
 from experiments.figures.style import style
@@ -16,7 +16,7 @@ _NO_METADATA: dict[str, dict[str, Any]] = {
 }
 
 
-def save_figure(figure: Any, folder: Union[str, os.PathLike[str]], name: str) -> tuple[Path, Path]:
+def save_figure(figure: Any, folder: str | os.PathLike[str], name: str) -> tuple[Path, Path]:
     """Write ``folder/name.png`` (300 dpi) and ``folder/name.svg``, each whole or not at all.
 
     The same figure gives the same bytes again, so that a repository shows real changes only.

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 
-from dgl_gmpool.training import run_script
+from dgl_gmpool.cli.entry import run_script
 from experiments.table2 import (
     METHODS,
     Budget,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 
-from dgl_gmpool.training import run_script
+from dgl_gmpool.cli.entry import run_script
 from experiments.table2 import Budget, Plan, choose_datasets, run_comparison
 from experiments.table2.flags import comparison_parser, paths
 from experiments.table2.variants import VARIANTS, write_variant_report

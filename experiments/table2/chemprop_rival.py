@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from functools import lru_cache
 from types import SimpleNamespace
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +51,7 @@ def fit_chemprop(
     init_lr: float = 1e-4,
     max_lr: float = 1e-3,
     final_lr: float = 1e-4,
-    patience: Optional[int] = None,
+    patience: int | None = None,
 ) -> RivalFold:
     """Train chemprop's MPNN on ``train``, choose the epoch on ``valid``, predict both others.
 
@@ -206,7 +206,7 @@ class _Inputs:
             else Standardizer.fit(table.targets[train])
         )
         self.targets = torch.as_tensor(self.scaler.transform(table.targets))
-        self.descriptors: Optional[torch.Tensor] = None
+        self.descriptors: torch.Tensor | None = None
         if table.global_feats is not None:
             scaler = Standardizer.fit(table.global_feats[train])
             self.descriptors = torch.as_tensor(scaler.transform(table.global_feats))
@@ -215,7 +215,7 @@ class _Inputs:
     def descriptor_width(self) -> int:
         return 0 if self.descriptors is None else self.descriptors.shape[1]
 
-    def batch(self, rows: torch.Tensor) -> tuple[Any, Optional[torch.Tensor]]:
+    def batch(self, rows: torch.Tensor) -> tuple[Any, torch.Tensor | None]:
         """The batched graph and ``x_d``."""
         graph = self.batch_graph([self.graphs[row] for row in rows.tolist()])
         return graph, None if self.descriptors is None else self.descriptors[rows]

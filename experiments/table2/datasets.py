@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Optional
 
 import numpy as np
 
@@ -56,14 +55,14 @@ class ComparisonData:
     name: str
     label: str
     source: str
-    load: Callable[[Optional[Path]], MoleculeTable]
+    load: Callable[[Path | None], MoleculeTable]
     kind: str = "regression"
     split: str = "random"
     epochs: int = 20
     auxiliary: Mapping[str, float] = field(default_factory=lambda: {"properties": 1.0})
 
     def featurized(
-        self, path: Optional[Path], *, cache: Optional[Path], progress: bool = False
+        self, path: Path | None, *, cache: Path | None, progress: bool = False
     ) -> MoleculeDataset:
         """Read and featurise it."""
         return featurize(self.load(path), cache_dir=cache, progress=progress)
@@ -85,20 +84,20 @@ def sample_rows(table: MoleculeTable, rows: int, *, seed: int = 0) -> MoleculeTa
     return table.take(chosen.tolist(), report=replace(table.report, counts=counts))
 
 
-def _chromophores(path: Optional[Path], *, target: str) -> MoleculeTable:
+def _chromophores(path: Path | None, *, target: str) -> MoleculeTable:
     if path is None:
         raise ValueError("the chromophore sets need the publisher's table: --chromophores FILE")
     table = load_chromophores(path, target=target)
     return sample_rows(table, SOLVENT_ROWS) if target == "emission_solvent" else table
 
 
-def _bindingdb(path: Optional[Path]) -> MoleculeTable:
+def _bindingdb(path: Path | None) -> MoleculeTable:
     if path is None:
         raise ValueError("pic50 needs BindingDB's tab-separated file: --tsv FILE")
     return load_bindingdb(path, accessions=P2X)
 
 
-def _tox21(path: Optional[Path]) -> MoleculeTable:
+def _tox21(path: Path | None) -> MoleculeTable:
     return load_tox21(path)
 
 

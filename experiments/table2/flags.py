@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Optional
 
 from experiments.table2.datasets import DATASETS
 from experiments.table2.jobs import Budget
 
 
-def comparison_parser(description: Optional[str], *, output: str) -> argparse.ArgumentParser:
+def comparison_parser(description: str | None, *, output: str) -> argparse.ArgumentParser:
     """Data sets, their files, the output folder and the machine.
 
     Examples
@@ -57,6 +56,6 @@ def comparison_parser(description: Optional[str], *, output: str) -> argparse.Ar
     return parser
 
 
-def paths(args: argparse.Namespace) -> dict[str, Optional[Path]]:
+def paths(args: argparse.Namespace) -> dict[str, Path | None]:
     """File of each source, as ``Plan`` wants them."""
     return {"tox21": args.tox21, "bindingdb": args.tsv, "chromophores": args.chromophores}

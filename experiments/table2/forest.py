@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Optional, Union
 
 import numpy as np
 from rdkit.Chem import rdFingerprintGenerator
@@ -36,9 +35,9 @@ def fit_forest(
     radius: int = 2,
     bits: int = 2048,
     counts: bool = False,
-    max_features: Union[str, float, None] = None,
+    max_features: str | float | None = None,
     min_samples_leaf: int = 1,
-    class_weight: Optional[str] = None,
+    class_weight: str | None = None,
 ) -> RivalFold:
     """One forest per task, on the task's measured training rows.
 
@@ -183,9 +182,7 @@ def _fingerprints(smiles: tuple[str, ...], radius: int, bits: int, counts: bool)
     return found
 
 
-def _features(
-    prints: np.ndarray, global_feats: Optional[np.ndarray], rows: np.ndarray
-) -> np.ndarray:
+def _features(prints: np.ndarray, global_feats: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
     """``(rows, bits + g)`` float32, the type scikit-learn's trees would copy them into."""
     columns = [prints[rows]] if global_feats is None else [prints[rows], global_feats[rows]]
     return np.hstack(columns, dtype=np.float32, casting="same_kind")
@@ -211,7 +208,7 @@ def _check_options(
         raise ValueError(f"counts is {counts!r}; give True or False")
 
 
-def _check_max_features(value: Union[str, float, None], classify: bool) -> Union[str, float]:
+def _check_max_features(value: str | float | None, classify: bool) -> str | float:
     if value is None:
         return "sqrt" if classify else 1 / 3
     if isinstance(value, str):

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -95,11 +95,11 @@ class JobResult:
 
     valid: float
     test: float
-    test_outputs: Optional[np.ndarray]
+    test_outputs: np.ndarray | None
     test_rows: int
-    best_epoch: Optional[int]
-    epochs: Optional[int]
-    parameters: Optional[int]
+    best_epoch: int | None
+    epochs: int | None
+    parameters: int | None
     seconds: float
     error: str = ""
 
@@ -134,9 +134,9 @@ def run_job(
     kind, targets = dataset.table.kind, dataset.table.targets
     metric = choose_metric(kind).name
     planned = budget.epochs(data, tuning=job.tuning)
-    parameters: Optional[int]
-    best_epoch: Optional[int]
-    epochs: Optional[int]
+    parameters: int | None
+    best_epoch: int | None
+    epochs: int | None
     if method.kind == "network":
         config = _training_config(method, job.trial, data, budget, epochs=planned, seed=job.seed)
         fitted = fit_fold(dataset, train, valid, config, fold=job.fold)

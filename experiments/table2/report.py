@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +70,7 @@ class Report:
     comparisons: dict[tuple[str, str], PairedComparison]
     ranks: dict[str, float]
     adjusted: dict[tuple[str, str], float]
-    train_rows: dict[str, Optional[float]]
+    train_rows: dict[str, float | None]
     left_out: dict[tuple[str, str], int]
     confidence: float
 
@@ -277,7 +277,7 @@ def build_report(
     methods: Mapping[str, str],
     datasets: Mapping[str, str],
     baseline: str = "mean",
-    train_rows: Optional[Mapping[str, float]] = None,
+    train_rows: Mapping[str, float] | None = None,
     confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional
 
 import numpy as np
 
@@ -31,9 +30,9 @@ class RivalFold:
 
     valid: np.ndarray
     test: np.ndarray
-    best_epoch: Optional[int]
-    epochs: Optional[int]
-    parameters: Optional[int]
+    best_epoch: int | None
+    epochs: int | None
+    parameters: int | None
     seconds: float
 
 

@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +21,11 @@ from tqdm import tqdm
 
 from dgl_gmpool._io import atomic_write, atomic_write_json, atomic_write_text
 from dgl_gmpool._options import positive_int
+from dgl_gmpool.cli.train import torch_threads
 from dgl_gmpool.data import MoleculeDataset, MoleculeTable, make_splits, with_auxiliary
 from dgl_gmpool.training.errors import TrainingError
 from dgl_gmpool.training.metrics import METRICS, choose_metric
 from dgl_gmpool.training.provenance import library_versions, processor, source_commit
-from dgl_gmpool.training.recipe import torch_threads
 from dgl_gmpool.training.run_folder import RunFolder, read_json
 from experiments.table2.datasets import DATASETS, ComparisonData
 from experiments.table2.jobs import Budget, Job, JobResult, job_settings, run_job
@@ -86,10 +86,10 @@ class Plan:
     seeds: Mapping[str, int]
     folds: int
     budget: Budget
-    paths: Mapping[str, Optional[Path]]
+    paths: Mapping[str, Path | None]
     output: Path
     tune: bool = True
-    first_folds: Optional[int] = None
+    first_folds: int | None = None
 
     def __post_init__(self) -> None:
         positive_int("folds", self.folds)
@@ -194,7 +194,7 @@ def _same_cells(rows: list[FoldScore]) -> list[FoldScore]:
     return kept or rows
 
 
-def _in_order(known: Sequence[Union[ComparisonData, Method]], named: set[str]) -> dict[str, str]:
+def _in_order(known: Sequence[ComparisonData | Method], named: set[str]) -> dict[str, str]:
     """Names to labels: the known ones in their order, then others as they are called."""
     labels = {entry.name: entry.label for entry in known if entry.name in named}
     return {**labels, **{name: name for name in sorted(named - labels.keys())}}
@@ -394,7 +394,7 @@ def _line(task: Task, result: JobResult, done: int, total: int, left: float) -> 
 
 # In a worker process ----------------------------------------------------------------------------
 
-_plan: Optional[Plan] = None
+_plan: Plan | None = None
 _datasets: dict[str, MoleculeDataset] = {}
 
 

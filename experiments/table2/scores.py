@@ -8,10 +8,10 @@ import json
 import math
 import operator
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Any
 
 from dgl_gmpool._io import atomic_write_text
 from dgl_gmpool._options import check_choice
@@ -68,13 +68,13 @@ class FoldScore:
     seed: int
     fold: int
     metric: str
-    valid: Optional[float]
+    valid: float | None
     test: float
     test_rows: int
-    best_epoch: Optional[int] = None
-    epochs: Optional[int] = None
-    parameters: Optional[int] = None
-    seconds: Optional[float] = None
+    best_epoch: int | None = None
+    epochs: int | None = None
+    parameters: int | None = None
+    seconds: float | None = None
     settings: str = ""
     commit: str = ""
 
@@ -97,7 +97,7 @@ class FoldScore:
 COLUMNS = tuple(field.name for field in fields(FoldScore))
 
 
-def read_scores(path: Union[str, os.PathLike[str]], *, missing_ok: bool = False) -> list[FoldScore]:
+def read_scores(path: str | os.PathLike[str], *, missing_ok: bool = False) -> list[FoldScore]:
     """Read what :func:`write_scores` wrote.
 
     Parameters
@@ -161,7 +161,7 @@ def read_scores(path: Union[str, os.PathLike[str]], *, missing_ok: bool = False)
     return rows
 
 
-def write_scores(path: Union[str, os.PathLike[str]], rows: Iterable[FoldScore]) -> None:
+def write_scores(path: str | os.PathLike[str], rows: Iterable[FoldScore]) -> None:
     """Write the rows as CSV, atomically, sorted by data set, method, seed and fold.
 
     Numbers are written such that reading gives the same float64 again.

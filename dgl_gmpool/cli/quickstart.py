@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from dgl_gmpool.cli.train import torch_threads
 from dgl_gmpool.data import MoleculeTable, Splits, featurize, load_sodium_channel, make_splits
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.metrics import scores
-from dgl_gmpool.training.recipe import torch_threads
 from dgl_gmpool.training.run import train_run
 from dgl_gmpool.training.table import duration, write_table
 

@@ -8,17 +8,16 @@ import traceback
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from datetime import timedelta
-from typing import Optional
 
 from dgl_gmpool.training.distributed import ElsewhereError, World, leave_world
 
 _FAILED, _SAID = "dgl_gmpool/failed", "dgl_gmpool/said"
 _A_MOMENT = timedelta(seconds=10)
 
-Explain = Callable[[BaseException], Optional[tuple[int, str]]]
+Explain = Callable[[BaseException], tuple[int, str] | None]
 
 
-def speak_as_one(call: Callable[[], Optional[int]], world: World, explain: Explain) -> int:
+def speak_as_one(call: Callable[[], int | None], world: World, explain: Explain) -> int:
     """Exit code of ``call()``; what is printed and what went wrong is shown once.
 
     Where all processes meet the same error, one message is enough. Where one fails, the others

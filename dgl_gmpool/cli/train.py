@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import torch
 
@@ -26,7 +26,7 @@ from dgl_gmpool.training.table import write_table
 
 
 def recipe_parser(
-    description: Optional[str],
+    description: str | None,
     *,
     output: str,
     split: str = "random",

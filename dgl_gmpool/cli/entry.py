@@ -8,22 +8,21 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Optional
 
 import dgl_gmpool
+from dgl_gmpool.cli.processes import speak_as_one
 from dgl_gmpool.training.distributed import World, join_world
 from dgl_gmpool.training.errors import TrainingError
-from dgl_gmpool.training.one_voice import speak_as_one
 
 _MAY_BE_THE_USERS = (ValueError, TypeError, OSError, ImportError, TrainingError)
 
 
 def run_script(
-    main: Callable[[list[str]], Optional[int]],
-    argv: Optional[Sequence[str]] = None,
+    main: Callable[[list[str]], int | None],
+    argv: Sequence[str] | None = None,
     *,
-    program: Optional[str] = None,
-    resume: Optional[str] = "--resume",
+    program: str | None = None,
+    resume: str | None = "--resume",
 ) -> int:
     """Call ``main(arguments)`` and turn what it raises into an exit code.
 
@@ -53,7 +52,7 @@ def run_script(
         program = f"python {sys.argv[0]}" if sys.argv[0].endswith(".py") else Path(sys.argv[0]).name
     started = program
 
-    def explain(error: BaseException) -> Optional[tuple[int, str]]:
+    def explain(error: BaseException) -> tuple[int, str] | None:
         if isinstance(error, KeyboardInterrupt):
             return 130, f"\nStopped. {_how_to_continue(started, arguments, resume)}"
         if isinstance(error, _MAY_BE_THE_USERS) and "--debug" not in arguments and _is_ours(error):
@@ -81,7 +80,7 @@ def _launched(program: str, world: World) -> str:
     return f"torchrun {'' if here == str(world.size) else '... '}--nproc_per_node={here} {name}"
 
 
-def _how_to_continue(program: str, arguments: list[str], resume: Optional[str]) -> str:
+def _how_to_continue(program: str, arguments: list[str], resume: str | None) -> str:
     if resume is None:
         return ""
     more = [resume] if resume and resume not in arguments else []
@@ -100,7 +99,7 @@ def _is_ours(error: BaseException) -> bool:
         return True
     package = Path(dgl_gmpool.__file__).resolve().parent
     standard = Path(os.__file__).resolve().parent
-    trace: Optional[TracebackType] = error.__traceback__
+    trace: TracebackType | None = error.__traceback__
     ours = False
     while trace is not None:
         file = Path(trace.tb_frame.f_code.co_filename)
