@@ -1,0 +1,7 @@
+"""Why a model predicts what it predicts: groups of a molecule, contributions, pictures, pages."""
+
+from __future__ import annotations
+
+from dgl_gmpool.explain.explanation import Explanation, explain_molecule
+
+__all__ = ["Explanation", "explain_molecule"]

@@ -1,0 +1,178 @@
+"""A molecule's structure with its groups in colour and what each adds to the prediction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rdkit import Chem
+from rdkit.Chem import rdDepictor
+from rdkit.Chem.Draw import rdMolDraw2D
+
+if TYPE_CHECKING:
+    from dgl_gmpool.explain.explanation import Explanation
+
+#: Colours of groups: Okabe and Ito's set for all kinds of colour vision, lightened so that black
+#: bonds and letters on them can be read. Neighbours in the list differ in lightness too, and the
+#: number in the label tells groups apart where colours repeat.
+GROUP_COLOURS = ("#8CC4EA", "#F5DE6C", "#E9A878", "#7FCFB4", "#D9A7C7", "#B9C6E8", "#CFCFCF")
+
+#: Of atoms without groups: more, less and no contribution. Blue and orange differ for all kinds of
+#: colour vision, and the sign is in the label.
+MORE, LESS, NEUTRAL = "#3E8FC4", "#E07B39", "#FFFFFF"
+
+#: Length of a bond in pixels; of the PNG, twice that.
+BOND = 32
+#: Largest number of atoms that are labelled one by one where there are no groups.
+LABELLED_ATOMS = 6
+
+
+def draw_svg(explanation: Explanation) -> str:
+    """SVG of :meth:`Explanation.svg`."""
+    canvas = _drawn(explanation, rdMolDraw2D.MolDraw2DSVG, BOND)
+    text: str = canvas.GetDrawingText()
+    return text[text.index("<svg") :]  # without the XML declaration, so that pages can hold it
+
+
+def draw_png(explanation: Explanation) -> bytes:
+    """PNG of :meth:`Explanation.png`."""
+    data: bytes = _drawn(explanation, rdMolDraw2D.MolDraw2DCairo, 2 * BOND).GetDrawingText()
+    return data
+
+
+def group_colours(explanation: Explanation) -> list[str]:
+    """``#RRGGBB`` of each group: no two that are bonded are alike, and each is used about as often
+    as the others."""
+    groups = explanation.groups
+    if groups is None:
+        return []
+    touching: list[set[int]] = [set() for _ in range(explanation.num_groups)]
+    for bond in explanation.mol.GetBonds():
+        u, v = int(groups[bond.GetBeginAtomIdx()]), int(groups[bond.GetEndAtomIdx()])
+        touching[u].add(v)
+        touching[v].add(u)
+    chosen: list[int] = []
+    for group, others in enumerate(touching):
+        near = {chosen[other] for other in others if other < group}
+        free = [c for c in range(len(GROUP_COLOURS)) if c not in near] or range(len(GROUP_COLOURS))
+        chosen.append(min(free, key=lambda c: (chosen.count(c), c)))
+    return [GROUP_COLOURS[number] for number in chosen]
+
+
+def decimals(values: np.ndarray) -> int:
+    """How many digits behind the point tell contributions apart: two of the largest, at most.
+
+    Examples
+    --------
+    >>> [decimals(np.array([v])) for v in (350.0, 12.0, 1.5, -0.3, 0.004, 0.0)]
+    [0, 1, 2, 2, 4, 2]
+    """
+    most = float(np.abs(values).max(initial=0.0))
+    if most >= 100:
+        return 0
+    if most >= 10:
+        return 1
+    return 2 if most >= 0.1 or most == 0 else min(12, 1 - math.floor(math.log10(most)))
+
+
+def signed(value: float, digits: int) -> str:
+    """A contribution with its sign; no sign where it rounds to nothing.
+
+    Examples
+    --------
+    >>> signed(0.3142, 2), signed(-0.3142, 2), signed(-0.001, 2)
+    ('+0.31', '-0.31', '0.00')
+    """
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text
+
+
+def summary(explanation: Explanation) -> str:
+    """Prediction, baseline and what is between them, in a line."""
+    digits = decimals(explanation.contributions)
+    units = f" {explanation.units}" if explanation.units else ""
+    sums = explanation.prediction - explanation.baseline
+    return (
+        f"{explanation.target} {explanation.prediction:.{digits}f}{units} = "
+        f"carbon skeleton {explanation.baseline:.{digits}f} {signed(sums, digits)}"
+    )
+
+
+def _drawn(explanation: Explanation, make: Any, bond: int) -> Any:
+    mol = Chem.Mol(explanation.mol)
+    by = _by_atom if explanation.groups is None else _by_group
+    colours, labels = by(explanation)
+    for atom, label in labels.items():
+        mol.GetAtomWithIdx(atom).SetProp("atomNote", label)
+    rdDepictor.Compute2DCoords(mol, canonOrient=True)
+    rdDepictor.StraightenDepiction(mol)
+    mol = rdMolDraw2D.PrepareMolForDrawing(mol, kekulize=True, addChiralHs=False)
+    bonds = {}
+    for each in mol.GetBonds():
+        ends = [colours.get(each.GetBeginAtomIdx()), colours.get(each.GetEndAtomIdx())]
+        if explanation.groups is not None and ends[0] is not None and ends[0] == ends[1]:
+            u, v = each.GetBeginAtomIdx(), each.GetEndAtomIdx()
+            if explanation.groups[u] == explanation.groups[v]:
+                bonds[each.GetIdx()] = ends[0]
+    canvas = make(-1, -1)  # as large as the molecule at this length of a bond
+    options = canvas.drawOptions()
+    options.useBWAtomPalette()  # colour says the group, and nothing else
+    options.scalingFactor = bond
+    options.fixedBondLength = bond
+    options.padding = 0.08
+    options.highlightRadius = 0.36
+    options.highlightBondWidthMultiplier = 14
+    options.annotationFontScale = 0.6
+    options.legendFontSize = round(0.5 * bond)
+    options.legendFraction = 0.1
+    options.setAnnotationColour((0.1, 0.1, 0.1))
+    options.fillHighlights = True
+    canvas.DrawMolecule(
+        mol,
+        legend=summary(explanation),
+        highlightAtoms=list(colours),
+        highlightAtomColors={atom: _rgb(colour) for atom, colour in colours.items()},
+        highlightBonds=list(bonds),
+        highlightBondColors={each: _rgb(colour) for each, colour in bonds.items()},
+    )
+    canvas.FinishDrawing()
+    return canvas
+
+
+def _by_group(explanation: Explanation) -> tuple[dict[int, str], dict[int, str]]:
+    """Colours of atoms, and labels of one atom in each group."""
+    assert explanation.groups is not None
+    of_groups = group_colours(explanation)
+    colours = {atom: of_groups[group] for atom, group in enumerate(explanation.groups.tolist())}
+    labels, digits = {}, decimals(explanation.group_contributions)
+    for group, share in enumerate(explanation.group_contributions.tolist()):
+        atom = _where_to_label(explanation.mol, explanation.atoms_of(group))
+        labels[atom] = f"{group}: {signed(share, digits)}"
+    return colours, labels
+
+
+def _by_atom(explanation: Explanation) -> tuple[dict[int, str], dict[int, str]]:
+    values = explanation.contributions
+    most = float(np.abs(values).max(initial=0.0)) or 1.0
+    colours, labels = {}, {}
+    for atom, value in enumerate(values):
+        colours[atom] = _mix(NEUTRAL, MORE if value > 0 else LESS, abs(float(value)) / most)
+    for atom in np.argsort(-np.abs(values), kind="stable")[:LABELLED_ATOMS].tolist():
+        labels[atom] = signed(float(values[atom]), decimals(values))
+    return colours, labels
+
+
+def _where_to_label(mol: Chem.Mol, atoms: Sequence[int]) -> int:
+    """An atom of the group with few neighbours, where there is room for words."""
+    return min(atoms, key=lambda atom: (mol.GetAtomWithIdx(atom).GetDegree(), atom))
+
+
+def _mix(low: str, high: str, share: float) -> str:
+    parts = [(1 - share) * a + share * b for a, b in zip(_rgb(low), _rgb(high))]
+    return "#" + "".join(f"{round(255 * part):02X}" for part in parts)
+
+
+def _rgb(colour: str) -> tuple[float, float, float]:
+    return tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))  # type: ignore[return-value]
