@@ -18,6 +18,11 @@ COMMANDS = {
         "train three readouts on 1,017 measured potencies that come with RDKit (2 minutes)",
     ),
     "predict": ("dgl_gmpool.cli.predict", "predict the molecules of a table"),
+    "explain": (
+        "dgl_gmpool.cli.explain",
+        "show what a model sees in molecules: groups, contributions, pictures, a page",
+    ),
+    "embed": ("dgl_gmpool.cli.embed", "write a model's vector of each molecule of a table"),
     "run": (
         "dgl_gmpool.cli.run",
         "run an unmodified DGL-LifeSci script with another readout",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rdkit import Chem
+from rdkit import Chem, rdBase
 from rdkit.Chem import rdDepictor
 from rdkit.Chem.Draw import rdMolDraw2D
 
@@ -25,21 +25,40 @@ MORE, LESS, NEUTRAL = "#3E8FC4", "#E07B39", "#FFFFFF"
 
 #: Length of a bond in pixels; of the PNG, twice that.
 BOND = 32
+#: Width of the smallest picture, in bonds.
+LEAST_WIDTH = 12
 #: Largest number of atoms that are labelled one by one where there are no groups.
 LABELLED_ATOMS = 6
 
 
 def draw_svg(explanation: Explanation) -> str:
     """SVG of :meth:`Explanation.svg`."""
-    canvas = _drawn(explanation, rdMolDraw2D.MolDraw2DSVG, BOND)
-    text: str = canvas.GetDrawingText()
-    return text[text.index("<svg") :]  # without the XML declaration, so that pages can hold it
+    return _svg(_drawn(explanation, rdMolDraw2D.MolDraw2DSVG, BOND))
+
+
+def draw_fragment(smiles: str) -> str:
+    """A small SVG of a fragment; "" where RDKit cannot draw it (a piece of an aromatic ring)."""
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromSmiles(smiles)
+    if mol is None:
+        return ""
+    canvas: Any = rdMolDraw2D.MolDraw2DSVG(130, 80)
+    canvas.drawOptions().useBWAtomPalette()
+    canvas.drawOptions().fixedBondLength = 22
+    rdMolDraw2D.PrepareAndDrawMolecule(canvas, mol)
+    canvas.FinishDrawing()
+    return _svg(canvas)
 
 
 def draw_png(explanation: Explanation) -> bytes:
     """PNG of :meth:`Explanation.png`."""
     data: bytes = _drawn(explanation, rdMolDraw2D.MolDraw2DCairo, 2 * BOND).GetDrawingText()
     return data
+
+
+def _svg(canvas: Any) -> str:
+    text: str = canvas.GetDrawingText()
+    return text[text.index("<svg") :]  # without the XML declaration, so that pages can hold it
 
 
 def group_colours(explanation: Explanation) -> list[str]:
@@ -101,13 +120,13 @@ def summary(explanation: Explanation) -> str:
 
 
 def _drawn(explanation: Explanation, make: Any, bond: int) -> Any:
-    mol = Chem.Mol(explanation.mol)
-    by = _by_atom if explanation.groups is None else _by_group
-    colours, labels = by(explanation)
-    for atom, label in labels.items():
-        mol.GetAtomWithIdx(atom).SetProp("atomNote", label)
+    mol = explanation.mol
     rdDepictor.Compute2DCoords(mol, canonOrient=True)
     rdDepictor.StraightenDepiction(mol)
+    by = _by_atom if explanation.groups is None else _by_group
+    colours, labels = by(explanation, mol)
+    for atom, label in labels.items():
+        mol.GetAtomWithIdx(atom).SetProp("atomNote", label)
     mol = rdMolDraw2D.PrepareMolForDrawing(mol, kekulize=True, addChiralHs=False)
     bonds = {}
     for each in mol.GetBonds():
@@ -116,19 +135,10 @@ def _drawn(explanation: Explanation, make: Any, bond: int) -> Any:
             u, v = each.GetBeginAtomIdx(), each.GetEndAtomIdx()
             if explanation.groups[u] == explanation.groups[v]:
                 bonds[each.GetIdx()] = ends[0]
-    canvas = make(-1, -1)  # as large as the molecule at this length of a bond
-    options = canvas.drawOptions()
-    options.useBWAtomPalette()  # colour says the group, and nothing else
-    options.scalingFactor = bond
-    options.fixedBondLength = bond
-    options.padding = 0.08
-    options.highlightRadius = 0.36
-    options.highlightBondWidthMultiplier = 14
-    options.annotationFontScale = 0.6
-    options.legendFontSize = round(0.5 * bond)
-    options.legendFraction = 0.1
-    options.setAnnotationColour((0.1, 0.1, 0.1))
-    options.fillHighlights = True
+    # As large as the molecule at this length of a bond, and as the line below it.
+    width, height = _prepared(make(-1, -1), bond).GetMolSize(mol)
+    canvas = make(max(width, LEAST_WIDTH * bond), max(height, 3 * bond) + bond)
+    _prepared(canvas, bond).drawOptions().legendFraction = bond / (max(height, 3 * bond) + bond)
     canvas.DrawMolecule(
         mol,
         legend=summary(explanation),
@@ -141,19 +151,33 @@ def _drawn(explanation: Explanation, make: Any, bond: int) -> Any:
     return canvas
 
 
-def _by_group(explanation: Explanation) -> tuple[dict[int, str], dict[int, str]]:
+def _prepared(canvas: Any, bond: int) -> Any:
+    options = canvas.drawOptions()
+    options.useBWAtomPalette()  # colour says the group, and nothing else
+    options.scalingFactor = bond
+    options.fixedBondLength = bond
+    options.padding = 0.08
+    options.highlightRadius = 0.36
+    options.highlightBondWidthMultiplier = 14
+    options.annotationFontScale = 0.6
+    options.legendFontSize = round(0.45 * bond)
+    options.setAnnotationColour((0.1, 0.1, 0.1))
+    return canvas
+
+
+def _by_group(explanation: Explanation, mol: Chem.Mol) -> tuple[dict[int, str], dict[int, str]]:
     """Colours of atoms, and labels of one atom in each group."""
     assert explanation.groups is not None
     of_groups = group_colours(explanation)
     colours = {atom: of_groups[group] for atom, group in enumerate(explanation.groups.tolist())}
     labels, digits = {}, decimals(explanation.group_contributions)
     for group, share in enumerate(explanation.group_contributions.tolist()):
-        atom = _where_to_label(explanation.mol, explanation.atoms_of(group))
+        atom = _where_to_label(mol, explanation.atoms_of(group))
         labels[atom] = f"{group}: {signed(share, digits)}"
     return colours, labels
 
 
-def _by_atom(explanation: Explanation) -> tuple[dict[int, str], dict[int, str]]:
+def _by_atom(explanation: Explanation, mol: Chem.Mol) -> tuple[dict[int, str], dict[int, str]]:
     values = explanation.contributions
     most = float(np.abs(values).max(initial=0.0)) or 1.0
     colours, labels = {}, {}
@@ -165,8 +189,11 @@ def _by_atom(explanation: Explanation) -> tuple[dict[int, str], dict[int, str]]:
 
 
 def _where_to_label(mol: Chem.Mol, atoms: Sequence[int]) -> int:
-    """An atom of the group with few neighbours, where there is room for words."""
-    return min(atoms, key=lambda atom: (mol.GetAtomWithIdx(atom).GetDegree(), atom))
+    """The atom of the group with the most room around it."""
+    places = mol.GetConformer().GetPositions()
+    near = np.square(places[atoms][:, None] - places[None]).sum(-1)
+    near[np.arange(len(atoms)), atoms] = np.inf
+    return atoms[int((1 / near).sum(1).argmin())]
 
 
 def _mix(low: str, high: str, share: float) -> str:

@@ -11,9 +11,10 @@ import numpy as np
 from rdkit import Chem
 
 from dgl_gmpool._options import unknown_name
-from dgl_gmpool.data.chromophores import solvent_descriptors
+from dgl_gmpool.data.chromophores import SOLVENT_DESCRIPTORS, solvent_descriptors
+from dgl_gmpool.data.molecule import is_missing, read_molecule
 from dgl_gmpool.explain.fragments import fragment_smiles
-from dgl_gmpool.explain.masking import MaskedMolecule
+from dgl_gmpool.explain.masking import MaskedMolecule, RefusedError
 from dgl_gmpool.explain.molecule_groups import consensus_groups, names_groups, node_weights
 from dgl_gmpool.explain.shapley import (
     MOST_PLAYERS,
@@ -109,8 +110,6 @@ class Explanation:
     @property
     def mol(self) -> Chem.Mol:
         """The molecule, atoms in the order of the SMILES."""
-        from dgl_gmpool.data.molecule import read_molecule
-
         mol, why = read_molecule(self.smiles)
         if mol is None:
             raise ValueError(f"{self.smiles!r} is refused: {why}")
@@ -164,17 +163,19 @@ def explain_molecule(
 
     Raises
     ------
+    RefusedError
+        The SMILES (or the solvent's) is blank, refused or has more than 400 atoms.
     ValueError
-        The SMILES is refused or has more than 400 atoms, the target is not one of the model's, or
-        the solvent is missing or superfluous.
+        The target is not one of the model's, or the solvent is missing or superfluous.
     """
+    check_models(models, solvents=solvent is not None)
     first = models[0]
     task = task_number(first, target)
-    feats = _global_feats(first, solvent)
+    feats = None if solvent is None else _solvent_feats(smiles, solvent)
     masked = MaskedMolecule(smiles, first.featurizer)
     count = masked.num_atoms
     if count > MOST_ATOMS:
-        raise ValueError(f"{count} atoms: an explanation takes at most {MOST_ATOMS}")
+        raise RefusedError(smiles, f"{count} atoms; an explanation takes at most {MOST_ATOMS}")
     torch_device = choose_device(device)
     networks = [trained.model.to(torch_device) for trained in models]
     node_of = np.argsort(masked.order)
@@ -199,7 +200,11 @@ def explain_molecule(
             ]
         )[:, :, task]
 
-    value = remembered(predict)
+    known = remembered(predict)
+
+    def value(present: np.ndarray) -> np.ndarray:
+        return known(present | masked.inert)
+
     baseline, prediction = value(np.array([[False] * count, [True] * count])).mean(0)
     atoms, total = first_and_last(value, count)
     atoms, total = atoms.mean(0, keepdims=True), total.mean(keepdims=True)
@@ -262,12 +267,29 @@ def task_number(trained: TrainedModel, target: str | None) -> int:
     return trained.task_names.index(target)
 
 
-def _global_feats(trained: TrainedModel, solvent: str | None) -> np.ndarray | None:
-    """Features of the solvent, ``(1, g)``."""
-    if (trained.global_scaler is None) != (solvent is None):
+def check_models(models: Sequence[TrainedModel], *, solvents: bool) -> None:
+    """Raise a ValueError where there is no model, or solvents are missing or superfluous."""
+    if not models:
+        raise ValueError("no model given; load some with load_models(RUN_FOLDER)")
+    scaler = models[0].global_scaler
+    if scaler is not None and len(scaler.mean) != len(SOLVENT_DESCRIPTORS):
         raise ValueError(
-            "the model was trained with solvents: give the molecule's solvent"
-            if solvent is None
-            else "the model was trained without solvents: leave the solvent out"
+            f"the model was trained with {len(scaler.mean)} global features, which are not solvent "
+            "descriptors; such a model cannot be explained"
         )
-    return None if solvent is None else np.array([solvent_descriptors(solvent)], np.float32)
+    if (scaler is not None) != solvents:
+        raise ValueError(
+            "the model was trained without solvents: leave them out"
+            if solvents
+            else "the model was trained with solvents: give each molecule's solvent"
+        )
+
+
+def _solvent_feats(smiles: str, solvent: str) -> np.ndarray:
+    """Features of the solvent, ``(1, g)``."""
+    if is_missing(solvent):
+        raise RefusedError(smiles, "blank solvent")
+    try:
+        return np.array([solvent_descriptors(solvent)], np.float32)
+    except ValueError as error:
+        raise RefusedError(smiles, str(error)) from error

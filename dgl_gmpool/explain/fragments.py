@@ -38,6 +38,19 @@ def context_smiles(mol: Chem.Mol, atoms: Iterable[int]) -> str:
     return _cut(mol, set(atoms))[1]
 
 
+def flat_smiles(mol: Chem.Mol) -> str:
+    """Canonical SMILES of a molecule without stereochemistry and atom maps."""
+    return Chem.MolToSmiles(_flat(mol))
+
+
+def _flat(mol: Chem.Mol) -> Chem.Mol:
+    copy = Chem.Mol(mol)
+    Chem.RemoveStereochemistry(copy)
+    for atom in copy.GetAtoms():
+        atom.SetAtomMapNum(0)
+    return copy
+
+
 def _cut(mol: Chem.Mol, atoms: set[int]) -> tuple[str, str]:
     """SMILES of the atoms and of the others."""
     copy = Chem.Mol(mol)
@@ -120,7 +133,7 @@ class Cut:
     ----------
     row : int
     canonical : str
-        SMILES of the molecule, without stereochemistry.
+        :func:`flat_smiles` of the molecule.
     fragment, context : str
         See :func:`fragment_smiles` and :func:`context_smiles`.
     prediction, contribution : float

@@ -8,10 +8,18 @@ import torch
 from rdkit import Chem, rdBase
 
 from dgl_gmpool.data.featurize import atom_order, featurize_smiles
-from dgl_gmpool.data.molecule import read_molecule
+from dgl_gmpool.data.molecule import is_missing, read_molecule
 
 #: Bonds that a carbon can have.
 VALENCE = 4
+
+
+class RefusedError(ValueError):
+    """A molecule that cannot be explained; ``reason`` says why, without its SMILES."""
+
+    def __init__(self, smiles: str, reason: str) -> None:
+        super().__init__(f"{smiles!r} cannot be explained: {reason}")
+        self.reason = reason
 
 
 class MaskedMolecule:
@@ -36,11 +44,13 @@ class MaskedMolecule:
         The atom of each node of the graph. ``(n,)`` int64.
     skeleton : str
         SMILES of the carbon skeleton.
+    inert : numpy.ndarray
+        Atoms that look alike masked or not, such as those of an alkyl chain. ``(n,)`` bool.
 
     Raises
     ------
-    ValueError
-        The SMILES is refused; the message says why.
+    RefusedError
+        The SMILES is blank or refused; the message says why.
 
     Examples
     --------
@@ -49,9 +59,9 @@ class MaskedMolecule:
     """
 
     def __init__(self, smiles: str, featurizer: str) -> None:
-        mol, why = read_molecule(smiles)
+        mol, why = (None, "blank SMILES") if is_missing(smiles) else read_molecule(smiles)
         if mol is None:
-            raise ValueError(f"{smiles!r} is refused: {why}")
+            raise RefusedError(smiles, why)
         self.mol = mol
         self.order = np.array(atom_order(smiles), np.int64)
         plain, dropped = carbon_skeleton(mol)
@@ -60,7 +70,7 @@ class MaskedMolecule:
         written = list(plain.GetPropsAsDict(True, True)["_smilesAtomOutputOrder"])
         flat, failed = featurize_smiles([smiles, self.skeleton], featurizer)
         if failed:
-            raise ValueError(f"{smiles!r} is refused: {failed[0][1]}")
+            raise RefusedError(smiles, failed[0][1])
         self.graph, other = flat.graphs([0, 1])
         atoms_of_other = np.array(written, np.int64)[atom_order(self.skeleton)]
         self._plain_nodes = torch.empty_like(self.graph.ndata["h"])
@@ -75,6 +85,10 @@ class MaskedMolecule:
         for edge, (u, v) in enumerate(self.order[self._ends].T.tolist()):
             # A bond that no carbon could have had looks like one that it has.
             self._plain_edges[edge] = rows[dropped.get((u, v), (u, v))]
+        changed = (self.graph.ndata["h"] != self._plain_nodes).any(1).numpy()
+        bonds = (self.graph.edata["e"] != self._plain_edges).any(1).numpy()
+        changed[self._ends[:, bonds]] = True
+        self.inert = ~changed[node_of]
 
     @property
     def num_atoms(self) -> int:
