@@ -96,7 +96,7 @@ def main(args: argparse.Namespace) -> int:
             report.add(ExplainedRow(each.number, each.smiles, None, found))
         else:
             report.add(ExplainedRow(each.number, each.smiles, found))
-    report.finish(f"{target}: what {args.model.name or args.model} sees")
+    report.finish(f"{target}, explained by {args.model.resolve().name}")
     refused = sum(1 for row in report.rows if row.reason)
     print(
         f"{args.output / PAGE}: {len(report.rows)} molecules, {len(report.explained)} explained by "

@@ -42,9 +42,9 @@ def draw_fragment(smiles: str) -> str:
         mol = Chem.MolFromSmiles(smiles)
     if mol is None:
         return ""
-    canvas: Any = rdMolDraw2D.MolDraw2DSVG(130, 80)
+    canvas: Any = rdMolDraw2D.MolDraw2DSVG(120, 60)
     canvas.drawOptions().useBWAtomPalette()
-    canvas.drawOptions().fixedBondLength = 22
+    canvas.drawOptions().fixedBondLength = 18
     rdMolDraw2D.PrepareAndDrawMolecule(canvas, mol)
     canvas.FinishDrawing()
     return _svg(canvas)
@@ -96,6 +96,12 @@ def decimals(values: np.ndarray) -> int:
     return 2 if most >= 0.1 or most == 0 else min(12, 1 - math.floor(math.log10(most)))
 
 
+def digits_of(explanation: Explanation) -> int:
+    """:func:`decimals` for what is shown of a molecule: its groups, or its atoms."""
+    grouped = explanation.groups is not None
+    return decimals(explanation.group_contributions if grouped else explanation.contributions)
+
+
 def signed(value: float, digits: int) -> str:
     """A contribution with its sign; no sign where it rounds to nothing.
 
@@ -110,7 +116,7 @@ def signed(value: float, digits: int) -> str:
 
 def summary(explanation: Explanation) -> str:
     """Prediction, baseline and what is between them, in a line."""
-    digits = decimals(explanation.contributions)
+    digits = digits_of(explanation)
     units = f" {explanation.units}" if explanation.units else ""
     sums = explanation.prediction - explanation.baseline
     return (
@@ -159,7 +165,7 @@ def _prepared(canvas: Any, bond: int) -> Any:
     options.padding = 0.08
     options.highlightRadius = 0.36
     options.highlightBondWidthMultiplier = 14
-    options.annotationFontScale = 0.6
+    options.annotationFontScale = 0.72
     options.legendFontSize = round(0.45 * bond)
     options.setAnnotationColour((0.1, 0.1, 0.1))
     return canvas
@@ -170,7 +176,7 @@ def _by_group(explanation: Explanation, mol: Chem.Mol) -> tuple[dict[int, str], 
     assert explanation.groups is not None
     of_groups = group_colours(explanation)
     colours = {atom: of_groups[group] for atom, group in enumerate(explanation.groups.tolist())}
-    labels, digits = {}, decimals(explanation.group_contributions)
+    labels, digits = {}, digits_of(explanation)
     for group, share in enumerate(explanation.group_contributions.tolist()):
         atom = _where_to_label(mol, explanation.atoms_of(group))
         labels[atom] = f"{group}: {signed(share, digits)}"
@@ -184,7 +190,7 @@ def _by_atom(explanation: Explanation, mol: Chem.Mol) -> tuple[dict[int, str], d
     for atom, value in enumerate(values):
         colours[atom] = _mix(NEUTRAL, MORE if value > 0 else LESS, abs(float(value)) / most)
     for atom in np.argsort(-np.abs(values), kind="stable")[:LABELLED_ATOMS].tolist():
-        labels[atom] = signed(float(values[atom]), decimals(values))
+        labels[atom] = signed(float(values[atom]), digits_of(explanation))
     return colours, labels
 
 

@@ -12,6 +12,7 @@ from dgl_gmpool.explain.drawing import (
     LESS,
     MORE,
     decimals,
+    digits_of,
     draw_fragment,
     group_colours,
     signed,
@@ -39,7 +40,7 @@ code {{ overflow-wrap: anywhere; }}
 .swatch {{ display: inline-block; width: 1em; height: 1em; border: 1px solid #888;
   border-radius: 3px; vertical-align: -.15em; margin-right: .4em; }}
 .bar {{ width: 120px; position: relative; }}
-.bar i {{ position: absolute; top: .35em; height: 1em; }}
+.bar i {{ position: absolute; top: calc(50% - .45em); height: .9em; }}
 .bar i.more {{ left: 50%; background: {MORE}; }} .bar i.less {{ right: 50%; background: {LESS}; }}
 .bar::after {{ content: ""; position: absolute; left: 50%; top: 0; bottom: 0;
   border-left: 1px solid #888; }}
@@ -83,15 +84,20 @@ def write_page(
         yield f"<title>{escape(headline.title)}</title><style>{_STYLE}</style></head><body>"
         yield f"<h1>{escape(headline.title)}</h1>"
         yield from _how_to_read(headline, explained, refused)
-        if refused:
-            yield from _refused(refused)
         if fragments:
             yield from _fragments(fragments)
         if pairs:
             yield from _pairs(pairs, headline.pairs)
         yield "<h2>Molecules</h2>"
+        # One scale for the bars of all molecules, so that they can be compared.
+        most = max(
+            (abs(each.group_contributions).max(initial=0.0) for _, each in explained), default=0
+        )
         for number, each in explained:
-            yield from _molecule(path.parent / f"molecule_{number}.svg", number, each)
+            picture = path.parent / f"molecule_{number}.svg"
+            yield from _molecule(picture, number, each, float(most) or 1.0)
+        if refused:
+            yield from _refused(refused)
         yield "</body></html>\n"
 
     # Piece by piece: the pictures of a large table need not be in memory together.
@@ -142,8 +148,8 @@ def _fragments(rows: Sequence[FragmentRow]) -> Iterator[str]:
     shown = rows[:SHOWN]
     digits = decimals(np.array([row.mean for row in shown]))
     most = max(abs(row.mean) for row in shown) or 1.0
-    yield "<h2>Groups that matter most</h2><p class='quiet'>By count times mean contribution;"
-    yield f" {len(shown)} of {len(rows)}, all are in fragments.csv.</p>"
+    yield "<h2>Groups that matter most</h2><p class='quiet'>By count times mean contribution."
+    yield f"{_and_where(len(shown), len(rows), 'fragments.csv')}</p>"
     yield "<table><tr><th></th><th>fragment</th><th>groups</th><th>molecules</th>"
     yield "<th>mean contribution</th><th>± std</th><th></th></tr>"
     for row in shown:
@@ -160,7 +166,7 @@ def _pairs(pairs: Sequence[Pair], count: int) -> Iterator[str]:
     shown = pairs[:SHOWN]
     digits = decimals(np.array([pair.difference for pair in shown]))
     yield "<h2>Molecules that differ in one group</h2><p class='quiet'>Largest differences of"
-    yield f" predictions first; {len(shown)} of {count}, more are in pairs.csv.</p><table><tr>"
+    yield f" predictions first.{_and_where(len(shown), count, 'pairs.csv')}</p><table><tr>"
     yield "<th>in common</th><th>row</th><th>with</th><th>row</th><th>with</th>"
     yield "<th>difference</th></tr>"
     for pair in shown:
@@ -172,8 +178,8 @@ def _pairs(pairs: Sequence[Pair], count: int) -> Iterator[str]:
     yield "</table>"
 
 
-def _molecule(picture: Path, number: int, each: Explanation) -> Iterator[str]:
-    digits = decimals(each.contributions)
+def _molecule(picture: Path, number: int, each: Explanation, most: float) -> Iterator[str]:
+    digits = digits_of(each)
     units = f" {escape(each.units)}" if each.units else ""
     yield f"<div class='molecule' id='row{number}'><h3>Row {number} "
     yield f"<code>{escape(each.smiles)}</code></h3><p>{escape(each.target)}"
@@ -191,7 +197,6 @@ def _molecule(picture: Path, number: int, each: Explanation) -> Iterator[str]:
         yield "<div class='groups'><table><tr><th>group</th><th>fragment</th>"
         yield "<th>contribution</th><th></th></tr>"
         shares = each.group_contributions
-        most = float(abs(shares).max()) or 1.0
         for group, colour in enumerate(group_colours(each)):
             share = float(shares[group])
             yield f"<tr><td>{_swatch(colour)}{group}</td>"
@@ -205,6 +210,10 @@ def _molecule(picture: Path, number: int, each: Explanation) -> Iterator[str]:
 def _spread(each: Explanation, group: int, digits: int) -> str:
     spread = float(each.group_spread[group])
     return "" if spread != spread else f" <span class='quiet'>± {spread:.{digits}f}</span>"
+
+
+def _and_where(shown: int, count: int, file: str) -> str:
+    return "" if shown == count else f" {shown} of {count:,} are shown; {file} has more."
 
 
 def _swatch(colour: str) -> str:
