@@ -120,6 +120,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--molecules", type=int, default=400)
     parser.add_argument("--epochs", type=int, default=25)
     args = parser.parse_args(argv)
+    setting = {
+        "command": "python -m experiments.attribution --output FILE",
+        "molecules": args.molecules,
+        "epochs": args.epochs,
+        "commit": source_commit(),
+        "versions": library_versions(),
+        "processor": processor(),
+    }
     smiles = molecules(args.molecules)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -131,16 +139,7 @@ def main(argv: list[str] | None = None) -> int:
                 found = measure(pattern, config, smiles, Path(folder) / f"{readout}-{name}")
                 rows.append({"substructure": name, "readout": readout, **found})
                 print(f"{readout} {name}: AUC {found['auc of atoms']:.3f}", flush=True)
-    record = {
-        "command": "python -m experiments.attribution --output experiments/results/attribution.json",
-        "molecules": args.molecules,
-        "epochs": args.epochs,
-        "rows": rows,
-        "commit": source_commit(),
-        "versions": library_versions(),
-        "processor": processor(),
-    }
-    atomic_write_json(args.output, record)
+    atomic_write_json(args.output, {**setting, "rows": rows})
     return 0
 
 
