@@ -136,7 +136,7 @@ class Report:
                 continue
             yield (
                 *(row.number, row.smiles, each.target, each.prediction, each.baseline),
-                *(each.skeleton, each.num_groups, each.agreement, each.note),
+                *(each.skeleton, each.num_groups, each.agreement, ""),
             )
 
     def _atoms(self) -> Iterable[Sequence[Any]]:
