@@ -1,16 +1,19 @@
-"""Does ``explain`` find what a model was taught? Targets that count a known substructure.
+"""Does ``explain`` find what a model was taught? Targets that follow from known substructures.
 
     python -m experiments.attribution --output experiments/results/attribution.json
 
 Molecules are put together from ring systems, chains and substituents, some of which share atoms
 with the substructure (esters, amides, ketones, alcohols beside the acid; amines and nitriles beside
-nitro). The target is the number of substructures. After training, test molecules are explained;
-the AUC says how well an atom's contribution tells atoms of the substructure from the others.
+nitro). The target is the number of substructures, or the product of two such numbers, which only
+both together make. After training, test molecules are explained; the AUC says how well an atom's
+contribution tells atoms of the substructure from the others, beside that of the weight that the
+readout itself states.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import tempfile
 import time
@@ -26,8 +29,10 @@ from dgl_gmpool.explain import explain_molecule
 from dgl_gmpool.training import TrainingConfig, load_models, train_run
 from dgl_gmpool.training.provenance import library_versions, processor, source_commit
 
-#: The substructures that are counted.
-SUBSTRUCTURES = {"nitro": "[N+](=O)[O-]", "carboxyl": "C(=O)[OX2H1,OX1-]"}
+_NITRO, _CARBOXYL = "[N+](=O)[O-]", "C(=O)[OX2H1,OX1-]"
+
+#: The target is the product of the counts of these.
+TARGETS = {"nitro": [_NITRO], "carboxyl": [_CARBOXYL], "nitro and carboxyl": [_NITRO, _CARBOXYL]}
 
 _SCAFFOLDS = (
     *("c1ccccc1{}", "c1cc{}ccc1{}", "c1cc{}ncc1{}", "C1CCCCC1{}", "c1ccc2cc{}ccc2c1{}"),
@@ -61,23 +66,31 @@ def molecules(count: int, *, seed: int = 0) -> list[str]:
     return list(found)
 
 
-def matches(smiles: str, pattern: str) -> np.ndarray:
-    """Which atoms belong to the substructure. ``(n,)`` bool, in the order of the SMILES."""
+def truth_of(smiles: str, patterns: list[str]) -> tuple[int, np.ndarray]:
+    """The target, and the atoms that make it: none where one of the substructures is missing.
+
+    Examples
+    --------
+    >>> count, inside = truth_of("NCC(=O)O", TARGETS["carboxyl"])
+    >>> count, inside.tolist()
+    (1, [False, False, True, True, True])
+    """
     mol = Chem.MolFromSmiles(smiles)
+    found = [mol.GetSubstructMatches(Chem.MolFromSmarts(pattern)) for pattern in patterns]
     inside = np.zeros(mol.GetNumAtoms(), bool)
-    for match in mol.GetSubstructMatches(Chem.MolFromSmarts(pattern)):
-        inside[list(match)] = True
-    return inside
+    count = math.prod(map(len, found))
+    if count:
+        inside[[atom for each in found for match in each for atom in match]] = True
+    return count, inside
 
 
 def measure(
-    pattern: str, config: TrainingConfig, smiles: list[str], folder: Path
+    patterns: list[str], config: TrainingConfig, smiles: list[str], folder: Path
 ) -> dict[str, Any]:
-    """Train on the count of a substructure, explain the test rows, compare with the truth."""
+    """Train on the target, explain the test rows, compare with the truth."""
     from sklearn.metrics import roc_auc_score
 
-    query = Chem.MolFromSmarts(pattern)
-    counts = [len(Chem.MolFromSmiles(s).GetSubstructMatches(query)) for s in smiles]
+    counts = [truth_of(s, patterns)[0] for s in smiles]
     folder.mkdir(parents=True)
     table_file = folder / "table.csv"
     lines = ["smiles,count", *(f"{s},{count}" for s, count in zip(smiles, counts))]
@@ -88,23 +101,26 @@ def measure(
         featurize(table, progress=False), splits, config, folder / "run", progress=False
     )
     models = load_models(run.folder)
-    inside, shares, per_molecule, per_substructure, groups = [], [], [], [], []
+    inside, shares, weights = [], [], []
+    per_molecule, per_unit, groups = [], [], []
     started = time.process_time()
     for row in splits.test:
         each = explain_molecule(models, table.smiles[row])
-        truth = matches(table.smiles[row], pattern)
+        count, truth = truth_of(table.smiles[row], patterns)
         groups.append(each.num_groups)
         inside.append(truth)
         shares.append(each.contributions)
+        weights.append(np.zeros(len(truth)) if each.weights is None else each.weights)
         if truth.any() and not truth.all():
             per_molecule.append(roc_auc_score(truth, each.contributions))
-            per_substructure.append(each.contributions[truth].sum() / table.targets[row, 0])
+            per_unit.append(each.contributions[truth].sum() / count)
     truth, values = np.concatenate(inside), np.concatenate(shares)
     return {
         "auc of atoms": float(roc_auc_score(truth, values)),
         "auc within molecules": float(np.mean(per_molecule)),
+        "auc of the readout's weights": float(roc_auc_score(truth, np.concatenate(weights))),
         "molecules with the substructure": len(per_molecule),
-        "contribution of one substructure": float(np.mean(per_substructure)),
+        "contribution of the substructure to a target of 1": float(np.mean(per_unit)),
         "contribution of an atom elsewhere": float(values[~truth].mean()),
         "test r2": float(run.metrics["ensemble_test"]["r2"]),
         "groups per molecule": float(np.mean(groups)),
@@ -132,12 +148,12 @@ def main(argv: list[str] | None = None) -> int:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for readout in args.readouts:
-            for name, pattern in SUBSTRUCTURES.items():
+            for name, patterns in TARGETS.items():
                 config = TrainingConfig(
                     readout=readout, hidden_feats=64, epochs=args.epochs, batch_size=32, lr=2e-3
                 )
-                found = measure(pattern, config, smiles, Path(folder) / f"{readout}-{name}")
-                rows.append({"substructure": name, "readout": readout, **found})
+                found = measure(patterns, config, smiles, Path(folder) / f"{readout}-{name}")
+                rows.append({"target": name, "readout": readout, **found})
                 print(f"{readout} {name}: AUC {found['auc of atoms']:.3f}", flush=True)
     atomic_write_json(args.output, {**setting, "rows": rows})
     return 0

@@ -627,6 +627,7 @@ def test_smiles_on_the_command_line_of_a_model_without_groups(without_groups, tm
     assert main([*arguments, "--output", str(output)]) == 0
     said = capsys.readouterr().out
     assert said.count("this model has no groups") == 1
+    assert "CCN: task0 " in said
     rows = rows_of((output / "molecules.csv").read_text())
     assert [(row["row"], bool(row["prediction"])) for row in rows] == [
         ("1", True),
@@ -700,18 +701,23 @@ def test_solvents_of_the_command(with_solvents, tmp_path, capsys):
 def test_stored_attribution_finds_what_was_taught():
     file = Path(__file__).parent.parent / "experiments" / "results" / "attribution.json"
     rows = json.loads(file.read_text())["rows"]
-    assert {row["substructure"] for row in rows} == {"nitro", "carboxyl"}
+    assert {row["target"] for row in rows} == {"nitro", "carboxyl", "nitro and carboxyl"}
     for row in rows:
         assert row["auc of atoms"] >= 0.9, row
         assert row["auc within molecules"] >= 0.9, row
 
 
 def test_the_attribution_experiment_runs(tmp_path):
-    from experiments.attribution import SUBSTRUCTURES, matches
+    from experiments.attribution import TARGETS, truth_of
     from experiments.attribution import main as attribution
 
-    assert matches(ACID, SUBSTRUCTURES["nitro"]).nonzero()[0].tolist() == [8, 9, 10]
+    count, atoms = truth_of(ACID, TARGETS["nitro"])
+    assert (count, atoms.nonzero()[0].tolist()) == (1, [8, 9, 10])
+    count, atoms = truth_of(ACID, TARGETS["nitro and carboxyl"])
+    assert (count, atoms.nonzero()[0].tolist()) == (1, [0, 1, 2, 8, 9, 10])
+    count, atoms = truth_of("CC(=O)O", TARGETS["nitro and carboxyl"])
+    assert (count, atoms.any()) == (0, False)
     output = tmp_path / "out.json"
     options = ["--molecules", "40", "--epochs", "1", "--readouts", "mean"]
     assert attribution(["--output", str(output), *options]) == 0
-    assert len(json.loads(output.read_text())["rows"]) == 2
+    assert len(json.loads(output.read_text())["rows"]) == 3

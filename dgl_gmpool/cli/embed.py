@@ -14,7 +14,7 @@ import numpy as np
 
 from dgl_gmpool._io import atomic_write
 from dgl_gmpool._options import positive_int
-from dgl_gmpool.cli.molecule_rows import MoleculeRow, molecule_rows
+from dgl_gmpool.cli.molecule_rows import MoleculeRow, molecule_rows, one_process
 from dgl_gmpool.data.delimited_text import DelimitedText
 from dgl_gmpool.training.embed import Embeddings, embed_smiles, embedding_width
 from dgl_gmpool.training.model import choose_device
@@ -56,6 +56,7 @@ def main(args: argparse.Namespace) -> int:
     """``dgl-gmpool embed``: write the vectors, a part of the table at a time."""
     from tqdm import tqdm
 
+    one_process("embed")
     positive_int("--batch-size", args.batch_size)
     if args.output.is_dir():
         raise ValueError(f"{args.output} is a folder; give the path of a file")

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dgl_gmpool.cli.molecule_rows import molecule_rows
+from dgl_gmpool.cli.molecule_rows import molecule_rows, one_process
 from dgl_gmpool.data.delimited_text import DelimitedText
+from dgl_gmpool.explain.drawing import summary
 from dgl_gmpool.explain.explanation import (
     Explanation,
     check_models,
@@ -71,6 +72,7 @@ def main(args: argparse.Namespace) -> int:
     """``dgl-gmpool explain``: explain every molecule and write the folder."""
     from tqdm import tqdm
 
+    one_process("explain")
     models = load_models(args.model)
     first = models[0]
     if args.smiles is not None and args.solvent_column is not None:
@@ -96,6 +98,8 @@ def main(args: argparse.Namespace) -> int:
             report.add(ExplainedRow(each.number, each.smiles, None, found))
         else:
             report.add(ExplainedRow(each.number, each.smiles, found))
+            if args.smiles is not None:
+                print(f"{each.smiles}: {summary(found)}")
     report.finish(f"{target}, explained by {args.model.resolve().name}")
     refused = sum(1 for row in report.rows if row.reason)
     print(

@@ -17,6 +17,14 @@ class MoleculeRow(NamedTuple):
     wrong: str
 
 
+def one_process(command: str) -> None:
+    """Raise a ValueError under ``torchrun``: the processes would write one output all at once."""
+    from dgl_gmpool.training.distributed import current_world
+
+    if current_world().size > 1:
+        raise ValueError(f"{command} runs in one process: start it without torchrun")
+
+
 def molecule_rows(
     text: DelimitedText, smiles_column: str, solvent_column: str | None = None
 ) -> Iterator[MoleculeRow]:
