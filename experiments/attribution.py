@@ -45,7 +45,7 @@ _OTHERS = (
 )
 _COUNTED = ("([N+](=O)[O-])", "(C(=O)O)")
 #: A substituent is a counted one this often.
-_SHARE = 0.25
+_SHARE = 0.5
 
 
 def molecules(count: int, *, seed: int = 0) -> list[str]:

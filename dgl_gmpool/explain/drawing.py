@@ -178,8 +178,9 @@ def _by_group(explanation: Explanation, mol: Chem.Mol) -> tuple[dict[int, str], 
     colours = {atom: of_groups[group] for atom, group in enumerate(explanation.groups.tolist())}
     labels, digits = {}, digits_of(explanation)
     for group, share in enumerate(explanation.group_contributions.tolist()):
-        atom = _where_to_label(mol, explanation.atoms_of(group))
-        labels[atom] = f"{group}: {signed(share, digits)}"
+        text = signed(share, digits)
+        if float(text):  # what adds nothing needs no room
+            labels[_where_to_label(mol, explanation.atoms_of(group))] = f"{group}: {text}"
     return colours, labels
 
 
