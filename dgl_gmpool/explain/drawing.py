@@ -14,10 +14,10 @@ from rdkit.Chem.Draw import rdMolDraw2D
 if TYPE_CHECKING:
     from dgl_gmpool.explain.explanation import Explanation
 
-#: Colours of groups: Okabe and Ito's set for all kinds of colour vision, lightened so that black
-#: bonds and letters on them can be read. Neighbours in the list differ in lightness too, and the
-#: number in the label tells groups apart where colours repeat.
-GROUP_COLOURS = ("#8CC4EA", "#F5DE6C", "#E9A878", "#7FCFB4", "#D9A7C7", "#B9C6E8", "#CFCFCF")
+#: Colours of groups, light enough for black bonds and letters on them, and chosen so that any two
+#: differ (in CIELAB by 19 at least) for normal, red-, green- and blue-blind eyes. Where colours
+#: repeat, the number in the label tells groups apart.
+GROUP_COLOURS = ("#7DB5EC", "#ECDA6B", "#DA9046", "#46FFB5", "#A27DFF", "#C7DAEC", "#A2906B")
 
 #: Of atoms without groups: more, less and no contribution. Blue and orange differ for all kinds of
 #: colour vision, and the sign is in the label.
