@@ -16,9 +16,8 @@ from dgl_gmpool._io import atomic_write
 from dgl_gmpool._options import positive_int
 from dgl_gmpool.cli.molecule_rows import MoleculeRow, molecule_rows, one_process
 from dgl_gmpool.data.delimited_text import DelimitedText
+from dgl_gmpool.training import TrainedModel, choose_device, load_models
 from dgl_gmpool.training.embed import Embeddings, embed_smiles, embedding_width
-from dgl_gmpool.training.model import choose_device
-from dgl_gmpool.training.model_file import TrainedModel, load_models
 
 #: Rows in memory at a time.
 CHUNK = 2000

@@ -20,8 +20,7 @@ from dgl_gmpool.explain.explanation import (
 from dgl_gmpool.explain.masking import RefusedError
 from dgl_gmpool.explain.molecule_groups import names_groups
 from dgl_gmpool.explain.report import PAGE, ExplainedRow, Report, check_folder
-from dgl_gmpool.training.model import choose_device
-from dgl_gmpool.training.model_file import TrainedModel, load_models
+from dgl_gmpool.training import TrainedModel, choose_device, load_models
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

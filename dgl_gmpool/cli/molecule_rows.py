@@ -19,7 +19,7 @@ class MoleculeRow(NamedTuple):
 
 def one_process(command: str) -> None:
     """Raise a ValueError under ``torchrun``: the processes would write one output all at once."""
-    from dgl_gmpool.training.distributed import current_world
+    from dgl_gmpool.training import current_world
 
     if current_world().size > 1:
         raise ValueError(f"{command} runs in one process: start it without torchrun")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from rdkit import Chem
@@ -23,10 +22,7 @@ from dgl_gmpool.explain.shapley import (
     shapley_values,
     share_rest,
 )
-from dgl_gmpool.training.model import choose_device
-
-if TYPE_CHECKING:
-    from dgl_gmpool.training.model_file import TrainedModel
+from dgl_gmpool.training import TrainedModel, choose_device
 
 #: A molecule has about 2 n + 2^K masked copies of n atoms: beyond this it takes minutes.
 MOST_ATOMS = 400

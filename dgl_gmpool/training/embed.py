@@ -11,9 +11,8 @@ import torch
 
 from dgl_gmpool.data.featurize import featurize_smiles
 from dgl_gmpool.data.molecule import canonical_smiles, is_missing
+from dgl_gmpool.training import TrainedModel, choose_device
 from dgl_gmpool.training.batches import collate, row_batches
-from dgl_gmpool.training.model import choose_device
-from dgl_gmpool.training.model_file import TrainedModel
 
 
 @dataclass(frozen=True, eq=False)

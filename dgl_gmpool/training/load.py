@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dgl_gmpool.training import Predictions, TrainedModel, load_models, predict_smiles
 from dgl_gmpool.training.embed import embed_smiles, embedding_width
-from dgl_gmpool.training.model_file import TrainedModel, load_models
-from dgl_gmpool.training.predict import Predictions, predict_smiles
 
 if TYPE_CHECKING:
     from dgl_gmpool.explain import Explanation
