@@ -102,7 +102,7 @@ def main(args: argparse.Namespace) -> int:
     report.finish(f"{target}, explained by {args.model.resolve().name}")
     refused = sum(1 for row in report.rows if row.reason)
     print(
-        f"{args.output / PAGE}: {len(report.rows)} molecules, {len(report.explained)} explained by "
+        f"{args.output / PAGE}: {len(report.rows)} rows, {len(report.explained)} explained by "
         f"{len(models)} model(s)"
         + (f", {refused} refused (see the column 'reason' of molecules.csv)" if refused else "")
     )

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from dgl_gmpool.explain.explanation import Explanation, explain_molecule
+from dgl_gmpool.explain.masking import RefusedError
 
-__all__ = ["Explanation", "explain_molecule"]
+__all__ = ["Explanation", "RefusedError", "explain_molecule"]

@@ -109,7 +109,7 @@ def _how_to_read(
     explained: Sequence[tuple[int, Explanation]],
     refused: Sequence[tuple[int, str, str]],
 ) -> Iterator[str]:
-    yield f"<p>{headline.rows} molecules, {len(explained)} explained"
+    yield f"<p>{headline.rows} rows, {len(explained)} explained"
     yield f", <a href='#refused'>{len(refused)} refused</a>." if refused else "."
     yield "</p>"
     if not explained:
