@@ -27,25 +27,31 @@ MORE, LESS, NEUTRAL = "#3E8FC4", "#E07B39", "#FFFFFF"
 BOND = 32
 #: Width of the smallest picture, in bonds.
 LEAST_WIDTH = 12
+#: The smallest contribution of a group that is labelled, as a share of the largest.
+LEAST_LABELLED = 0.05
 #: Largest number of atoms that are labelled one by one where there are no groups.
 LABELLED_ATOMS = 6
 
 
-def draw_svg(explanation: Explanation) -> str:
-    """SVG of :meth:`Explanation.svg`."""
-    return _svg(_drawn(explanation, rdMolDraw2D.MolDraw2DSVG, BOND))
+def draw_svg(explanation: Explanation, *, line: bool = True) -> str:
+    """SVG of :meth:`Explanation.svg`; without the :func:`summary` below it where a page has it."""
+    return _svg(_drawn(explanation, rdMolDraw2D.MolDraw2DSVG, BOND, line=line))
 
 
 def draw_fragment(smiles: str) -> str:
-    """A small SVG of a fragment; "" where RDKit cannot draw it (a piece of an aromatic ring)."""
+    """A small SVG of a fragment; "" where RDKit cannot draw it."""
     with rdBase.BlockLogs():
         mol = Chem.MolFromSmiles(smiles)
+        whole = mol is not None
+        if not whole:  # a piece of an aromatic ring
+            mol = Chem.MolFromSmiles(smiles, sanitize=False)
     if mol is None:
         return ""
+    mol.UpdatePropertyCache(strict=False)
     canvas: Any = rdMolDraw2D.MolDraw2DSVG(120, 60)
     canvas.drawOptions().useBWAtomPalette()
     canvas.drawOptions().fixedBondLength = 18
-    rdMolDraw2D.PrepareAndDrawMolecule(canvas, mol)
+    rdMolDraw2D.PrepareAndDrawMolecule(canvas, mol, kekulize=whole)
     canvas.FinishDrawing()
     return _svg(canvas)
 
@@ -114,10 +120,16 @@ def signed(value: float, digits: int) -> str:
     return text[1:] if float(text) == 0 else text
 
 
+def units_of(explanation: Explanation) -> str:
+    """`` units``, or nothing where there are none or the target's name says them."""
+    units = explanation.units
+    return f" {units}" if units and units not in explanation.target else ""
+
+
 def summary(explanation: Explanation) -> str:
     """Prediction, baseline and what is between them, in a line."""
     digits = digits_of(explanation)
-    units = f" {explanation.units}" if explanation.units else ""
+    units = units_of(explanation)
     sums = explanation.prediction - explanation.baseline
     return (
         f"{explanation.target} {explanation.prediction:.{digits}f}{units} = "
@@ -125,7 +137,7 @@ def summary(explanation: Explanation) -> str:
     )
 
 
-def _drawn(explanation: Explanation, make: Any, bond: int) -> Any:
+def _drawn(explanation: Explanation, make: Any, bond: int, *, line: bool = True) -> Any:
     mol = explanation.mol
     rdDepictor.Compute2DCoords(mol, canonOrient=True)
     rdDepictor.StraightenDepiction(mol)
@@ -143,11 +155,12 @@ def _drawn(explanation: Explanation, make: Any, bond: int) -> Any:
                 bonds[each.GetIdx()] = ends[0]
     # As large as the molecule at this length of a bond, and as the line below it.
     width, height = _prepared(make(-1, -1), bond).GetMolSize(mol)
-    canvas = make(max(width, LEAST_WIDTH * bond), max(height, 3 * bond) + bond)
-    _prepared(canvas, bond).drawOptions().legendFraction = bond / (max(height, 3 * bond) + bond)
+    height = max(height, 3 * bond) + bond * line
+    canvas = make(max(width, LEAST_WIDTH * bond), height)
+    _prepared(canvas, bond).drawOptions().legendFraction = bond * line / height
     canvas.DrawMolecule(
         mol,
-        legend=summary(explanation),
+        legend=summary(explanation) if line else "",
         highlightAtoms=list(colours),
         highlightAtomColors={atom: _rgb(colour) for atom, colour in colours.items()},
         highlightBonds=list(bonds),
@@ -177,9 +190,10 @@ def _by_group(explanation: Explanation, mol: Chem.Mol) -> tuple[dict[int, str], 
     of_groups = group_colours(explanation)
     colours = {atom: of_groups[group] for atom, group in enumerate(explanation.groups.tolist())}
     labels, digits = {}, digits_of(explanation)
+    most = float(np.abs(explanation.group_contributions).max())
     for group, share in enumerate(explanation.group_contributions.tolist()):
         text = signed(share, digits)
-        if float(text):  # what adds nothing needs no room
+        if float(text) and abs(share) >= LEAST_LABELLED * most:  # others need no room
             labels[_where_to_label(mol, explanation.atoms_of(group))] = f"{group}: {text}"
     return colours, labels
 

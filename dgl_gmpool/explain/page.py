@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
@@ -14,8 +15,10 @@ from dgl_gmpool.explain.drawing import (
     decimals,
     digits_of,
     draw_fragment,
+    draw_svg,
     group_colours,
     signed,
+    units_of,
 )
 from dgl_gmpool.explain.explanation import Explanation
 from dgl_gmpool.explain.fragments import FragmentRow, Pair
@@ -24,7 +27,7 @@ from dgl_gmpool.explain.fragments import FragmentRow, Pair
 SHOWN = 20
 
 _STYLE = f"""
-body {{ font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2em auto;
+body {{ font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1180px; margin: 2em auto;
   padding: 0 1em; }}
 h1 {{ font-size: 1.5em; }} h2 {{ font-size: 1.2em; margin-top: 2em; }}
 h3 {{ font-size: 1em; margin: 0 0 .3em; overflow-wrap: anywhere; }}
@@ -35,8 +38,8 @@ code {{ overflow-wrap: anywhere; }}
 .molecule {{ border: 1px solid #ccc; border-radius: 6px; padding: 1em; margin: 1em 0;
   break-inside: avoid; content-visibility: auto; contain-intrinsic-size: auto 420px; }}
 .sides {{ display: flex; flex-wrap: wrap; gap: 1em; align-items: flex-start; }}
-.picture {{ flex: 1 1 380px; }} .picture svg {{ max-width: 100%; height: auto; }}
-.groups {{ flex: 1 1 380px; overflow-x: auto; }}
+.picture {{ flex: 1 1 500px; }} .picture svg {{ max-width: 100%; height: auto; }}
+.groups {{ flex: 1 1 340px; overflow-x: auto; }}
 .swatch {{ display: inline-block; width: 1em; height: 1em; border: 1px solid #888;
   border-radius: 3px; vertical-align: -.15em; margin-right: .4em; }}
 .bar {{ width: 120px; position: relative; }}
@@ -46,6 +49,13 @@ code {{ overflow-wrap: anywhere; }}
   border-left: 1px solid #888; }}
 .quiet {{ color: #555; }}
 """
+
+
+#: Parts of RDKit's SVG that change nothing here.
+_NEEDLESS = re.compile(
+    r" class='[^']*'|(?:fill-opacity|stroke-opacity):1;|stroke-linecap:butt;|stroke-linejoin:miter;"
+    r"|stroke-miterlimit:10;|fill-rule:evenodd;|<!--.*?-->|xmlns:(?:rdkit|xlink)='[^']*'"
+)
 
 
 class Headline(NamedTuple):
@@ -64,7 +74,7 @@ def write_page(
     fragments: Sequence[FragmentRow],
     pairs: Sequence[Pair],
 ) -> None:
-    """Write the page; pictures are taken from the SVG files beside it.
+    """Write the page.
 
     Parameters
     ----------
@@ -94,8 +104,7 @@ def write_page(
             (abs(each.group_contributions).max(initial=0.0) for _, each in explained), default=0
         )
         for number, each in explained:
-            picture = path.parent / f"molecule_{number}.svg"
-            yield from _molecule(picture, number, each, float(most) or 1.0)
+            yield from _molecule(number, each, float(most) or 1.0)
         if refused:
             yield from _refused(refused)
         yield "</body></html>\n"
@@ -116,8 +125,9 @@ def _how_to_read(
         return
     first = explained[0][1]
     what = f"the probability of {first.target}" if first.kind == "classification" else first.target
-    units = f" ({first.units})" if first.units else ""
-    yield f"<p>Explained is {escape(what + units)}. What an atom or a group contributes is measured"
+    units = units_of(first).strip()
+    yield f"<p>Explained is {escape(what)}{escape(f' ({units})' if units else '')}. What an atom"
+    yield " or a group contributes is measured"
     yield " by masking: its atoms are replaced by plain saturated carbon, and the model predicts"
     yield " again. The baseline is the prediction for the carbon skeleton alone, all atoms masked;"
     yield " contributions add up to the prediction less the baseline. So a plain alkyl group"
@@ -128,7 +138,8 @@ def _how_to_read(
         yield " orange; the largest are labelled.</p>"
         return
     yield "<p>Groups are those of the model: atoms that it treats as one. A colour tells groups"
-    yield " apart and means nothing else; a label is the group's number and its contribution, a"
+    yield " apart and means nothing else; a label is the group's number and its contribution (the"
+    yield " smallest are in the table only), a"
     yield " Shapley value (what the group adds, averaged over all orders in which the groups can"
     yield " come). Several models are averaged; their agreement is 1 where all make the same"
     yield " groups, 0 where they agree no better than by chance.</p>"
@@ -178,9 +189,9 @@ def _pairs(pairs: Sequence[Pair], count: int) -> Iterator[str]:
     yield "</table>"
 
 
-def _molecule(picture: Path, number: int, each: Explanation, most: float) -> Iterator[str]:
+def _molecule(number: int, each: Explanation, most: float) -> Iterator[str]:
     digits = digits_of(each)
-    units = f" {escape(each.units)}" if each.units else ""
+    units = escape(units_of(each))
     yield f"<div class='molecule' id='row{number}'><h3>Row {number} "
     yield f"<code>{escape(each.smiles)}</code></h3><p>{escape(each.target)}"
     yield f" <strong>{each.prediction:.{digits}f}</strong>{units} = baseline"
@@ -191,7 +202,7 @@ def _molecule(picture: Path, number: int, each: Explanation, most: float) -> Ite
         if each.group_spread.size and each.group_spread[0] == each.group_spread[0]:
             yield f", agreement of the models {each.agreement:.2f}"
     yield "</p><div class='sides'><div class='picture'>"
-    yield picture.read_text(encoding="utf-8")
+    yield _small(draw_svg(each, line=False))
     yield "</div>"
     if each.groups is not None:
         yield "<div class='groups'><table><tr><th>group</th><th>fragment</th>"
@@ -205,6 +216,11 @@ def _molecule(picture: Path, number: int, each: Explanation, most: float) -> Ite
             yield f"{_bar(share, most)}</tr>"
         yield "</table></div>"
     yield "</div></div>\n"
+
+
+def _small(svg: str) -> str:
+    """The same picture in half the bytes: without what is SVG's default, and names of atoms."""
+    return _NEEDLESS.sub("", svg)
 
 
 def _spread(each: Explanation, group: int, digits: int) -> str:
