@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dgl_gmpool._environment import import_dgl
+from dgl_gmpool._environment import enable_dgl, import_dgl
 
 import_dgl()
 
@@ -22,6 +22,7 @@ __all__ = [
     "NGMPool",
     "PooledGraph",
     "__version__",
+    "enable_dgl",
     "get_readout",
     "list_readouts",
     "register",

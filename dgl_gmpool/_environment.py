@@ -131,21 +131,32 @@ class _StandInFinder(MetaPathFinder, Loader):
 
 
 class _StandIn(ModuleType):
-    """A module whose every public name is a class that cannot be used, only be asked for."""
+    """A module whose every public name is a class that can be asked for, and not be used."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self._reason = reason
 
     def __getattr__(self, name: str) -> type:
         if name.startswith("_"):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        made = _Unusable(name, (), {"__module__": self.__name__, "__doc__": self.__doc__})
+        made = _Unusable(name, (), {"__module__": self.__name__, "_reason": self._reason})
         setattr(self, name, made)
         return made
 
 
 class _Unusable(type):
-    """Classes, and what DGL has as functions: each call raises the reason."""
+    """Classes, and what DGL has as functions: calling them, or a part of them, says why not."""
+
+    _reason: str
 
     def __call__(cls, *args: Any, **kwargs: Any) -> NoReturn:
-        raise ImportError(f"{cls.__module__}.{cls.__name__}: {cls.__doc__}")
+        raise ImportError(f"{cls.__module__}.{cls.__qualname__}: {cls._reason}")
+
+    def __getattr__(cls, name: str) -> NoReturn:
+        if name.startswith("_"):
+            raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
+        raise ImportError(f"{cls.__module__}.{cls.__qualname__}.{name}: {cls._reason}")
 
 
 def _graphbolt_error(why: str) -> str:
