@@ -50,7 +50,8 @@ class GMPool(GroupingPool):
                        >= 0, rows add up to 1; eq. 7 gives eq. 8
     ``"sqrtm"``        symmetric root; unique, so independent of node     n
                        order and eigenvector signs
-    ``"eigen"``        leading eigenvectors times root eigenvalues        by ``tol``
+    ``"eigen"``        leading eigenvectors times root eigenvalues; only  by ``tol``
+                       with ``locality="none"``
     ``"cholesky"``     pivoted Cholesky, one column per pivot node; eq.   by ``tol``
                        7 gives eq. 8
     =================  =================================================  =======================
@@ -156,6 +157,13 @@ class GMPool(GroupingPool):
         self.decomposition = check_choice("decomposition", decomposition, DECOMPOSITIONS)
         if num_clusters is not None:
             positive_int("num_clusters", num_clusters)
+        if decomposition == "eigen" and self.locality is not None:
+            raise ValueError(
+                "decomposition='eigen' with locality='diffusion': nodes that a symmetry exchanges "
+                "are no longer equal there, and leave signs of eigenvectors open, so the coarse "
+                "graph would depend on their order; use decomposition='pivot' or 'sqrtm', or "
+                "locality='none'"
+            )
         self.num_clusters = num_clusters
         self.max_clusters = max_clusters
         if max_clusters is not None:
