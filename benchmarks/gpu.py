@@ -48,7 +48,13 @@ from reliability_peers import torch_geometric_pool_poolings, torch_geometric_poo
 from setting import command_line, load_average, setting
 from text_table import text_table
 
-from dgl_gmpool import MoleculePredictor, get_readout, list_readouts
+from dgl_gmpool import (
+    GMPool,
+    MoleculePredictor,
+    collect_losses,
+    get_readout,
+    list_readouts,
+)
 from dgl_gmpool._io import atomic_write_json, atomic_write_text, without_nan
 from dgl_gmpool.nn.grouping import SIMILARITIES, GroupingMatrix
 from dgl_gmpool.poolings.gmpool import DECOMPOSITIONS
@@ -201,9 +207,24 @@ def option_sets(name: str) -> list[dict[str, Any]]:
     values = choices(readout_entry(name).factory)
     crossed = [key for key in ("similarity", "decomposition", "locality") if key in values]
     sets = [dict(zip(crossed, each)) for each in itertools.product(*(values[k] for k in crossed))]
+    sets = [each for each in sets if goes_together(each)]
     for key in values.keys() - set(crossed):
         sets += [{key: value} for value in values[key]]
     return sets
+
+
+def goes_together(options: dict[str, Any]) -> bool:
+    """Whether the options contradict each other by design (eigenvectors and locality)."""
+    return options.get("decomposition") != "eigen" or options.get("locality") == "none"
+
+
+def decompositions() -> list[dict[str, Any]]:
+    """Options of GMPool with each decomposition, the readout over its coarse nodes."""
+    found = []
+    for each in DECOMPOSITIONS:
+        options = {"decomposition": each, "aggregate": "mean_and_max"}
+        found.append({**options, "locality": "none"} if each == "eigen" else options)
+    return found
 
 
 def capped(max_clusters: int) -> list[dict[str, Any]]:
@@ -211,7 +232,7 @@ def capped(max_clusters: int) -> list[dict[str, Any]]:
     values = choices(readout_entry("gmpool").factory)
     crossed = [key for key in ("decomposition", "similarity", "locality") if key in values]
     sets = [
-        {**dict(zip(crossed, each)), "max_clusters": max_clusters}
+        {**dict(zip(crossed, each)), "max_clusters": max_clusters, "aggregate": "mean"}
         for each in itertools.product(*(values[key] for key in crossed))
     ]
     return [each for each in sets if made("gmpool", each) is not None]
@@ -394,9 +415,9 @@ def models_agree(bench: Bench) -> Iterator[dict]:
         "mean": {"readout": "mean"},
         "ngmpool": {"readout": "ngmpool"},
     }
-    for each in DECOMPOSITIONS:
-        options = {"decomposition": each, "similarity": SIMILARITIES[-1]}
-        variants[f"2 levels, {each}"] = dict(readout_options=options, levels=2, readout="gmpool")
+    for options in decompositions():
+        what = f"2 levels, {options['decomposition']}"
+        variants[what] = dict(readout_options=options, levels=2, readout="gmpool")
     if "exchange" in inspect.signature(MoleculePredictor).parameters:
         variants["exchange"] = {"exchange": True}
     for what, options in variants.items():
@@ -465,8 +486,8 @@ def pass_of(module: nn.Module, graph: dgl.DGLGraph, feat: Tensor, *, coarsen: bo
             loss = coarse.feat.square().sum() + coarse.edge_weight.square().sum()
             losses = coarse.losses
         else:
-            loss = module(graph, x).square().sum()
-            losses = getattr(module, "losses", {})
+            with collect_losses() as losses:
+                loss = module(graph, x).square().sum()
         (loss + 0 * sum(losses.values()) if losses else loss).backward()
 
     return step
@@ -479,7 +500,7 @@ def pooling_times(bench: Bench) -> Iterator[dict]:
         bench.skipped.append("torch-geometric's poolings: it is not installed")
     makers: dict[str, tuple[Callable[[], nn.Module], bool]] = {}
     for name in ("ngmpool", "gmpool"):
-        for options in [{}, *({"decomposition": each} for each in DECOMPOSITIONS)]:
+        for options in [{}, *decompositions()]:
             if made(name, options) is None:
                 continue
             make = lambda name=name, options=options: get_readout(  # noqa: E731
@@ -512,7 +533,7 @@ def size_32_and_33(bench: Bench) -> Iterator[dict]:
     draw = random.Random(0)
     batches = [dgl.batch([molecule(n, 3, draw) for _ in range(256)]) for n in (32, 33)]
     names = [("ngmpool", {})]
-    names += [("gmpool", each) for each in ({}, *({"decomposition": d} for d in DECOMPOSITIONS))]
+    names += [("gmpool", each) for each in ({}, *decompositions())]
     for name, options in names:
         for coarsen in (False, True):
             what = label(name, options) + (", coarsen" if coarsen else "")
@@ -544,8 +565,9 @@ def step_of(options: dict[str, Any], count: int, device: torch.device) -> Callab
 
     def step() -> None:
         optimizer.zero_grad()
-        loss = (model(graph, nodes, edges) - target).square().mean()
-        (loss + sum(model.losses.values())).backward()
+        with collect_losses() as losses:
+            loss = (model(graph, nodes, edges) - target).square().mean()
+        (loss + sum(losses.values())).backward()
         optimizer.step()
 
     return step
@@ -559,16 +581,13 @@ def step_variants() -> dict[str, dict[str, Any]]:
         "default": {},
         "ngmpool": {"readout": "ngmpool"},
     }
-    for each in DECOMPOSITIONS:
-        variants[f"gmpool {each}"] = {
+    variants["paper"] = {"readout": "gmpool", "readout_options": GMPool.PAPER}
+    for options in decompositions():
+        variants[f"gmpool {options['decomposition']}"] = {
             "readout": "gmpool",
-            "readout_options": {"decomposition": each},
+            "readout_options": options,
         }
-    variants["gmpool, 2 levels"] = {
-        "readout": "gmpool",
-        "readout_options": {"decomposition": DECOMPOSITIONS[-1], "similarity": SIMILARITIES[-1]},
-        "levels": 2,
-    }
+    variants["gmpool, 2 levels"] = {"readout": "gmpool", "levels": 2}
     if "exchange" in inspect.signature(MoleculePredictor).parameters:
         variants["exchange"] = {"exchange": True}
     return variants
@@ -697,7 +716,7 @@ def host_waits(bench: Bench) -> Iterator[dict]:
 
     for name, options in (
         ("ngmpool", {}),
-        *(("gmpool", {"decomposition": each}) for each in DECOMPOSITIONS),
+        *(("gmpool", each) for each in decompositions()),
     ):
         for coarsen in (False, True):
             steps[f"{'coarsen' if coarsen else 'readout'}: {label(name, options)}"] = (
@@ -746,9 +765,12 @@ def bfloat16(bench: Bench) -> Iterator[dict]:
             plain = module(graph, *inputs)
             leaves = [each.clone().requires_grad_() for each in inputs]
             torch.manual_seed(0)
-            with torch.autocast(bench.device.type, dtype=torch.bfloat16):
+            with (
+                torch.autocast(bench.device.type, dtype=torch.bfloat16),
+                collect_losses() as losses,
+            ):
                 out = module(graph, *leaves)
-                loss = out.float().square().mean() + sum(getattr(module, "losses", {}).values())
+                loss = out.float().square().mean() + sum(losses.values())
             loss.backward()
             values = [out, loss, *(p.grad for p in module.parameters()), *(x.grad for x in leaves)]
             if not all(torch.isfinite(each).all() for each in values if each is not None):
@@ -810,14 +832,17 @@ def in_another_process(bench: Bench, section: str, limit: float) -> list[dict]:
 
 def large_graphs(bench: Bench) -> Iterator[dict]:
     """One large graph: max_clusters with every decomposition that takes it, and NGMPool."""
-    sets = [("ngmpool", {}), *(("gmpool", each) for each in capped(64))]
+    sets = [
+        ("ngmpool", {"locality": "none", "aggregate": "mean"}),
+        *(("gmpool", each) for each in capped(64)),
+    ]
     sizes = (1000, 2000) if bench.quick else (1000, 2000, 5000, 10000, 20000)
     for nodes in sizes:
         graph = molecule(nodes, nodes // 10, random.Random(0))
         feat = features(nodes, WIDTH).to(bench.device)
         for name, options in sets:
             for coarsen in (False, True):
-                if name == "ngmpool" and coarsen and nodes > 2000:
+                if name == "ngmpool" and coarsen and nodes > 1000:
                     continue  # its coarse graph has as many nodes, each joined with each
                 what = label(name, options) + (", coarsen" if coarsen else "")
                 with bench.attempt(f"{what}, {nodes} nodes"):
