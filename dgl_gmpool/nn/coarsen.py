@@ -61,7 +61,7 @@ def coarsen(
         zip(layout.buckets, coarse_layout.buckets, assignment.blocks)
     ):
         coarse_feats.append(gates[index].to(dtype).mT @ batch.blocks[index])
-        members, cells = batch.cells.of(index, bucket)
+        members, cells = batch.structure.cells[index]
         values = batch.edge_weight[members].to(assign.dtype)
         # The ends of the edges, where a dense A would hold little but zeros.
         ends: tuple[Tensor, Tensor] | None = None
@@ -69,15 +69,15 @@ def coarsen(
             start = torch.div(cells, bucket.width, rounding_mode="floor")
             ends = start, start - start % bucket.width + cells % bucket.width
         if ends is None:
-            dense = batch.cells.dense(batch.edge_weight.to(assign.dtype), index, bucket)
+            dense = batch.dense_of(batch.edge_weight.to(assign.dtype), index)
             adjacency = assign.mT @ dense @ assign
             size = dense.detach().abs().sum((1, 2))
         else:
             adjacency = coarse_adjacency(assign, *ends, values[:, None]).squeeze(-1)
             graph_of = torch.div(ends[0], bucket.width, rounding_mode="floor")
             size = values.new_zeros(len(bucket)).index_add(0, graph_of, values.detach().abs())
-        # An entry of A' is a sum over edges of S_ik a_ij S_jl: where terms can cancel, what is below
-        # its rounding is none, on one processor as on another.
+        # An entry of A' is a sum over edges of S_ik a_ij S_jl: where terms can cancel, what is
+        # below its rounding is none, on one processor as on another.
         largest = assign.detach().abs().amax((1, 2)).square()
         rounding = 8 * torch.finfo(assign.dtype).eps * bucket.width
         cancel = (assign.detach() < 0).any(2).any(1) | (batch.edge_weight.detach() < 0).any()
@@ -94,7 +94,7 @@ def coarsen(
         weights.append(adjacency.flatten().index_select(0, cell).to(dtype))
         if edge_feat is not None:
             if ends is None:
-                channels = batch.cells.dense(edge_feat.to(dtype), index, bucket)
+                channels = batch.dense_of(edge_feat.to(dtype), index)
                 pooled = _both_sides(channels, assign.to(dtype).mT)
             else:
                 pooled = coarse_adjacency(assign, *ends, edge_feat[members].to(assign.dtype))
