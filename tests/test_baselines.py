@@ -13,7 +13,7 @@ import torch
 from reference import reduced
 
 from dgl_gmpool import MoleculePredictor, get_readout
-from dgl_gmpool.nn.dense_pooling import AGGREGATES
+from dgl_gmpool.nn.reduce import AGGREGATES
 from dgl_gmpool.poolings.asap import ASAPool
 from dgl_gmpool.poolings.assignment import Shares
 from dgl_gmpool.poolings.baseline_pooling import BaselinePooling

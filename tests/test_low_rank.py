@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dgl_gmpool import GMPool, MoleculePredictor, NGMPool
 from dgl_gmpool.nn import coarsen as coarsen_file
-from dgl_gmpool.nn.dense_pooling import AGGREGATES
+from dgl_gmpool.nn.reduce import AGGREGATES
 from dgl_gmpool.nn.grouping import SIMILARITIES, GroupingMatrix
 from dgl_gmpool.nn.large import grouping_product as product_file
 from dgl_gmpool.nn.large import low_rank
