@@ -6,6 +6,7 @@ import math
 from functools import cached_property
 
 import dgl
+import numpy as np
 import torch
 from dgl import DGLGraph
 from torch import Tensor
@@ -143,10 +144,7 @@ class GraphBatch:
 
     def dense(self, values: Tensor) -> list[Tensor]:
         """Edge values ``(E, ...)`` as blocks ``(b, w, w, ...)``; parallel edges add up."""
-        return [
-            self.cells.dense(values, index, bucket)
-            for index, bucket in enumerate(self.layout.buckets)
-        ]
+        return self.cells.all_dense(values)
 
     @cached_property
     def adjacency(self) -> list[Tensor]:
@@ -164,28 +162,44 @@ class EdgeCells:
     """The cells of A ``(b, w, w)`` in which the edges of a batch stand, bucket by bucket."""
 
     def __init__(self, source: Tensor, destination: Tensor, layout: RaggedLayout) -> None:
-        slot = torch.empty(layout.num_nodes, dtype=torch.int64, device=source.device)
-        bucket_of_node = torch.empty_like(slot)
-        for index, bucket in enumerate(layout.buckets):
-            bucket_of_node[bucket.nodes] = index
-            slot[bucket.nodes] = bucket.slots
-        self._rows, self._columns = slot[source], slot[destination]
-        self._single = len(layout.buckets) == 1
-        self._bucket = bucket_of_node[source]
+        # Where the row of each node starts among the cells of all blocks, laid end to end, and
+        # its column; made on the host, so that no GPU waits.
+        row, column = np.empty((2, layout.num_nodes), dtype=np.int64)
+        self._starts = [0]
+        for bucket in layout.buckets:
+            nodes, slots = bucket.places
+            row[nodes] = self._starts[-1] + slots * bucket.width
+            column[nodes] = slots % bucket.width
+            self._starts.append(self._starts[-1] + len(bucket) * bucket.width**2)
+        rows, columns = (torch.from_numpy(each).to(source.device) for each in (row, column))
+        self._cells = rows[source] + columns[destination]
+        self._buckets = layout.buckets
 
     def of(self, index: int, bucket: Bucket) -> tuple[Tensor, Tensor]:
         """Which edges lie in this bucket, and in which of its b * w * w cells, ``(e,)`` each."""
-        if self._single:
-            edges = torch.arange(len(self._rows), device=self._rows.device)
-        else:
-            edges = (self._bucket == index).nonzero().squeeze(1)
-        return edges, self._rows[edges] * bucket.width + self._columns[edges] % bucket.width
+        start, stop = self._starts[index : index + 2]
+        if len(self._buckets) == 1:
+            return torch.arange(len(self._cells), device=self._cells.device), self._cells
+        edges = ((self._cells >= start) & (self._cells < stop)).nonzero().squeeze(1)
+        return edges, self._cells[edges] - start
 
     def dense(self, values: Tensor, index: int, bucket: Bucket) -> Tensor:
         """Edge values ``(E, ...)`` of the whole batch summed into cells, ``(b, w, w, ...)``."""
         edges, cells = self.of(index, bucket)
         block = values.new_zeros((len(bucket) * bucket.width**2, *values.shape[1:]))
-        block = block.index_add(0, cells, values[edges])
+        return self._shaped(block.index_add(0, cells, values[edges]), bucket)
+
+    def all_dense(self, values: Tensor) -> list[Tensor]:
+        """The same for every bucket, in one step: no edge is looked for, so no GPU waits."""
+        flat = values.new_zeros((self._starts[-1], *values.shape[1:]))
+        flat = flat.index_add(0, self._cells, values)
+        sizes = [stop - start for start, stop in zip(self._starts, self._starts[1:])]
+        return [
+            self._shaped(part, bucket) for part, bucket in zip(flat.split(sizes), self._buckets)
+        ]
+
+    @staticmethod
+    def _shaped(block: Tensor, bucket: Bucket) -> Tensor:
         return block.unflatten(0, (len(bucket), bucket.width, bucket.width))
 
 
