@@ -67,6 +67,13 @@ class GraphBatch:
         self.feat = feat.to(dtype)
         self._edge_weight = check_edges("edge_weight", edge_weight, graph, dims=1)
         self._conductance = check_edges("conductance", conductance, graph, dims=1)
+        given = self._conductance
+        if given is not None and given.device.type == "cpu" and bool((given < 0).any()):
+            edge = int((given < 0).nonzero()[0])
+            raise ValueError(
+                f"conductance[{edge}] is {given[edge].item():g}; an edge conducts by a number >= 0 "
+                "(an edge_weight may be negative)"
+            )
 
     def __len__(self) -> int:
         return self.host_counts.shape[0]
