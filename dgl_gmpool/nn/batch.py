@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 
 import dgl
 import numpy as np
@@ -66,7 +68,7 @@ class GraphStructure:
         if len(self.filled) == len(self):
             return self
         rest = copy.copy(self)
-        for name in ("filled", "without_empty", "counts", "segments", "layout", "cells"):
+        for name in [name for name in rest.__dict__ if name not in ("graph", "device")]:
             rest.__dict__.pop(name, None)
         rest.host_counts = self.host_counts[self.filled]
         return rest
@@ -109,20 +111,37 @@ class GraphStructure:
         return source, destination
 
     @cached_property
-    def cells(self) -> list[tuple[Tensor, Tensor]]:
-        """For each bucket, which edges lie in it and in which of its b * w * w cells of A.
+    def cell_starts(self) -> list[int]:
+        """Where the cells of each bucket's A start, all laid end to end, and where they end."""
+        starts = [0]
+        for bucket in self.layout.buckets:
+            starts.append(starts[-1] + len(bucket) * bucket.width**2)
+        return starts
 
-        ``(e,)`` each, int64."""
+    @cached_property
+    def host_cells(self) -> np.ndarray:
+        """In which of all those cells each edge stands. Shape ``(E,)``, int64."""
         layout = self.layout
-        slots = [layout.host_position[ends] for ends in self.host_edges]
-        starts = np.cumsum([0, *(len(bucket) * bucket.width for bucket in layout.buckets)])
-        parts: list[np.ndarray] = []
-        for start, stop, bucket in zip(starts, starts[1:], layout.buckets):
-            members = np.flatnonzero((slots[0] >= start) & (slots[0] < stop))
-            rows, columns = (each[members] - start for each in slots)
-            parts += [members, rows * bucket.width + columns % bucket.width]
-        there = on_device(parts, self.device)
-        return list(zip(there[::2], there[1::2]))
+        source, destination = (layout.host_position[ends] for ends in self.host_edges)
+        # Of each bucket: its first slot and cell, and its width.
+        widths = np.array([bucket.width for bucket in layout.buckets], dtype=np.int64)
+        slots = np.cumsum([0, *(len(bucket) * bucket.width for bucket in layout.buckets)])
+        which = np.searchsorted(slots, source, side="right") - 1
+        rows, width = source - slots[which], widths[which]
+        columns = (destination - slots[which]) % width
+        return np.array(self.cell_starts)[which] + rows * width + columns
+
+    @cached_property
+    def cells(self) -> Tensor:
+        """:attr:`host_cells` on the device of the features."""
+        return on_device([self.host_cells], self.device)[0]
+
+    def edges_of(self, index: int) -> tuple[Tensor, Tensor]:
+        """Which edges lie in one bucket, and in which of its cells: ``(e,)`` each, int64."""
+        start, stop = self.cell_starts[index : index + 2]
+        members = np.flatnonzero((self.host_cells >= start) & (self.host_cells < stop))
+        edges, cells = on_device([members, self.host_cells[members] - start], self.device)
+        return edges, cells
 
 
 class GraphBatch:
@@ -171,6 +190,13 @@ class GraphBatch:
         self.feat = feat.to(dtype)
         self._edge_weight = check_edges("edge_weight", edge_weight, self.graph, dims=1)
         self._conductance = check_edges("conductance", conductance, self.graph, dims=1)
+        given = self._conductance
+        if given is not None and given.device.type == "cpu" and bool((given < 0).any()):
+            edge = int((given < 0).nonzero()[0])
+            raise ValueError(
+                f"conductance[{edge}] is {given[edge].item():g}; an edge conducts by a number >= 0 "
+                "(an edge_weight may be negative)"
+            )
 
     def __len__(self) -> int:
         return len(self.structure)
@@ -238,16 +264,27 @@ class GraphBatch:
         """The features, one block ``(b, w, D)`` for each bucket; zeros in padding."""
         return self.layout.blocks(self.feat)
 
-    def dense(self, values: Tensor) -> list[Tensor]:
-        """Edge values ``(E, ...)`` as blocks ``(b, w, w, ...)``; parallel edges add up."""
-        return [self.dense_of(values, index) for index in range(len(self.layout.buckets))]
+    def dense(self, values: Tensor, skip: Sequence[bool] = ()) -> list[Tensor]:
+        """Edge values ``(E, ...)`` as blocks ``(b, w, w, ...)``; parallel edges add up.
 
-    def dense_of(self, values: Tensor, index: int) -> Tensor:
-        """One of :meth:`dense`'s blocks."""
-        bucket, (edges, cells) = self.layout.buckets[index], self.structure.cells[index]
-        block = values.new_zeros((len(bucket) * bucket.width**2, *values.shape[1:]))
-        block = block.index_add(0, cells, values[edges])
-        return block.unflatten(0, (len(bucket), bucket.width, bucket.width))
+        Blocks of buckets to ``skip`` are left empty.
+        """
+        structure, buckets = self.structure, self.layout.buckets
+        starts = structure.cell_starts
+        if any(skip):
+            blocks = [values.new_zeros(0)] * len(buckets)
+            for index, left_out in enumerate(skip):
+                if not left_out:
+                    members, cells = structure.edges_of(index)
+                    size = starts[index + 1] - starts[index]
+                    blocks[index] = _summed(values[members], cells, size)
+        else:
+            flat = _summed(values, structure.cells, starts[-1])
+            blocks = list(flat.split([stop - start for start, stop in pairwise(starts)]))
+        return [
+            block.unflatten(0, (len(bucket), bucket.width, bucket.width)) if len(block) else block
+            for block, bucket in zip(blocks, buckets)
+        ]
 
     @cached_property
     def adjacency(self) -> list[Tensor]:
@@ -259,6 +296,11 @@ class GraphBatch:
         source, destination = self.edges
         messages = values.index_select(0, source) * self.edge_weight[:, None]
         return torch.zeros_like(values).index_add(0, destination, messages)
+
+
+def _summed(values: Tensor, cells: Tensor, size: int) -> Tensor:
+    """Values ``(e, ...)`` summed into their cells, ``(size, ...)``."""
+    return values.new_zeros((size, *values.shape[1:])).index_add(0, cells, values)
 
 
 def check_homogeneous(graph: DGLGraph) -> None:
