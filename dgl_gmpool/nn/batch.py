@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import dgl
 import numpy as np
@@ -51,6 +52,10 @@ class GraphStructure:
         check_homogeneous(graph)
         self.graph = graph
         self.device = device
+        #: Whether several layers share it, and may leave here what the others need.
+        self.shared = False
+        #: A diffusion, its conductances and what came of it.
+        self.heat: tuple[Any, Tensor | None, list[Any]] | None = None
         #: Node counts ``(B,)`` int64, in the memory of the host: a CPU graph makes no GPU wait.
         self.host_counts = node_counts(graph, batch_num_nodes).cpu()
 
@@ -68,8 +73,9 @@ class GraphStructure:
         if len(self.filled) == len(self):
             return self
         rest = copy.copy(self)
-        for name in [name for name in rest.__dict__ if name not in ("graph", "device")]:
+        for name in [name for name in rest.__dict__ if name not in ("graph", "device", "shared")]:
             rest.__dict__.pop(name, None)
+        rest.heat = None
         rest.host_counts = self.host_counts[self.filled]
         return rest
 
@@ -103,6 +109,16 @@ class GraphStructure:
                 f"{destination[edge]} of graph {owner[destination[edge]]}; check batch_num_nodes"
             )
         return source, destination
+
+    @cached_property
+    def at_end(self) -> Tensor:
+        """1 for the edges of nodes that have but one neighbour, else 0. Shape ``(E,)``, float32."""
+        source, destination = self.host_edges
+        proper = source != destination
+        pairs = np.unique(np.stack([source[proper], destination[proper]]), axis=1)
+        degree = np.bincount(pairs[0], minlength=self.graph.num_nodes())
+        end = (degree[source] == 1) | (degree[destination] == 1)
+        return on_device([end], self.device)[0].float()
 
     @cached_property
     def edges(self) -> tuple[Tensor, Tensor]:
@@ -251,6 +267,11 @@ class GraphBatch:
         if self._edge_weight is None:
             return self.feat.new_ones(self.graph.num_edges())
         return self._edge_weight.to(self.feat.device, self.feat.dtype)
+
+    @property
+    def given_conductance(self) -> Tensor | None:
+        """What was given as conductances, by which a diffusion is known again."""
+        return self._conductance if self._conductance is not None else self._edge_weight
 
     @cached_property
     def conductance(self) -> Tensor:

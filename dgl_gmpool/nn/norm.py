@@ -10,6 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+def narrowed(width: int, by: int) -> int:
+    """The width of a layer between: that part of ``width``, but at least 32 or all of it."""
+    return max(width // by, min(width, 32))
+
+
 class RowNorm(nn.BatchNorm1d):
     """``torch.nn.BatchNorm1d`` (Ioffe and Szegedy, 2015) that takes any number of rows.
 

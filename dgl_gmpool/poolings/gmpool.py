@@ -73,7 +73,7 @@ class GMPool(GroupingPool):
         ``"pivot"`` (default), ``"sqrtm"``, ``"eigen"`` or ``"cholesky"``: of the coarse graph, and
         of every ``aggregate`` but the default.
     aggregate : str, optional
-        ``"atoms_and_groups"`` (default), five times as wide as the features; or how the readout
+        ``"atoms_and_groups"`` (default), see ``out_feats`` for its width; or how the readout
         reduces the coarse nodes S' X: ``"mean"``, ``"sum"``, ``"max"``, ``"mean_and_max"``,
         ``"mean_max_and_sum"``.
     feature_norm : str or None, optional

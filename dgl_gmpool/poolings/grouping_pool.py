@@ -36,10 +36,10 @@ class GroupingPool(Pooling):
     """Base class of the poolings that start from a grouping matrix (eq. 5-7).
 
     M is the elementwise product of a similarity of features
-    (:class:`~dgl_gmpool.nn.grouping.GroupingMatrix`) and a kernel of the graph
-    (:class:`~dgl_gmpool.nn.locality.Diffusion`): two nodes are in one group if they are alike *and*
-    near each other. By Schur's product theorem it is positive semidefinite where both are, with
-    M_ii = 1.
+    (:class:`~dgl_gmpool.nn.grouping.GroupingMatrix`), averaged over near nodes before they are
+    compared, and a kernel of the graph (:class:`~dgl_gmpool.nn.locality.Diffusion`): two nodes are
+    in one group if they are alike *and* near each other. By Schur's product theorem it is positive
+    semidefinite where both are, with M_ii = 1.
     """
 
     #: The options that make the pooling the paper's.
@@ -117,15 +117,16 @@ class GroupingPool(Pooling):
         """M of each bucket, ``(b, w, w)``, zero in padding."""
         feat = self.grouping.norm(batch.feat)
         measure = self.grouping.measure(feat.device)
-        kernels: list[Tensor | None] = [None] * len(batch.layout.buckets)
+        dtype, blocks, found = measure.weight.dtype, batch.layout.blocks(feat), []
         if self.locality is not None:
-            kernels = [*self.locality(batch, measure.weight.dtype)]
-        found = []
-        for bucket, block, kernel in zip(batch.layout.buckets, batch.layout.blocks(feat), kernels):
+            for block, heat in zip(blocks, self.locality(batch, dtype)):
+                # Nodes are compared by what is around them: single ones that differ, a hetero atom
+                # in a ring, would otherwise stand out of their group. The kernel is 0 in padding.
+                found.append(measure.within(heat.early.to(block.dtype) @ block) * heat.kernel)
+            return found
+        for bucket, block in zip(batch.layout.buckets, blocks):
             matrix = measure.within(block)
-            if kernel is not None:
-                matrix = matrix * kernel  # which is zero in padding
-            elif not bucket.full:
+            if not bucket.full:
                 mask = bucket.mask.to(matrix.dtype)
                 matrix = matrix * (mask[:, :, None] * mask[:, None, :])
             found.append(matrix)
