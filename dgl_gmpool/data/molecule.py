@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rdkit import Chem, rdBase
 
 #: What spreadsheets, data frames and people write for "no value".
 MISSING_WORDS = frozenset(
-    "|nan|-nan|na|n/a|n.a.|n.a|null|none|<na>|#n/a n/a|nd|n.d.|n.d|nt|n.t.|n.t|not determined|"
-    "not tested|not measured|not available|missing|unknown|-|--|---|\u2013|\u2014|.|?|"
-    "1.#qnan|1.#ind|-1.#ind".split("|")
+    {"", "-", "--", "---", "\u2013", "\u2014", ".", "?", "na", "n/a", "n.a", "n.a.", "#n/a n/a"}
+    | {"nan", "-nan", "1.#qnan", "1.#ind", "-1.#ind", "<na>", "null", "none", "missing", "unknown"}
+    | {"nd", "n.d", "n.d.", "nt", "n.t", "n.t.", "not determined", "not measured", "not tested"}
+    | {"not available"}
 )
 #: "#N/A", "#VALUE!", "#DIV/0!", "#NAME?", and what Excel writes in other languages ("#WERT!").
 _SPREADSHEET_ERROR = re.compile(r"#[^\W\d_]+(/[^\W\d_]*0?)?[!?]?")
@@ -73,15 +75,8 @@ def split_smiles(text: str) -> tuple[str, str, str]:
     after = behind.rpartition("|")[2].strip() if bars and behind.count("|") > 1 else ""
     if bars and not after:
         return smiles, behind, ""
-    more = _short(after or behind)
-    return (
-        "",
-        "",
-        (
-            f"{NOT_A_SMILES}: {more!r} stands behind {_short(smiles)!r}; a cell holds one SMILES and "
-            "nothing else"
-        ),
-    )
+    found = f"{_short(after or behind)!r} stands behind {_short(smiles)!r}"
+    return "", "", f"{NOT_A_SMILES}: {found}; a cell holds one SMILES and nothing else"
 
 
 def _character(character: str, position: int) -> str:
@@ -96,6 +91,21 @@ def _character(character: str, position: int) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
+
+
+def ignored_extensions(cells: Iterable[str]) -> list[str]:
+    """A note for a report if any of the SMILES has an extension behind it, else none.
+
+    >>> ignored_extensions(["CCO |r|", "CC"])
+    ["1 row has an extension behind the SMILES (such as '|r|'), which is ignored"]
+    """
+    found = [extension for _, extension, _ in map(split_smiles, cells) if extension]
+    if not found:
+        return []
+    rows = "1 row has" if len(found) == 1 else f"{len(found)} rows have"
+    return [
+        f"{rows} an extension behind the SMILES (such as {_short(found[0])!r}), which is ignored"
+    ]
 
 
 def refusal(why: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dgl_gmpool.data.molecule import is_missing
@@ -15,6 +16,9 @@ CLASS_WORDS = {
         ("inactive", "false", "no", "n", "f", "negative", "neg", "nontoxic", "non-toxic"), 0.0
     ),
 }
+
+#: What to do about bounds.
+CENSORED = ("exclude", "as_measured")
 
 BOUND = "a bound ('>' or '<')"
 COMMA = "written with a comma"
@@ -78,6 +82,18 @@ def read_cell(text: str) -> Cell:
     return Cell(math.nan, *_why(text, found))
 
 
+def has_decimal_commas(cells: Iterable[str]) -> bool:
+    """Whether the commas in a column of numbers can only be decimal marks.
+
+    >>> has_decimal_commas(["4,1", "1,036"]), has_decimal_commas(["107", "1,036"])
+    (True, False)
+    """
+    texts = [cell.strip() for cell in cells if not is_missing(cell)]
+    if any("." in text or text.count(",") > 1 for text in texts):
+        return False
+    return any(re.search(r"\d,(\d{1,2}|\d{4,})$", text) for text in texts)
+
+
 def _why(text: str, found: tuple[str, float] | None) -> tuple[str, str]:
     said = f"is {text!r}, not a finite number"
     if found is not None:
@@ -99,7 +115,7 @@ def _why(text: str, found: tuple[str, float] | None) -> tuple[str, str]:
 _HINTS = (
     (r"\s*%", "write it without the percent sign"),
     (r"\s*(\u00b1|\+/-|\+-).*", "write the value without its error"),
-    (r"\s*[^\W\d_]\S*", "write the number alone and keep the unit for the column's name"),
+    (r"\s*[^\W\d_]+(/\S+)?", "write the number alone and keep the unit for the column's name"),
 )
 
 
