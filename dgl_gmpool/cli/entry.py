@@ -132,10 +132,10 @@ def _is_the_users(error: BaseException) -> bool:
     traceback. The standard library's frames do not count: a missing file is an error of the one
     who opened it.
     """
-    from dgl_gmpool.training.errors import TrainingError
+    if isinstance(error, RuntimeError):
+        from dgl_gmpool.training.errors import TrainingError
 
-    if isinstance(error, TrainingError):
-        return True
+        return isinstance(error, TrainingError)
     if not isinstance(error, _MAY_BE_THE_USERS):
         return False
     package = Path(dgl_gmpool.__file__).resolve().parent

@@ -104,7 +104,8 @@ class DelimitedText:
 
     Attributes
     ----------
-    header : list of str
+    header, raw_header : list of str
+        The columns' names, and the cells as they are written.
     above : str
         What is written above the header, line ends included.
     rows_above : int
@@ -142,7 +143,9 @@ class DelimitedText:
             self.delimiter, self.rows_above, start = _find_header(text, found, columns)
             self.above += text[:start]
             records = self._records(text[start:])
-            self.header = [cell.strip() for cell in next(records, Row(0, [], [])).cells]
+            first_row = next(records, Row(0, [], []))
+            self.header = [cell.strip() for cell in first_row.cells]
+            self.raw_header = first_row.raw
             if not any(self.header):
                 raise ValueError(f"{self.path} has no header in its first row")
             self._rows = list(records)

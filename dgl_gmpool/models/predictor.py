@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping
 from typing import Any, cast
@@ -92,7 +93,7 @@ class MoleculePredictor(nn.Module):
         super().__init__()
         if readout_options is not None and not isinstance(readout_options, Mapping):
             raise TypeError(f"readout_options is {readout_options!r}; give a dict, name: value")
-        options = dict(readout_options or {})
+        options = copy.deepcopy(dict(readout_options or {}))
         check_levels(levels, readout, backbone)
         for name, value in (
             ("node_in_feats", node_in_feats),
@@ -171,7 +172,7 @@ class MoleculePredictor(nn.Module):
                 "the backbone is your own module, which a configuration cannot name; rebuild the "
                 "model in code and load its state_dict"
             )
-        return dict(self._config)
+        return copy.deepcopy(self._config)
 
     @property
     def losses(self) -> dict[str, Tensor]:
