@@ -24,7 +24,7 @@ BLANK_SMILES = "blank SMILES"
 NOT_A_SMILES = "not a SMILES"
 
 #: What may stand behind a SMILES (CXSMILES): labels, coordinates, "r", or KEY:..., after a bar.
-_EXTENSION = re.compile(r"\|(\||\$|\(|r[,|]|r$|[A-Za-z&^]+\d*[:=]).*", re.DOTALL)
+_EXTENSION = re.compile(r"\|(\||\$|\(|r[,|]|r$|[A-Za-z&^@_]+\d*[:=]).*", re.DOTALL)
 
 #: Letters of other alphabets that look like those of a SMILES; full-width and raised or lowered
 #: ones are found by normalisation.
