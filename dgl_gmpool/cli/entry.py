@@ -63,7 +63,7 @@ def run_script(
 
     def explain(error: BaseException) -> tuple[int, str] | None:
         if isinstance(error, KeyboardInterrupt):
-            return 130, f"\nStopped. {_how_to_continue(started, arguments, resume)}".rstrip(" ")
+            return 130, f"\nStopped. {_how_to_continue(started, arguments, resume)}"
         if "--debug" in arguments or not _is_the_users(error):
             return None
         said = f"error: {error}"

@@ -178,31 +178,35 @@ class DelimitedText:
             if source.ended:
                 raise self._open_quote(number, "is not closed before the end of the file")
             if len(source.taken) > 1:
-                self._check_lines(number, source.taken, width or len(cells), spaced)
+                self._check_lines(number, source.taken, cells, width or len(cells), spaced)
             if number == first:
                 width, spaced = len(cells), _spaced(cells)
             yield Row(number, cells, cells)
             source.taken.clear()
 
-    def _check_lines(self, number: int, lines: list[str], width: int, spaced: bool) -> None:
-        """Refuse a row of several lines if these look like rows of their own.
+    def _check_lines(
+        self, number: int, lines: list[str], cells: list[str], width: int, spaced: bool
+    ) -> None:
+        """Refuse a row of several lines if it seems to have swallowed other rows.
 
-        A row has as many cells as the header, with a blank behind its separators only if the
-        header has them. Of a row with a text of several lines, the first line lacks what stands
-        behind the text, the last one what stands before it, and those between hold no row.
+        In a text of several lines within column j, a swallowed row is a line with as many
+        separators as the header has; or the first line holds the rest of the row from j on, and
+        the last line a row's begin up to j. Running text has fewer separators, or blanks behind
+        them.
         """
-
-        def is_row(line: str) -> bool:
-            cells = line.rstrip("\r\n").split(self.delimiter)
-            return len(cells) >= width and _spaced(cells) == spaced
-
-        inside = next(filter(is_row, lines[1:-1]), None)
-        if inside is None and is_row(lines[0]) and is_row(lines[-1]):
-            inside = lines[-1]
         said = f"takes in {len(lines) - 1} more lines"
-        if inside is not None:
-            said += f", of which {inside.strip()[:60]!r} looks like a row of its own"
-            raise self._open_quote(number, said)
+        if len(cells) < width or any(cell.strip() for cell in cells[width:]):
+            raise self._open_quote(number, f"{said}, which makes {len(cells)} cells of {width}")
+        for column, cell in enumerate(cells, start=1):
+            parts = [line.split(self.delimiter) for line in _LINE_END.split(cell)]
+            if len(parts) == 1 or (not spaced and any(map(_spaced, parts))):
+                continue
+            ends = len(parts[0]) > width - column and len(parts[-1]) >= column
+            inside = next((part for part in parts[1:-1] if len(part) >= width), None)
+            if inside is not None or ends:
+                row = self.delimiter.join(inside or parts[-1])
+                said += f", of which {row[:60]!r} looks like a row of its own"
+                raise self._open_quote(number, said)
         try:
             list(csv.reader(lines, delimiter=self.delimiter, strict=True))
         except csv.Error:
