@@ -153,9 +153,12 @@ def test_no_row_and_no_cell_is_lost(run, tmp_path):
         "reason",
     ]
     assert [row[:4] for row in rows] == [
-        ["CCO", "a", "EXTRA", "MORE"], ["CC OC", "b", "", ""], ["CC", "c", "", ""], ["", "", "", ""],
+        ["CCO", "a", "EXTRA", "MORE"],
+        ["CC OC", "b", "", ""],
+        ["CC", "c", "", ""],
+        ["", "", "", ""],
         ["C", "", "", ""],
-    ]  # fmt: skip
+    ]
     assert [bool(row[4]) for row in rows] == [False, False, True, False, False]
     assert [row[-1][:16] for row in rows] == [
         "4 cells where th", "not a SMILES: 'O", "", "blank row", "1 cells where th",
@@ -263,7 +266,7 @@ def test_models_of_other_versions_say_which(run, tmp_path):
     for changes, said in (
         ({"format": 2}, "it has the format 2, expected 1"),
         ({"format": None}, "it has the format None"),
-        ({"config": {**whole["config"], "new_option": 3}}, "unexpected keyword argument 'new_option'"),
+        ({"config": {**whole["config"], "new_option": 3}}, "argument 'new_option'"),
         ({"config": {**whole["config"], "readout": "newpool"}}, "unknown readout 'newpool'"),
         ({"state_dict": {k: v for k, v in state.items() if k != key}}, f'"{key}"'),
         ({"state_dict": {**state, key: value[:1]}}, "size mismatch"),
@@ -273,7 +276,7 @@ def test_models_of_other_versions_say_which(run, tmp_path):
     ):  # fmt: skip
         saved = {k: v for k, v in {**whole, **changes}.items() if v is not KeyError}
         torch.save({**saved, "dgl_gmpool": "9.9.9"}, tmp_path / "m.pt")
-        with pytest.raises(ValueError, match="written by dgl_gmpool 9.9.9 and cannot be") as caught:
+        with pytest.raises(ValueError, match=r"written by dgl_gmpool 9\.9\.9 and") as caught:
             load_model(tmp_path / "m.pt")
         assert said in str(caught.value)
         assert f"by this one, {__version__}" in str(caught.value)

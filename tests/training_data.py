@@ -46,7 +46,7 @@ def small_dataset(
         smiles=tuple(smiles),
         canonical=canonical,
         groups=canonical,
-        targets=targets.astype(np.float32),
+        targets=targets,
         global_feats=rng.normal(5, 3, (len(smiles), 2)).astype(np.float32)
         if global_feats
         else None,
@@ -71,7 +71,7 @@ def with_small_auxiliary(dataset: MoleculeDataset) -> MoleculeDataset:
 
 def with_targets(dataset: MoleculeDataset, targets: np.ndarray) -> MoleculeDataset:
     """The same molecules with other targets."""
-    table = replace(dataset.table, targets=np.asarray(targets, np.float32))
+    table = replace(dataset.table, targets=np.asarray(targets, np.float64))
     return replace(dataset, table=table)
 
 
