@@ -202,11 +202,14 @@ def test_standard_input(monkeypatch):
     assert cells_of("-", columns=["smiles"]) == [["C"]]
 
 
-def test_blank_cells_behind_a_row_do_no_harm(tmp_path):
-    found = DelimitedText(write(tmp_path / "t.csv", "a,b\n1,2,\n1,2, ,\n1,2,x\n1\n"))
+def test_a_blank_cell_too_many_may_mean_that_all_are_shifted(tmp_path):
+    """A decimal comma parts a number, and the last column is blank: 0,5 must not become 0."""
+    found = DelimitedText(write(tmp_path / "t.csv", "smiles,y,note\nC,0,5,\nC,1,x\nC\n"))
     assert [found.wrong_length(row) for row in found] == [
-        "", "", "3 cells where the header has 2", "1 cells where the header has 2",
-    ]  # fmt: skip
+        "4 cells where the header has 3",
+        "",
+        "1 cells where the header has 3",
+    ]
 
 
 def test_files_that_are_no_text_name_the_line(tmp_path):

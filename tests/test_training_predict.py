@@ -140,7 +140,7 @@ def test_the_commands_batch_size(run, tmp_path, capsys, size):
 
 def test_no_row_and_no_cell_is_lost(run, tmp_path):
     table = tmp_path / "t.csv"
-    table.write_text('smiles,name\nCCO,a,EXTRA,MORE\nCC OC,b\n"CC",c,\n\nC\n')
+    table.write_text('smiles,name\nCCO,a,EXTRA,MORE\nCC OC,b\n"CC",c\n\nC\n')
     assert command(run, table, tmp_path / "out.csv") == 0
     header, *rows = cells_of(tmp_path / "out.csv")
     assert header == [

@@ -46,7 +46,7 @@ def small_dataset(
         smiles=tuple(smiles),
         canonical=canonical,
         groups=canonical,
-        targets=targets,
+        targets=targets.astype(np.float32),
         global_feats=rng.normal(5, 3, (len(smiles), 2)).astype(np.float32)
         if global_feats
         else None,

@@ -195,7 +195,7 @@ class DelimitedText:
         them.
         """
         said = f"takes in {len(lines) - 1} more lines"
-        if len(cells) < width or any(cell.strip() for cell in cells[width:]):
+        if len(cells) != width:
             raise self._open_quote(number, f"{said}, which makes {len(cells)} cells of {width}")
         for column, cell in enumerate(cells, start=1):
             parts = [line.split(self.delimiter) for line in _LINE_END.split(cell)]
@@ -244,16 +244,10 @@ class DelimitedText:
         )
 
     def wrong_length(self, row: Row) -> str:
-        """Why a row does not fit the header, or ``""``: its cells could be in wrong columns.
-
-        Blank cells at the end, as spreadsheets write them, do no harm.
-        """
-        width = len(self.header)
-        if len(row.cells) == width or (
-            len(row.cells) > width and not any(cell.strip() for cell in row.cells[width:])
-        ):
+        """Why a row does not fit the header, or ``""``: its cells could be in wrong columns."""
+        if len(row.cells) == len(self.header):
             return ""
-        return f"{len(row.cells)} cells where the header has {width}"
+        return f"{len(row.cells)} cells where the header has {len(self.header)}"
 
 
 class _Lines:

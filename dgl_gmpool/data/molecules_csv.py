@@ -283,12 +283,10 @@ def _with_kind(kind: str | None, tasks: Sequence[str], values: np.ndarray, notes
     held = [np.unique(column[~np.isnan(column)]) for column in values.T]
     binary = [bool(np.isin(found, (0, 1)).all()) for found in held]
     guessed = "classification" if all(binary) else "regression"
-    if kind is None:
+    if kind is None and all(binary):
         notes.append(
-            f"{guessed}, as every value is 0 or 1; kind='regression' (--kind regression) "
+            "classification, as every value is 0 or 1; kind='regression' (--kind regression) "
             "predicts numbers"
-            if all(binary)
-            else "regression, as not every value is 0 or 1"
         )
     kind = guessed if kind is None else kind
     for column, (task, found, two) in enumerate(zip(tasks, held, binary)):
