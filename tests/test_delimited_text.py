@@ -153,6 +153,12 @@ def test_a_header_below_other_rows_of_data_is_not_taken_for_one(tmp_path):
         DelimitedText(path, columns=["smiles"]).column("smiles")
 
 
+def test_a_misspelt_column_is_looked_for_among_the_right_ones(tmp_path):
+    path = write(tmp_path / "t.csv", "smiles,value (a;b;c;d)\nC,1\n")
+    with pytest.raises(ValueError, match=r"no column 'valu'.*Columns: smiles, value \(a;b;c;d\)"):
+        DelimitedText(path, columns=["smiles", "valu"]).column("valu")
+
+
 def test_a_table_without_a_header_says_so(tmp_path):
     path = write(tmp_path / "t.csv", "a,CC(=O)Oc1ccccc1,1\nb,CC,2\n")
     with pytest.raises(ValueError, match=r"first row looks like data .*row of column names above"):

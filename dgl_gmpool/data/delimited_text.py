@@ -293,7 +293,8 @@ def _find_header(
     """``(delimiter, rows above the header, where it starts)``.
 
     The first row that holds all ``columns``; the rows above it must have fewer cells, or be
-    comments. Where there is none, the first row, with the separator that gives the most cells.
+    comments. Where there is none, the first row, with the separator that gives the most of these
+    columns, or the most cells.
     """
     lines = [line for line, _ in zip(io.StringIO(text, newline=""), range(_MOST_ABOVE + 1))]
     for above, line in enumerate(lines if columns else ()):
@@ -305,7 +306,12 @@ def _find_header(
             ):
                 return delimiter, above, sum(map(len, lines[:above]))
     if columns and lines:
-        return max(delimiters, key=lambda delimiter: len(_cells(lines[0], delimiter))), 0, 0
+
+        def fit(delimiter: str) -> tuple[int, int]:
+            cells = _cells(lines[0], delimiter)
+            return len(set(columns) & set(cells)), len(cells)
+
+        return max(delimiters, key=fit), 0, 0
     return delimiters[0], 0, 0
 
 

@@ -64,9 +64,9 @@ def split_smiles(text: str) -> tuple[str, str, str]:
     "not a SMILES: 'OC' stands behind 'CC'; a cell holds one SMILES and nothing else"
     """
     smiles, behind = [*text.split(maxsplit=1), "", ""][:2]
-    for position, character in enumerate(smiles, start=1):
-        if not " " < character < "\x7f":
-            return "", "", f"{NOT_A_SMILES}: {_character(character, position)}"
+    if not (smiles.isascii() and smiles.isprintable()):
+        foreign = (c for c in enumerate(smiles, start=1) if not "!" <= c[1] <= "~")
+        return "", "", f"{NOT_A_SMILES}: {_character(*next(foreign))}"
     behind = behind.rstrip()
     if not behind:
         return smiles, "", ""
@@ -79,7 +79,7 @@ def split_smiles(text: str) -> tuple[str, str, str]:
     return "", "", f"{NOT_A_SMILES}: {found}; a cell holds one SMILES and nothing else"
 
 
-def _character(character: str, position: int) -> str:
+def _character(position: int, character: str) -> str:
     name = unicodedata.name(character, "a control character")
     like = _LOOKS_LIKE.get(character) or unicodedata.normalize("NFKC", character)
     looks = f", which looks like {like!r}" if like.isascii() and like.isprintable() else ""

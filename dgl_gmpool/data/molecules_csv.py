@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,18 +21,16 @@ from dgl_gmpool.data.molecule import (
     refusal,
     split_smiles,
 )
-from dgl_gmpool.data.number import (
-    BOUND,
-    CENSORED,
-    CLASS_WORDS,
-    COMMA,
-    has_decimal_commas,
-    parse_value,
-    read_cell,
-)
+from dgl_gmpool.data.number import BOUND, CENSORED, Cell
 from dgl_gmpool.data.report import SelectionTally
 from dgl_gmpool.data.size_rule import SEVERAL_FRAGMENTS, SizeRule
 from dgl_gmpool.data.table import KINDS, MoleculeTable
+from dgl_gmpool.data.target_column import (
+    TargetColumn,
+    guess_kind,
+    repeat_notes,
+    unused_notes,
+)
 
 BLANK_TARGET = "blank target"
 NOT_A_NUMBER = "a target that is not a number"
@@ -134,18 +132,20 @@ def load_csv(
     others = [column for column in (group_column, id_column) if column is not None]
     text = DelimitedText(path, delimiter=delimiter, columns=[*used, *others])
     smiles_at = text.column(smiles_column)
-    targets_at = [text.column(task) for task in tasks]
     group_at = None if group_column is None else text.column(group_column)
     id_at = None if id_column is None else text.column(id_column)
     # Of rows that fit: what stands in a wrong column says nothing about it.
     fitting = [row.cells for row in text if not text.wrong_length(row)]
-    commas = [
-        text.delimiter == ";" and has_decimal_commas(cells[at] for cells in fitting)
-        for at in targets_at
-    ]
-    words = [
-        {} if kind == "regression" else _class_words(cells[at] for cells in fitting)
-        for at in targets_at
+    columns = [
+        TargetColumn.from_cells(
+            task,
+            at,
+            [cells[at] for cells in fitting],
+            kind=kind,
+            sep=text.delimiter,
+            bounds=censored == "as_measured",
+        )
+        for task, at in zip(tasks, map(text.column, tasks))
     ]
 
     tally = SelectionTally(text.path.name)
@@ -158,7 +158,7 @@ def load_csv(
     targets: list[list[float]] = []
     smiles_written: list[str] = []
     without_group = bounds_used = 0
-    unused = {BOUND: 0, COMMA: 0}
+    unused: list[Cell] = []
 
     def refuse(row: int, smiles: str, detail: str, reason: str) -> None:
         if strict:
@@ -181,17 +181,10 @@ def load_csv(
         if is_missing(smiles):
             refuse(row.number, row.cells[smiles_at], BLANK_SMILES, BLANK_SMILES)
             continue
-        values, faults, bounds = [], [], 0
-        for task, at, classes, comma in zip(tasks, targets_at, words, commas):
-            written = row.cells[at].replace(",", ".") if comma else row.cells[at]
-            cell = read_cell(written)
-            value = classes.get(written.strip().lower(), cell.value)
-            if cell.sort == BOUND and censored == "as_measured":
-                value, bounds = (parse_value(written) or ("", math.nan))[1], bounds + 1
-            values.append(value)
-            if cell.why and math.isnan(value):
-                faults.append(f"target {task!r} {cell.why}")
-                unused[cell.sort] = unused.get(cell.sort, 0) + 1
+        found = [column.read(row.cells[column.at]) for column in columns]
+        values = [cell.value for cell in found]
+        faults = [f"target {task!r} {cell.why}" for task, cell in zip(tasks, found) if cell.why]
+        unused += [cell for cell in found if cell.why]
         nothing = all(math.isnan(value) for value in values)
         if nothing and not faults:
             refuse(row.number, smiles, f"{_named(tasks)} blank", BLANK_TARGET)
@@ -216,7 +209,7 @@ def load_csv(
         canonicals.append(canonical)
         groups.append(f"group {group}" if group else canonical)
         targets.append(values)
-        bounds_used += bounds
+        bounds_used += sum(cell.sort == BOUND and not cell.why for cell in found)
         for fault in faults:
             tally.leave_out_cell(f"row {row.number}", smiles, fault)
 
@@ -224,12 +217,7 @@ def load_csv(
         tally.notes.append(
             f"the header is in row {text.rows_above + 1}; what stands above it is left out"
         )
-    for task, classes, comma in zip(tasks, words, commas):
-        if comma:
-            tally.notes.append(f"target {task!r} is read with a decimal comma")
-        if classes:
-            read = ", ".join(f"{word!r} as {value:g}" for word, value in sorted(classes.items()))
-            tally.notes.append(f"target {task!r}: {read}")
+    tally.notes += [note for column in columns for note in column.notes]
     if without_group:
         tally.notes.append(
             f"{without_group} rows have a blank {group_column!r}: each is grouped by its molecule"
@@ -237,21 +225,11 @@ def load_csv(
     tally.notes += ignored_extensions(smiles_written)
     if bounds_used:
         tally.notes.append(f"{bounds_used} values are bounds used as if they had been measured")
-    if unused[BOUND]:
-        tally.notes.append(
-            f"{unused[BOUND]} values are bounds such as '>100' and left out, so what is left is no "
-            "random part of the data; censored='as_measured' (--censored as_measured) uses the "
-            "bounds as if they had been measured"
-        )
-    if unused[COMMA]:
-        tally.notes.append(
-            f"{unused[COMMA]} values are left out because they are written with a comma; if these "
-            "are the large ones, what is left is no random part of the data: write them without"
-        )
+    tally.notes += unused_notes(unused)
     array = np.array(targets, dtype=np.float64).reshape(len(ids), len(tasks))
     if ids:
-        kind = _with_kind(kind, tasks, array, tally.notes)
-        _note_repeats(kind, canonicals, array, tally.notes)
+        kind, notes = guess_kind(kind, tasks, array)
+        tally.notes += [*notes, *repeat_notes(kind, canonicals, array)]
     report = tally.finish("usable rows" if rule.takes_all else str(rule), len(ids))
     if not ids or kind is None:
         raise ValueError(f"{text.path} has no usable row:\n{report.text()}")
@@ -267,65 +245,6 @@ def load_csv(
         global_feats=None,
         report=report,
         units=units,
-    )
-
-
-def _class_words(cells: Iterable[str]) -> dict[str, float]:
-    """The words of a column that stand for classes, with their values; none in one of numbers."""
-    seen = {cell.strip().lower() for cell in cells}
-    words = {word: CLASS_WORDS[word] for word in seen if word in CLASS_WORDS}
-    numbers = {read_cell(word).value for word in seen - words.keys()}
-    return words if all(math.isnan(value) or value in (0, 1) for value in numbers) else {}
-
-
-def _with_kind(kind: str | None, tasks: Sequence[str], values: np.ndarray, notes: list[str]) -> str:
-    """The kind, guessed from the values where it is not given, and what to know about it."""
-    held = [np.unique(column[~np.isnan(column)]) for column in values.T]
-    binary = [bool(np.isin(found, (0, 1)).all()) for found in held]
-    guessed = "classification" if all(binary) else "regression"
-    if kind is None and all(binary):
-        notes.append(
-            "classification, as every value is 0 or 1; kind='regression' (--kind regression) "
-            "predicts numbers"
-        )
-    kind = guessed if kind is None else kind
-    for column, (task, found, two) in enumerate(zip(tasks, held, binary)):
-        count = np.count_nonzero(~np.isnan(values[:, column]))
-        listed = ", ".join(f"{value:g}" for value in found[:3])
-        few = len(found) in (2, 3) and count > len(found) and bool((found == found.round()).all())
-        if len(found) == 1 and count > 1:
-            what = "label" if kind == "classification" else "value"
-            notes.append(f"every {what} of {task!r} is {listed}: there is nothing to tell apart")
-        elif kind == "regression" and two and not all(binary):
-            notes.append(
-                f"{task!r} holds only 0 and 1 and is trained as a regression with the others; for "
-                "a classification train it apart"
-            )
-        elif kind == "regression" and few and not two:
-            notes.append(
-                f"{task!r} holds only the values {listed} and is trained as a regression; for a "
-                "classification write 0 and 1, and leave what is not known blank"
-            )
-    return kind
-
-
-def _note_repeats(
-    kind: str, canonicals: Sequence[str], values: np.ndarray, notes: list[str]
-) -> None:
-    rows_of: dict[str, list[int]] = {}
-    for row, canonical in enumerate(canonicals):
-        rows_of.setdefault(canonical, []).append(row)
-    if len(rows_of) == len(canonicals):
-        return
-    differ = 0
-    for rows in rows_of.values():
-        cells = values[rows]
-        if len(rows) > 1:
-            differ += any(len(set(column[~np.isnan(column)])) > 1 for column in cells.T)
-    what = "contradicting labels" if kind == "classification" else "different values"
-    notes.append(
-        f"{len(canonicals)} rows are {len(rows_of)} molecules"
-        + (f"; {differ} of them have {what} on their rows" if differ else "")
     )
 
 
