@@ -33,6 +33,8 @@ def atomic_write(path: str | os.PathLike[str], write: Callable[[BinaryIO], Any])
     """
     with _explained(Path(path)):
         if is_stdout(path):
+            if sys.stdout is None:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             sys.stdout.flush()
             write(sys.stdout.buffer)
             sys.stdout.buffer.flush()

@@ -66,6 +66,18 @@ def test_a_reader_that_has_gone_ends_the_command_without_a_word(tmp_path, lines)
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+def test_standard_output_that_is_closed(tmp_path):
+    body = """    from dgl_gmpool._io import atomic_write_text
+    print('nobody hears')
+    atomic_write_text(arguments[0], 'x')"""
+    command = " ".join(script(tmp_path, body))
+    done = run(["bash", "-c", f"{command} {tmp_path / 'out'} >&-"])
+    assert (done.returncode, done.stderr, (tmp_path / "out").read_text()) == (0, b"", "x")
+    done = run(["bash", "-c", f"{command} - >&-"])
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: - cannot be written (Bad file descriptor)")
+
+
 def test_no_space_left_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     def write(_file):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -85,7 +85,8 @@ def run_script(
             started = _launched(program, world)
             return speak_as_one(lambda: main(arguments), world, explain)
         finally:
-            sys.stdout.flush()
+            if sys.stdout is not None:  # closed, as by >&-
+                sys.stdout.flush()
     except BrokenPipeError:
         _silence_stdout()
         return _NOBODY_READS
