@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from dgl_gmpool._version import __version__
+from dgl_gmpool.cli.entry import run_script
 
 # name -> (module with add_arguments(parser) and main(args), one line of help). A module is
 # imported only when its command is used: --version must not wait for torch.
@@ -61,8 +62,6 @@ def _run(arguments: list[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code (0, 2 for an error in the input, 130 after Ctrl-C)."""
-    from dgl_gmpool.cli.entry import run_script
-
     arguments = list(sys.argv[1:] if argv is None else argv)
     # The quickstart continues by itself where it was stopped; the other commands keep nothing.
     resume = "" if _command(arguments) == "quickstart" else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dgl_gmpool._dgl  # noqa: F401  (DGL, without its side effects)
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.distributed import World, current_world, join_world, main_first
 from dgl_gmpool.training.errors import TrainingError

@@ -162,6 +162,12 @@ def check_fold(
         )
     targets = table.targets[np.asarray(valid)]
     if scores(table.kind, targets, np.zeros_like(targets))["tasks"] == 0:
+        labels = np.unique(table.targets[~np.isnan(table.targets)])
+        if table.kind == "classification" and len(labels) == 1:
+            raise ValueError(
+                f"every label of {', '.join(table.task_names)} is {labels[0]:g}: there is nothing "
+                "to tell apart; a classification needs rows of both classes, 0 and 1"
+            )
         wanted = (
             "both classes of any target" if table.kind == "classification" else "a measured target"
         )
