@@ -137,7 +137,7 @@ class Pooling(Readout):
             feat=self.transform(feat).to(dtype),
             edge_weight=weight.to(dtype),
             edge_feat=None if features is None else features.to(dtype),
-            origin=AssignmentOrigin(assignment, batch.layout, coarse, counted, feat.device),
+            origin=AssignmentOrigin(assignment, batch.layout, coarse, counted),
             losses=assignment.losses,
         )
 
@@ -159,7 +159,8 @@ class Pooling(Readout):
             batch_num_nodes=batch_num_nodes,
         )
         out = [feat.new_zeros(0, 0) for _ in range(len(batch))]
-        assignment = self.assign(batch)
+        with self.looking(feat):
+            assignment = self.assign(batch)
         for bucket, block, columns in zip(
             batch.layout.buckets, assignment.blocks, assignment.columns
         ):
@@ -188,7 +189,8 @@ class Pooling(Readout):
             batch_num_nodes=batch_num_nodes,
         )
         dtype = torch.promote_types(feat.dtype, torch.float32)
-        return self.assign(batch).spectrum(batch.layout, dtype, feat.device)
+        with self.looking(feat):
+            return self.assign(batch).spectrum(batch.layout, dtype, feat.device)
 
     def extra_repr(self) -> str:
         return f"in_feats={self.in_feats}, aggregate={self.aggregate!r}"

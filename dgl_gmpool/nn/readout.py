@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dgl_gmpool._options import positive_int
 from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.norm import statistics_kept
 
 _COLLECTED: ContextVar[dict[str, Tensor] | None] = ContextVar("losses", default=None)
 
@@ -202,6 +203,12 @@ class Readout(nn.Module):
             conductance=conductance,
             batch_num_nodes=batch_num_nodes,
         )
+
+    @contextmanager
+    def looking(self, feat: Tensor) -> Iterator[None]:
+        """For calls that show what the module does, and must not change it."""
+        with statistics_kept(self), torch.autocast(feat.device.type, enabled=False):
+            yield
 
     def extra_repr(self) -> str:
         return f"in_feats={self.in_feats}, out_feats={self.out_feats}"

@@ -131,6 +131,11 @@ class GroupingPool(Pooling):
             found.append(matrix)
         return found
 
+    def _looked_at(self, batch: GraphBatch) -> list[Tensor]:
+        """M for somebody who wants to see it."""
+        with self.looking(batch.feat):
+            return self.matrices(batch)
+
     def matrix_losses(self, batch: GraphBatch, matrices: list[Tensor]) -> dict[str, Tensor]:
         """The terms on M that ``rank_weight`` and ``fragment_weight`` ask for.
 
@@ -232,7 +237,7 @@ class GroupingPool(Pooling):
         ).without_empty()
         if not len(batch):
             return torch.zeros(0, dtype=torch.int64, device=feat.device)
-        matrices = self.matrices(batch)
+        matrices = self._looked_at(batch)
         places, _ = self.by_pivots(batch, matrices)
         return batch.layout.rows(
             [nearest_pivot(matrix, *place) for matrix, place in zip(matrices, places)]
@@ -249,7 +254,7 @@ class GroupingPool(Pooling):
         """How much of each node is in each group of :meth:`groups`: one ``(n_b, K_b)`` tensor per
         graph, with rows that add up to 1."""
         batch = self.batch(graph, feat, conductance=conductance, batch_num_nodes=batch_num_nodes)
-        matrices = self.matrices(batch)
+        matrices = self._looked_at(batch)
         places, _ = self.by_pivots(batch, matrices)
         blocks = [pivot_assignment(matrix, *place) for matrix, place in zip(matrices, places)]
         return per_graph(batch, blocks, [counts for _, counts in places], feat.dtype)
@@ -265,7 +270,7 @@ class GroupingPool(Pooling):
         """M of each graph (eq. 5): list of B tensors ``(n_b, n_b)``, dtype of ``feat``."""
         batch = self.batch(graph, feat, conductance=conductance, batch_num_nodes=batch_num_nodes)
         sizes = [bucket.sizes for bucket in batch.layout.buckets]
-        return per_graph(batch, self.matrices(batch), sizes, feat.dtype)
+        return per_graph(batch, self._looked_at(batch), sizes, feat.dtype)
 
     def extra_repr(self) -> str:
         text = super().extra_repr()
