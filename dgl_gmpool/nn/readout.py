@@ -88,9 +88,6 @@ class Readout(nn.Module):
         Width D of the node features.
     """
 
-    #: Whether the pooling must neither follow nor precede another one.
-    single_level = False
-
     def __init__(self, in_feats: int) -> None:
         super().__init__()
         self.in_feats = positive_int("in_feats", in_feats)
@@ -187,9 +184,6 @@ class Readout(nn.Module):
         batch_num_nodes: Tensor | None = None,
     ) -> GraphBatch:
         """The arguments of :meth:`forward`, checked."""
-        before = getattr(graph, "pooled_by", None)
-        if before and (self.single_level or getattr(graph, "pooled_single_level", False)):
-            raise ValueError(_second_level(type(self).__name__, before))
         dtype = torch.float32
         if isinstance(feat, Tensor):
             own = (parameter.dtype for parameter in self.parameters())
@@ -212,13 +206,3 @@ class Readout(nn.Module):
 
     def extra_repr(self) -> str:
         return f"in_feats={self.in_feats}, out_feats={self.out_feats}"
-
-
-def _second_level(name: str, before: str) -> str:
-    return (
-        f"{name} cannot pool a graph that {before} has already coarsened. NGMPool is defined for a "
-        "single level only: two pooling operators do not commute, so a product of them no longer "
-        "reduces to grouping matrices, and activations between the levels do not commute with "
-        "pooling either (section 'Pooling without Decomposing The Grouping Matrix' of the paper). "
-        "Use GMPool on every level"
-    )
