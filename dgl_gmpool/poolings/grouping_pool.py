@@ -198,7 +198,8 @@ class GroupingPool(Pooling):
         places, spectra = [], []
         priority = batch.layout.blocks(priority_of(batch)[:, None])
         for bucket, matrix, first in zip(batch.layout.buckets, matrices, priority):
-            plain = matrix.detach()
+            # Where features are not looked at, a NaN stays in its own graph: S holds M itself.
+            plain = matrix.detach().nan_to_num()
             if self.grouping.positive_semidefinite:
                 eigenvalues = torch.linalg.eigvalsh(plain)
             else:
