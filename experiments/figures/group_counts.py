@@ -42,8 +42,8 @@ def group_counts(
         raise ValueError("no molecules; give at least one graph")
     pool = first_pooling(model)
     found = [
-        pool.spectrum(graph, states)
-        for graph, states in pooled_batches(model, graphs, batch_size=batch_size)
+        pool.spectrum(graph, states, **options)
+        for graph, states, options in pooled_batches(model, graphs, batch_size=batch_size)
     ]
     return GroupCounts(
         np.concatenate([each.num_clusters.cpu().numpy() for each in found]),

@@ -92,10 +92,10 @@ def grouped_molecule(
     """
     order = atom_order(smiles)
     pool = first_pooling(model)
-    ((graph, states),) = pooled_batches(model, graphs_of([smiles], featurizer))
+    ((graph, states, options),) = pooled_batches(model, graphs_of([smiles], featurizer))
     with torch.no_grad():
-        of_nodes = pool.grouping_matrices(graph, states)[0].double().cpu().numpy()
-    found = pool.spectrum(graph, states)
+        of_nodes = pool.grouping_matrices(graph, states, **options)[0].double().cpu().numpy()
+    found = pool.spectrum(graph, states, **options)
     matrix = np.empty_like(of_nodes)
     matrix[np.ix_(order, order)] = of_nodes
     num_clusters = int(found.num_clusters[0])
