@@ -25,6 +25,7 @@ from collections import defaultdict
 from importlib.metadata import version
 from pathlib import Path
 
+import dgl
 import numpy as np
 import torch
 from scipy.linalg import solve_continuous_lyapunov
@@ -187,9 +188,7 @@ def random_study(matrices: int, seed: int, epochs: int) -> dict:
     return {"matrices": done, "rows": rows, "training_loss_of_the_last_batch": losses}
 
 
-def _random_batch(
-    pool: GMPool, graph: dgl.DGLGraph, x: Tensor, row: dict, *, check: bool
-) -> None:
+def _random_batch(pool: GMPool, graph: dgl.DGLGraph, x: Tensor, row: dict, *, check: bool) -> None:
     x = x.detach().requires_grad_()
     pool.zero_grad()
     assigned = pool.assign(pool.batch(graph, x.flatten(0, 1)))

@@ -101,8 +101,7 @@ def test_refused_on_every_road(kind, options, all_graphs_are_large):
 
     for road, run in roads(function, feat):
         with pytest.raises(RuntimeError, match="second derivatives through"):
-            run()
-            pytest.fail(f"{road} gave a number")
+            print(road, run())  # what it gave, where it gave something
 
 
 @pytest.mark.parametrize(("kind", "options"), RIGHT)
@@ -156,9 +155,7 @@ def test_functional_call_on_large_graphs(kind, options, similarity, all_graphs_a
     """B4: gradients are those of the parameters that were passed, not of the module's own."""
     graph, feat = graph_and_feat(9)
     pool = make(kind, similarity=similarity, **options)
-    given = {
-        name: (p.detach() + 0.5).requires_grad_() for name, p in pool.named_parameters()
-    }
+    given = {name: (p.detach() + 0.5).requires_grad_() for name, p in pool.named_parameters()}
     out = torch.func.functional_call(pool, given, (graph, feat))
     found = torch.autograd.grad(out.square().sum(), [*given.values()], allow_unused=True)
     with torch.no_grad():
@@ -327,9 +324,7 @@ def test_a_nan_stays_in_the_row_of_its_graph(name, options, face, monkeypatch):
         assert torch.equal(found[keep], expected[keep])
         return
     found, expected = pool.coarsen(graph, bad), pool.coarsen(graph, feat)
-    mine, theirs = (
-        c.feat.split(c.graph.batch_num_nodes().tolist()) for c in (found, expected)
-    )
+    mine, theirs = (c.feat.split(c.graph.batch_num_nodes().tolist()) for c in (found, expected))
     assert torch.isnan(mine[1]).any()
     for row in rows:
         torch.testing.assert_close(mine[row], theirs[row])
@@ -339,7 +334,7 @@ def test_a_root_of_nan_says_what_is_wrong(monkeypatch):
     monkeypatch.setattr(batch_file, "check_features", lambda *_: None)
     graph, feat = graph_and_feat()
     feat[1] = torch.nan
-    with pytest.raises(ValueError, match="holds NaN or infinite entries.*learning rate"):
+    with pytest.raises(ValueError, match=r"holds NaN or infinite entries.*learning rate"):
         make(GMPool, decomposition="sqrtm", aggregate="mean")(graph, feat)
 
 

@@ -1,4 +1,4 @@
-"""The default readout: mean and maximum of atoms, and beside them what a network makes of groups."""
+"""The default readout: mean and maximum of atoms, beside what a network makes of groups."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_whole_network_starts_as_with_mean_and_max(backbone):
 
 
 def test_groups_enter_where_they_pay():
-    """The gain of the added half has a gradient at its start, and phi has one after the first step."""
+    """The gain of the added half has a gradient at its start, phi has one after the first step."""
     graph, feat = batch()
     pool, target = GMPool(WIDTH), torch.randn(len(SIZES), 5 * WIDTH)
     optimizer = torch.optim.SGD(pool.parameters(), lr=0.1)

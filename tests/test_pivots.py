@@ -125,7 +125,9 @@ def test_planted_groups_are_found_by_number_and_by_name():
         owner = np.repeat(np.arange(k), sizes)
         u, v = np.nonzero((owner[:, None] == owner) & ~np.eye(len(owner), dtype=bool))
         u, v = [*u, *(ends[:-1] - 1), *ends[:-1]], [*v, *ends[:-1], *(ends[:-1] - 1)]
-        feat = np.eye(2)[np.arange(k) % 2][owner] + 0.05 * generator.standard_normal((len(owner), 2))
+        feat = np.eye(2)[np.arange(k) % 2][owner] + 0.05 * generator.standard_normal(
+            (len(owner), 2)
+        )
         graph, feat = dgl.graph((u, v)), torch.from_numpy(feat).float()
         pool = GMPool(2)  # alone, a graph is its own batch of nodes
         found = pool.groups(graph, feat).numpy()

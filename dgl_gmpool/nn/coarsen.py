@@ -76,8 +76,8 @@ def coarsen(
             adjacency = coarse_adjacency(assign, *ends, values[:, None]).squeeze(-1)
             graph_of = torch.div(ends[0], bucket.width, rounding_mode="floor")
             size = values.new_zeros(len(bucket)).index_add(0, graph_of, values.detach().abs())
-        # An entry of A' is a sum over edges of S_ik a_ij S_jl: where terms can cancel, what is below
-        # its rounding is none, on one processor as on another.
+        # An entry of A' is a sum over edges of S_ik a_ij S_jl: where terms can cancel, what is
+        # below its rounding is none, on one processor as on another.
         largest = assign.detach().abs().amax((1, 2)).square()
         rounding = 8 * torch.finfo(assign.dtype).eps * bucket.width
         cancel = (assign.detach() < 0).any(2).any(1) | (batch.edge_weight.detach() < 0).any()

@@ -294,6 +294,7 @@ def check_weight(name: str, value: float) -> float:
         raise ValueError(f"{name} is {value!r}; give a number >= 0 (0 leaves the loss out)")
     return float(value)
 
+
 def _second_level(name: str, before: str) -> str:
     return (
         f"{name} cannot pool a graph that {before} has already coarsened. NGMPool is defined for a "

@@ -53,16 +53,22 @@ def pooled_batches(
         batch = collate(
             [graphs[i] for i in rows.tolist()], edge_in_feats=model.edge_in_feats, device=device
         )
-        was_training = model.training
-        model.eval()
-        try:
-            with torch.no_grad():
-                with _calls(first_pooling(model)) as seen:
-                    model.embed(batch.graph, batch.node_feats, batch.edge_feats)
-        finally:
-            model.train(was_training)
+        with evaluation(model), _calls(first_pooling(model)) as seen:
+            model.embed(batch.graph, batch.node_feats, batch.edge_feats)
         graph, states, options = seen[0]
         yield graph, states, {"conductance": options.get("conductance")}
+
+
+@contextmanager
+def evaluation(model: MoleculePredictor) -> Iterator[None]:
+    """No dropout, no statistics of the batch, no gradients; the mode is restored afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
 
 
 @contextmanager
