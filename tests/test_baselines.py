@@ -474,8 +474,11 @@ def test_two_levels_train(name):
         optimiser.zero_grad()
         with collect_losses() as losses:
             loss = (model(graph, feat, edge_feat) - target).square().mean()
-        assert len(losses) == (2 * len(losses_of(model.poolings[0].coarsen, graph, torch.ones(
-            graph.num_nodes(), 8))) if name in WITH_LOSSES else 0)
+        assert len(losses) == (
+            2 * len(losses_of(model.poolings[0].coarsen, graph, torch.ones(graph.num_nodes(), 8)))
+            if name in WITH_LOSSES
+            else 0
+        )
         (loss + 0.1 * sum(losses.values())).backward()
         optimiser.step()
         seen.append(loss.item())

@@ -23,7 +23,7 @@ APART = {"similarity": "gaussian", "locality": "none", "feature_norm": "none", "
 
 
 def kinds(sizes, width=1):
-    """Nodes of these many far kinds, shuffled: a graph without edges, features, the kind of each."""
+    """Nodes of these far kinds, shuffled: a graph without edges, features, the kind of each."""
     owner = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     owner = owner[torch.randperm(len(owner), generator=torch.Generator().manual_seed(0))]
     feat = 100.0 * owner[:, None].expand(-1, width).double()
@@ -121,7 +121,7 @@ def test_every_node_a_group_of_its_own(n):
 
 @pytest.mark.parametrize("sizes", [(1, 499), (1, 1, 98), (250, 250), (3, 5, 1, 91), (7,), (1, 1)])
 def test_one_node_beside_many(sizes):
-    graph, feat, owner = kinds(sizes)
+    graph, feat, _ = kinds(sizes)
     for pool in every_pool():
         coarse = pool.coarsen(graph, feat)
         assert coarse.num_clusters.tolist() == [len(sizes)]

@@ -15,13 +15,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dgl_gmpool import GMPool, MoleculePredictor, NGMPool
 from dgl_gmpool.nn import coarsen as coarsen_file
-from dgl_gmpool.nn.reduce import AGGREGATES
 from dgl_gmpool.nn.grouping import SIMILARITIES, GroupingMatrix
 from dgl_gmpool.nn.large import grouping_product as product_file
 from dgl_gmpool.nn.large import low_rank
 from dgl_gmpool.nn.large.coarse_adjacency import coarse_adjacency
 from dgl_gmpool.nn.large.grouping_product import grouping_product
 from dgl_gmpool.nn.large.low_rank import low_rank_root
+from dgl_gmpool.nn.reduce import AGGREGATES
 from dgl_gmpool.nn.square_root import cholesky_root
 from dgl_gmpool.poolings import gmpool, ngmpool
 from dgl_gmpool.testing import CONDITIONS
@@ -86,7 +86,12 @@ def test_equals_the_dense_root_up_to_the_number_of_landmarks(similarity, tol):
     grouping, x = grouping_of(similarity), features(40, batch_size=3)
     priority = priority_of(x)
     found, ranks = low_rank_root(
-        grouping.measure(x.device), x, x.new_ones(3, 40), max_clusters=40, tol=tol, priority=priority
+        grouping.measure(x.device),
+        x,
+        x.new_ones(3, 40),
+        max_clusters=40,
+        tol=tol,
+        priority=priority,
     )
     expected, counts = cholesky_root(grouping(x), tol=tol, priority=priority)
     assert ranks.tolist() == counts.tolist()

@@ -52,9 +52,7 @@ def test_equation_7_gives_the_share_of_groups():
 def test_descent_moves_the_number_of_groups_the_way_it_says(sign, face):
     torch.manual_seed(1)
     graph, x = graphs(), torch.randn(sum(SIZES), 4)
-    pool = GMPool.paper(
-        4, similarity="cauchy", decomposition="cholesky", rank_weight=0.5 * sign
-    )
+    pool = GMPool.paper(4, similarity="cauchy", decomposition="cholesky", rank_weight=0.5 * sign)
     before = pool.spectrum(graph, x).effective_rank.sum()
     optimizer = torch.optim.SGD(pool.parameters(), lr=1.0)
     for _ in range(20):

@@ -37,13 +37,12 @@ class AssignmentOrigin:
     coarse: RaggedLayout
     #: Of the figures of the spectrum.
     dtype: torch.dtype
-    device: torch.device
 
     def lift(self, feat: Tensor, inverse: bool) -> Tensor:
         return lift(self.layout, self.coarse, self.assignment.blocks, feat, inverse=inverse)
 
     def spectrum(self) -> Spectrum:
-        return self.assignment.spectrum(self.layout, self.dtype, self.device)
+        return self.assignment.spectrum(self.layout, self.dtype, self.layout.position.device)
 
 
 @dataclass(frozen=True, repr=False)

@@ -132,6 +132,11 @@ class GroupingPool(Pooling):
             found.append(matrix)
         return found
 
+    def _looked_at(self, batch: GraphBatch) -> list[Tensor]:
+        """M for somebody who wants to see it."""
+        with self.looking(batch.feat):
+            return self.matrices(batch)
+
     def matrix_losses(self, batch: GraphBatch, matrices: list[Tensor]) -> dict[str, Tensor]:
         """The terms on M that ``rank_weight`` and ``fragment_weight`` ask for.
 
@@ -194,7 +199,8 @@ class GroupingPool(Pooling):
         places, spectra = [], []
         priority = batch.layout.blocks(priority_of(batch)[:, None])
         for bucket, matrix, first in zip(batch.layout.buckets, matrices, priority):
-            plain = matrix.detach()
+            # Where features are not looked at, a NaN stays in its own graph: S holds M itself.
+            plain = matrix.detach().nan_to_num()
             if self.grouping.positive_semidefinite:
                 eigenvalues = torch.linalg.eigvalsh(plain)
             else:
@@ -233,7 +239,7 @@ class GroupingPool(Pooling):
         ).without_empty()
         if not len(batch):
             return torch.zeros(0, dtype=torch.int64, device=feat.device)
-        matrices = self.matrices(batch)
+        matrices = self._looked_at(batch)
         places, _ = self.by_pivots(batch, matrices)
         return batch.layout.rows(
             [nearest_pivot(matrix, *place) for matrix, place in zip(matrices, places)]
@@ -250,7 +256,7 @@ class GroupingPool(Pooling):
         """How much of each node is in each group of :meth:`groups`: one ``(n_b, K_b)`` tensor per
         graph, with rows that add up to 1."""
         batch = self.batch(graph, feat, conductance=conductance, batch_num_nodes=batch_num_nodes)
-        matrices = self.matrices(batch)
+        matrices = self._looked_at(batch)
         places, _ = self.by_pivots(batch, matrices)
         blocks = [pivot_assignment(matrix, *place) for matrix, place in zip(matrices, places)]
         return per_graph(batch, blocks, [counts for _, counts in places], feat.dtype)
@@ -266,7 +272,7 @@ class GroupingPool(Pooling):
         """M of each graph (eq. 5): list of B tensors ``(n_b, n_b)``, dtype of ``feat``."""
         batch = self.batch(graph, feat, conductance=conductance, batch_num_nodes=batch_num_nodes)
         sizes = [bucket.sizes for bucket in batch.layout.buckets]
-        return per_graph(batch, self.matrices(batch), sizes, feat.dtype)
+        return per_graph(batch, self._looked_at(batch), sizes, feat.dtype)
 
     def extra_repr(self) -> str:
         text = super().extra_repr()
