@@ -16,6 +16,7 @@ from dgl_gmpool.data.dgllife_features import (
     ELEMENT_FEATURES,
     FEATURIZERS,
     DgllifeEncoder,
+    conductance_start,
     feature_widths,
 )
 from dgl_gmpool.data.flat_graphs import FlatGraphs
@@ -57,6 +58,11 @@ class MoleculeDataset:
     edge_in_feats: int
     featurizer: str = "canonical"
     unknown_atoms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def conductance_start(self) -> list[float]:
+        """How well bonds conduct in the beginning, for ``MoleculePredictor``."""
+        return conductance_start(self.edge_in_feats)
 
     def __len__(self) -> int:
         return len(self.graphs)

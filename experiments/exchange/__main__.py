@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def loaders(args: argparse.Namespace) -> dict[str, Callable[[], MoleculeDataset]
         found["tox21"] = lambda: featurize(load_tox21(args.tox21))
     if args.chromophores:
         found["film"] = lambda: featurize(
-            load_chromophores(args.chromophores, target="emission", medium="film")
+            load_chromophores(args.chromophores, target="emission_film")
         )
     return found
 
@@ -169,8 +170,6 @@ def step(
     wanted: Tensor,
 ) -> float:
     """One training step; its processor seconds."""
-    import time
-
     started = time.process_time()
     optimizer.zero_grad()
     loss_of(model(*batch)[:, 0], wanted).backward()
@@ -248,9 +247,9 @@ def write(folder: Path, scores: Scores) -> None:
         lines.append(",".join([*key, repr(loss), f"{seconds:.1f}"]))
     atomic_write_text(folder / "scores.csv", "\n".join(lines) + "\n")
     rows = summary(scores)
-    time = {arm: [s for (_, _, which), (_, s) in scores.items() if which == arm] for arm in ARMS}
-    cost = {arm: float(np.mean(each)) for arm, each in time.items() if each}
-    record = {"environment": environment(), "changes": rows, "seconds": cost}
+    spent = {arm: [s for (_, _, which), (_, s) in scores.items() if which == arm] for arm in ARMS}
+    cost = {arm: float(np.mean(each)) for arm, each in spent.items() if each}
+    record = {"environment": environment(torch.device("cpu")), "changes": rows, "seconds": cost}
     atomic_write_json(folder / "table.json", record)
     names = sorted({name for name, _, _ in scores})
     text = ["| arm | against | " + " | ".join([*names, "all"]) + " |"]
