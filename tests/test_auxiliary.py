@@ -268,7 +268,7 @@ def test_a_recipe_learns_beside_and_predicts_its_own_label(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "what"),
     [
-        (["assay"], "'assay': this recipe has assays, properties"),
+        (["assay"], "'assay': this data set has assays, properties"),
         (["assays=much"], "'assays=much': expected NAME=WEIGHT"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import importlib.util
 import itertools
@@ -21,7 +22,8 @@ from training_data import rows_of
 from dgl_gmpool import cli
 from dgl_gmpool._options import parse_options
 from dgl_gmpool.cli.entry import run_script
-from dgl_gmpool.cli.train import plan_runs, recipe_parser
+from dgl_gmpool.cli.train_flags import TrainFlags
+from dgl_gmpool.cli.train_plan import plan_runs
 from dgl_gmpool.training import TrainingError, markdown_table
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
@@ -168,7 +170,9 @@ def test_several_readouts_levels_and_seeds_share_splits_and_a_table(tmp_path, ca
 
 
 def parsed(tmp_path, *flags):
-    return recipe_parser("", output=str(tmp_path / "run")).parse_args(list(flags))
+    parser = argparse.ArgumentParser()
+    known = TrainFlags(parser, output=str(tmp_path / "run"))
+    return known.resolve(parser.parse_args(list(flags)))
 
 
 @pytest.mark.parametrize(
@@ -184,7 +188,17 @@ def parsed(tmp_path, *flags):
         (["--readout-option", "similarity"], "KEY=VALUE"),
         (["--readout-option", "mean.similarity=cauchy"], "not among --readout"),
         (["--readout", "mean", "mean"], "given twice"),
-        (["--epochs", "0"], "epochs=0"),
+        (["--epochs", "0"], "--epochs 0: expected a whole number of at least 1"),
+        (["--hidden", "-3"], "--hidden -3: expected"),
+        (["--batch-size", "0"], "--batch-size 0: expected"),
+        (["--levels", "0"], "--levels 0: expected"),
+        (["--seed", "0", "-1"], "--seed -1: expected a whole number, 0 or larger"),
+        (["--lr", "0"], "--lr 0.0: expected"),
+        (["--dropout", "1"], "--dropout 1.0: expected"),
+        (["--positive-weight", "-1"], "--positive-weight -1.0: expected"),
+        (["--folds", "1"], "--folds 1: expected a whole number of at least 2"),
+        (["--processes", "0"], "--processes 0: expected"),
+        (["--metric", "roc"], "Did you mean 'roc_auc'"),
         (["--threads", "0"], "--threads 0"),
         (["--device", "tpu"], "device"),
     ],
@@ -253,7 +267,7 @@ def test_quickstart_without_rdkits_data_says_what_to_run(tmp_path, monkeypatch, 
 
     monkeypatch.setattr(RDConfig, "RDContribDir", str(tmp_path))
     assert cli.main(["quickstart", "--output", str(tmp_path / "run")]) == 2
-    assert "python recipes/molecules_csv.py" in capsys.readouterr().err
+    assert "dgl-gmpool train csv --csv YOUR.csv" in capsys.readouterr().err
 
 
 def test_version_and_unknown_commands(capsys):

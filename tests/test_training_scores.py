@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -183,8 +186,45 @@ def test_balanced_weights_make_both_classes_count_alike():
         ({"seed": -1}, "seed"),
         ({"positive_weight": "balance"}, "balanced"),
         ({"positive_weight": 0.0}, "positive_weight"),
+        ({"positive_weight": float("nan")}, "positive_weight"),
+        ({"lr": "fast"}, "lr='fast'"),
+        ({"lr": float("inf")}, "lr=inf"),
+        ({"epochs": True}, "epochs=True"),
+        ({"readout": 3}, "readout=3"),
+        ({"readout_options": 3}, "readout_options=3"),
+        ({"auxiliary": {"a": "1"}}, "auxiliary a='1'"),
+        ({"metric": "rsme"}, "Did you mean 'rmse'"),
     ],
 )
 def test_a_configuration_out_of_range_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         TrainingConfig(**changes)
+
+
+def test_a_configuration_stays_what_it_was():
+    options, beside = {"tol": 0.02, "deep": [1]}, {"a": 1.0}
+    config = TrainingConfig(readout_options=options, auxiliary=beside)
+    options["tol"], beside["a"] = 0.9, 2.0
+    options["deep"].append(2)
+    record = config.to_dict()
+    record["readout_options"]["deep"].append(3)
+    assert dict(config.readout_options) == {"tol": 0.02, "deep": [1]}
+    assert dict(config.auxiliary) == {"a": 1.0}
+    for mapping in (config.readout_options, config.auxiliary):
+        with pytest.raises(TypeError):
+            mapping["new"] = 1
+
+
+def test_a_configuration_is_a_key_and_can_be_copied_pickled_and_read_back():
+    options = {"tol": 0.02}
+    config = TrainingConfig(readout_options=options, auxiliary={"a": 1})
+    same = TrainingConfig(readout_options=options, auxiliary={"a": 1.0}, lr=0.001)
+    assert {config: 1}[same] == 1
+    assert config != TrainingConfig(readout_options={"tol": 0.03}, auxiliary={"a": 1})
+    for copied in (copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
+        assert copied == config
+        assert dict(copied.readout_options) == options
+    record = json.loads(json.dumps(config.to_dict()))
+    assert TrainingConfig.from_dict(record) == config
+    with pytest.raises(ValueError, match=r"in run: 'hidden_feat'. Did you mean 'hidden_feats'"):
+        TrainingConfig.from_dict({"hidden_feat": 3}, "run")

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from dgl_gmpool.cli.train import torch_threads
 from dgl_gmpool.data import MoleculeTable, Splits, featurize, load_sodium_channel, make_splits
 from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.device import torch_threads
 from dgl_gmpool.training.metrics import scores
 from dgl_gmpool.training.run import train_run
 from dgl_gmpool.training.table import duration, write_table
@@ -108,10 +108,9 @@ def main(args: argparse.Namespace) -> int:
         f"  predict molecules of your own         dgl-gmpool predict --model {best} \\\n"
         "                                            --csv YOUR.csv --smiles-column smiles "
         "--output PREDICTED.csv\n"
-        "  train on a table of your own          python recipes/molecules_csv.py --csv YOUR.csv "
-        "\\\n"
+        "  train on a table of your own          dgl-gmpool train csv --csv YOUR.csv \\\n"
         "                                            --smiles-column smiles --target YOUR_COLUMN\n"
-        "  the paper's data                      python recipes/tox21.py --readout mean ngmpool "
+        "  the paper's data                      dgl-gmpool train tox21 --readout mean ngmpool "
         "gmpool"
     )
     return 0

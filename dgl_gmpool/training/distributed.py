@@ -14,8 +14,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from dgl_gmpool.training.device import choose_device
 from dgl_gmpool.training.errors import TrainingError
-from dgl_gmpool.training.model import choose_device
 
 T = TypeVar("T")
 

@@ -49,33 +49,6 @@ def count_parameters(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def choose_device(name: str) -> torch.device:
-    """``auto`` takes CUDA where torch can use it, else the CPU.
-
-    Raises
-    ------
-    ValueError
-        Another name, or CUDA was asked for and torch cannot use it.
-
-    Examples
-    --------
-    >>> choose_device("cpu")
-    device(type='cpu')
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"unknown device {name!r}: expected auto, cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device {name!r}: torch {torch.__version__} sees no CUDA device here; "
-            "use --device cpu or install a CUDA build of torch"
-        )
-    return device
-
-
 def detached_state(module: torch.nn.Module) -> dict[str, Any]:
     """A copy of the weights on the CPU, safe from later training steps."""
     return {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}

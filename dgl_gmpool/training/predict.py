@@ -10,7 +10,7 @@ import numpy as np
 from dgl_gmpool.data import MoleculeTable, SelectionReport, featurize
 from dgl_gmpool.data.chromophores import SOLVENT_DESCRIPTORS, solvent_descriptors
 from dgl_gmpool.data.molecule import canonical_smiles, is_missing
-from dgl_gmpool.training.model import choose_device
+from dgl_gmpool.training.device import choose_device
 from dgl_gmpool.training.model_file import TrainedModel
 
 

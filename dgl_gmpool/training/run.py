@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -56,7 +56,7 @@ class RunResult:
         files = RunFolder(folder)
         if not files.finished:
             raise ValueError(f"{files.path} holds no finished run; continue it with --resume")
-        config = TrainingConfig(**read_json(files.config)["training"])
+        config = TrainingConfig.from_dict(read_json(files.config)["training"], str(files.config))
         return cls(files.path, config, read_json(files.metrics))
 
     def fold_scores(self, name: str | None = None) -> list[float]:
@@ -76,6 +76,7 @@ def train_run(
     device: str = "auto",
     progress: bool = True,
     world: World | None = None,
+    source: Mapping[str, Any] | None = None,
 ) -> RunResult:
     """Train every fold and write the run folder.
 
@@ -103,6 +104,8 @@ def train_run(
     world : World, optional
         The processes that train together; process 0 alone reads and writes the folder. Default:
         those of this command, usually one.
+    source : mapping, optional
+        Where the data came from, for ``config.json``; decides nothing.
 
     Returns
     -------
@@ -152,6 +155,7 @@ def train_run(
                     {
                         "format": 1,
                         **record,
+                        **({} if source is None else {"source": dict(source)}),
                         "report": dataset.table.report.to_dict(),
                         "versions": library_versions(),
                         "commit": source_commit(),
