@@ -12,13 +12,18 @@ import pytest
 import torch
 
 from dgl_gmpool.training import TrainingConfig
-from dgl_gmpool.training.early_stopping import EarlyStopping
-from dgl_gmpool.training.fold_data import positive_weights
-from dgl_gmpool.training.losses import masked_bce, masked_mse
+from dgl_gmpool.training.fold import EarlyStopping
 from dgl_gmpool.training.metrics import choose_metric, scores
-from dgl_gmpool.training.standardize import Standardizer
+from dgl_gmpool.training.task import (
+    AbsoluteError,
+    CrossEntropy,
+    SquaredError,
+    Standardizer,
+    get_task,
+)
 
 NAN = float("nan")
+LOSSES = [CrossEntropy().loss, SquaredError().loss, AbsoluteError().loss]
 
 
 def cells(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -29,7 +34,7 @@ def cells(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("weight", [None, [1.0, 3.0, 0.5]])
-def test_masked_bce_is_the_mean_over_measured_cells(weight):
+def test_cross_entropy_is_the_mean_over_measured_cells(weight):
     logits, targets = cells()
     total, count = 0.0, 0
     for i in range(7):
@@ -43,10 +48,10 @@ def test_masked_bce_is_the_mean_over_measured_cells(weight):
             count += 1
     assert 0 < count < 21
     w = None if weight is None else torch.tensor(weight, dtype=torch.float64)
-    assert masked_bce(logits, targets, w).item() == pytest.approx(total / count, rel=1e-12)
+    assert CrossEntropy().loss(logits, targets, w).item() == pytest.approx(total / count, rel=1e-12)
 
 
-@pytest.mark.parametrize("loss", [masked_bce, masked_mse])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_missing_cells_have_no_part_in_value_or_gradient(loss):
     logits, targets = cells(1)
     missing = torch.isnan(targets)
@@ -63,7 +68,7 @@ def test_missing_cells_have_no_part_in_value_or_gradient(loss):
     assert (gradients[0][~missing] != 0).all()
 
 
-@pytest.mark.parametrize("loss", [masked_bce, masked_mse])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_a_batch_without_any_measured_cell_changes_nothing(loss):
     leaf = torch.randn(3, 2, requires_grad=True)
     value = loss(leaf, torch.full((3, 2), NAN))
@@ -72,10 +77,11 @@ def test_a_batch_without_any_measured_cell_changes_nothing(loss):
     assert (leaf.grad == 0).all()
 
 
-def test_masked_mse_is_the_mean_over_measured_cells():
+def test_squared_and_absolute_error_are_the_mean_over_measured_cells():
     outputs, targets = cells(2)
-    expected = np.nanmean((outputs.numpy() - targets.numpy()) ** 2)
-    assert masked_mse(outputs, targets).item() == pytest.approx(expected, rel=1e-12)
+    off = outputs.numpy() - targets.numpy()
+    for task, expected in ((SquaredError(), off**2), (AbsoluteError(), abs(off))):
+        assert task.loss(outputs, targets).item() == pytest.approx(np.nanmean(expected), rel=1e-12)
 
 
 def auc_by_pairs(y: np.ndarray, z: np.ndarray) -> float:
@@ -170,10 +176,13 @@ def test_early_stopping_never_keeps_nan_and_keeps_the_first_of_equals(higher):
 
 def test_balanced_weights_make_both_classes_count_alike():
     targets = np.array([[1, 0, NAN], [0, 0, 1], [0, NAN, 1], [0, 0, 1]], float)
-    weight = positive_weights(TrainingConfig(positive_weight="balanced"), targets)
+    weight = get_task("classification").positive_weight("balanced", targets)
     assert weight.tolist() == [3.0, 1.0, 1.0]
-    assert positive_weights(TrainingConfig(positive_weight=2.5), targets).tolist() == [2.5] * 3
-    assert positive_weights(TrainingConfig(), targets) is None
+    assert CrossEntropy().positive_weight(2.5, targets).tolist() == [2.5] * 3
+    assert CrossEntropy().positive_weight(None, targets) is None
+    assert SquaredError().positive_weight(None, targets) is None
+    with pytest.raises(ValueError, match="actives of a classification"):
+        SquaredError().positive_weight("balanced", targets)
 
 
 @pytest.mark.parametrize(

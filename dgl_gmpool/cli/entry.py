@@ -11,8 +11,7 @@ from types import TracebackType
 
 import dgl_gmpool
 from dgl_gmpool.cli.processes import speak_as_one
-from dgl_gmpool.training.distributed import World, join_world
-from dgl_gmpool.training.errors import TrainingError
+from dgl_gmpool.training.distributed import TrainingError, World, join_world
 
 _MAY_BE_THE_USERS = (ValueError, TypeError, OSError, ImportError, TrainingError)
 

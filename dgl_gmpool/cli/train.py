@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from dgl_gmpool.cli.datasets import DATA_SETS
 from dgl_gmpool.cli.train_flags import TrainFlags
-from dgl_gmpool.cli.train_plan import plan_runs, train_all
+from dgl_gmpool.cli.train_plan import in_words_of_the_flags, plan_runs, train_all
 from dgl_gmpool.data import featurize, make_splits
 from dgl_gmpool.training.distributed import main_first
+from dgl_gmpool.training.run import check_task
 from dgl_gmpool.training.table import write_table
 
 
@@ -32,6 +33,9 @@ def main(args: argparse.Namespace) -> int:
     with main_first(data.downloads(args)):
         table = data.load(args)
     print(table.report)
+    with in_words_of_the_flags():
+        for config in configs:
+            check_task(table, config)
     with main_first(args.cache is not None):
         dataset = featurize(table, cache_dir=args.cache, processes=args.processes)
     splits = {

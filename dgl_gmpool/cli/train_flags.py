@@ -39,6 +39,7 @@ FLAGS = {
     "schedule": "schedule",
     "positive_weight": "positive_weight",
     "auxiliary": "auxiliary",
+    "loss": "loss",
     "metric": "metric",
     "seed": "seed",
 }
@@ -258,6 +259,12 @@ def _add_training(
         "(default: constant)",
     )
     add("--weight-decay", type=float, default=0.0, metavar="W", help="of Adam (default: 0)")
+    add(
+        "--loss",
+        metavar="NAME",
+        help="what training makes small: cross_entropy for classes; squared_error (the default) "
+        "or absolute_error for numbers",
+    )
     add(
         "--metric",
         metavar="NAME",

@@ -46,7 +46,7 @@ def plan_runs(args: argparse.Namespace) -> list[TrainingConfig]:
     for flag, values in (("readout", args.readout), ("levels", args.levels), ("seed", args.seed)):
         if len(set(values)) < len(values):
             raise ValueError(f"--{flag} {' '.join(map(str, values))}: a value is given twice")
-    with _in_words_of_the_flags():
+    with in_words_of_the_flags():
         base = TrainingConfig(
             **{
                 field: getattr(args, flag)
@@ -129,7 +129,7 @@ def train_all(
 
 
 @contextmanager
-def _in_words_of_the_flags() -> Iterator[None]:
+def in_words_of_the_flags() -> Iterator[None]:
     """``hidden_feats=0: expected ...`` as ``--hidden 0: expected ...``."""
     try:
         yield

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.device import choose_device
-from dgl_gmpool.training.distributed import World, current_world, join_world, main_first
-from dgl_gmpool.training.errors import TrainingError
+from dgl_gmpool.training.distributed import (
+    TrainingError,
+    World,
+    current_world,
+    join_world,
+    main_first,
+)
 from dgl_gmpool.training.fold import FittedFold, fit_fold
 from dgl_gmpool.training.model import build_model
 from dgl_gmpool.training.model_file import TrainedModel, load_model, load_models, save_model

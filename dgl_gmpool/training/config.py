@@ -12,6 +12,7 @@ from typing import Any
 
 from dgl_gmpool._options import check_choice, unknown_name
 from dgl_gmpool.training.metrics import METRICS
+from dgl_gmpool.training.task import TASKS
 
 #: How the learning rate moves over a fold.
 SCHEDULES = ("constant", "one_cycle")
@@ -55,6 +56,9 @@ class TrainingConfig:
         Auxiliary targets to learn beside the targets, name -> weight of their mean loss. What a
         data set offers is in its ``table.auxiliary``; ``with_auxiliary`` adds RDKit's properties.
         ``positive_weight`` is not for them.
+    loss : str, optional
+        Name of the loss, from :data:`dgl_gmpool.training.task.TASKS` (default: ``cross_entropy``
+        or ``squared_error``).
     metric : str, optional
         Validation score that picks the epoch (default: ``roc_auc`` or ``rmse``).
     seed : int
@@ -89,6 +93,7 @@ class TrainingConfig:
     schedule: str = "constant"
     positive_weight: str | float | None = None
     auxiliary: Mapping[str, float] = field(default_factory=dict, hash=False)
+    loss: str | None = None
     metric: str | None = None
     seed: int = 0
 
@@ -105,6 +110,8 @@ class TrainingConfig:
         check_choice("schedule", self.schedule, SCHEDULES)
         if self.metric is not None:
             check_choice("metric", self.metric, METRICS)
+        if self.loss is not None:
+            check_choice("loss", self.loss, TASKS)
         for name in ("readout_options", "auxiliary"):
             value = getattr(self, name)
             if not isinstance(value, Mapping):
@@ -142,6 +149,8 @@ class TrainingConfig:
         parts += [f"{key}={self.readout_options[key]}" for key in sorted(self.readout_options)]
         if self.levels > 1:
             parts.append(f"{self.levels}levels")
+        if self.loss is not None:
+            parts.append(self.loss)
         parts += [f"{key}={self.auxiliary[key]:g}" for key in sorted(self.auxiliary)]
         return "-".join(parts)
 
@@ -169,11 +178,9 @@ class TrainingConfig:
         """JSON-able; ``TrainingConfig.from_dict(config.to_dict())`` is the same configuration."""
         record = {field.name: getattr(self, field.name) for field in fields(self)}
         record["readout_options"] = copy.deepcopy(dict(self.readout_options))
+        record["auxiliary"] = dict(self.auxiliary)
         # Left out where there are none, as in the records of runs from before there were any.
-        if self.auxiliary:
-            return {**record, "auxiliary": dict(self.auxiliary)}
-        del record["auxiliary"]
-        return record
+        return {k: v for k, v in record.items() if v or k not in ("auxiliary", "loss")}
 
 
 def _is_number(value: Any) -> bool:

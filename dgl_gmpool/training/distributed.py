@@ -15,7 +15,6 @@ import torch
 import torch.distributed as dist
 
 from dgl_gmpool.training.device import choose_device
-from dgl_gmpool.training.errors import TrainingError
 
 T = TypeVar("T")
 
@@ -23,6 +22,10 @@ T = TypeVar("T")
 # that ends closes its connections, which the others notice at once, whatever this limit is.
 PATIENCE = timedelta(hours=12)
 _LOST = re.compile("gloo|nccl|connection|broken pipe|timed? ?out", re.IGNORECASE)
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says where it stopped and what to try."""
 
 
 class ElsewhereError(TrainingError):

@@ -17,14 +17,14 @@ import torch
 from tqdm import tqdm
 
 from dgl_gmpool._io import atomic_write, atomic_write_text
-from dgl_gmpool.data import MoleculeDataset, Splits
+from dgl_gmpool.data import MoleculeDataset, MoleculeTable, Splits
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.distributed import World, current_world
 from dgl_gmpool.training.fold import fit_fold
 from dgl_gmpool.training.fold_data import check_fold
-from dgl_gmpool.training.metrics import METRICS, choose_metric, scores
+from dgl_gmpool.training.metrics import choose_metric, metrics_of, scores
 from dgl_gmpool.training.model import count_parameters
-from dgl_gmpool.training.model_file import TrainedModel, probabilities, save_model
+from dgl_gmpool.training.model_file import TrainedModel, save_model
 from dgl_gmpool.training.provenance import (
     data_record,
     environment,
@@ -34,6 +34,7 @@ from dgl_gmpool.training.provenance import (
     splits_record,
 )
 from dgl_gmpool.training.run_folder import FoldFiles, RunFolder, read_json, write_json
+from dgl_gmpool.training.task import Task, get_task
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def train_run(
     world.on_main(partial(files.check_free, resume=resume))
     splits.check(dataset.table)
     torch_device = world.device(device)
-    choose_metric(dataset.table.kind, config.metric)
+    check_task(dataset.table, config)
     if not len(splits.test) or not len(splits.folds):
         raise ValueError(
             f"the splits hold {len(splits.test)} test rows and {len(splits.folds)} folds; "
@@ -192,6 +193,18 @@ def train_run(
     return world.on_main(partial(RunResult.load, files.path))
 
 
+def check_task(table: MoleculeTable, config: TrainingConfig) -> None:
+    """Refuse a configuration that is for another kind of targets.
+
+    Raises
+    ------
+    ValueError
+        Its loss, metric or positive weight does not go with the table's targets.
+    """
+    choose_metric(table.kind, config.metric)
+    get_task(table.kind, config.loss).positive_weight(config.positive_weight, table.targets)
+
+
 def run_record(dataset: MoleculeDataset, splits: Splits, config: TrainingConfig) -> dict[str, Any]:
     """What decides a run's numbers, for ``RunFolder.check_same``."""
     return {
@@ -234,6 +247,7 @@ def _train_fold(
         fitted.target_scaler,
         fitted.global_scaler,
         featurizer_name(dataset),
+        config.loss,
     )
     world.on_main(partial(save_model, files.model, trained))
     outputs: dict[str, Any] = {}
@@ -249,7 +263,7 @@ def _train_fold(
         )
         outputs[f"{name}_rows"] = rows
         outputs[f"{name}_outputs"] = world.join_rows(found)
-        results[name] = scores(table.kind, table.targets[rows], outputs[f"{name}_outputs"])
+        results[name] = trained.task.scores(table.targets[rows], outputs[f"{name}_outputs"])
     if not world.is_main:
         return
     atomic_write(files.outputs, lambda file: np.savez(file, **outputs))
@@ -306,32 +320,35 @@ def _write_summary(
         ],
     }
     if complete:
+        task = get_task(table.kind, config.loss)
         outputs = [_test_outputs(files.fold(result["fold"])) for result in results]
-        predictions = np.stack(outputs)
-        if table.kind == "classification":
-            predictions = probabilities(predictions)
+        predictions = task.link(np.stack(outputs))
         mean = predictions.mean(axis=0)
         targets = table.targets[np.asarray(splits.test)]
         summary["ensemble_test"] = scores(table.kind, targets, mean)
-        _write_csv(files.predictions, _prediction_rows(dataset, splits, predictions, mean))
+        _write_csv(files.predictions, _prediction_rows(dataset, splits, task, predictions, mean))
     write_json(files.metrics, summary)
 
 
 def _prediction_rows(
-    dataset: MoleculeDataset, splits: Splits, predictions: np.ndarray, mean: np.ndarray
+    dataset: MoleculeDataset,
+    splits: Splits,
+    task: Task,
+    predictions: np.ndarray,
+    mean: np.ndarray,
 ) -> list[list[Any]]:
     """One row per test row, in its order; every number round-trips."""
     table = dataset.table
     header = ["id", "smiles"]
-    for task in table.task_names:
-        header += [task, f"{task} predicted"]
-        header += [f"{task} fold {fold}" for fold in range(len(predictions))]
+    for name in table.task_names:
+        header += [name, *task.columns(name)]
+        header += [f"{name} fold {fold}" for fold in range(len(predictions))]
     rows: list[list[Any]] = [header]
     for place, row in enumerate(splits.test):
         cells: list[Any] = [table.ids[row], table.smiles[row]]
         for column in range(len(table.task_names)):
             target = table.targets[row, column]
-            # str of a float32 is the shortest text that reads back as the same float32.
+            # str of a number is the shortest text that reads back as the same number.
             cells += ["" if np.isnan(target) else str(target), float(mean[place, column])]
             cells += [float(value) for value in predictions[:, place, column]]
         rows.append(cells)
@@ -345,9 +362,7 @@ def _test_outputs(files: FoldFiles) -> np.ndarray:
 
 def _mean_and_std(results: Sequence[dict[str, Any]], part: str, kind: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, metric in METRICS.items():
-        if metric.kind != kind:
-            continue
+    for name in (metric.name for metric in metrics_of(kind)):
         values = [result[part][name] for result in results if result[part][name] is not None]
         found[name] = {
             "mean": float(np.mean(values)) if values else None,
