@@ -157,13 +157,15 @@ class World:
             done, value = self._from_main(None)
             if not done:
                 raise ElsewhereError(f"process 0: {value}")
-            return value
+            theirs: T = value
+            return theirs
         try:
             result = call()
         except Exception as error:
             self._from_main((False, str(error)))
             raise
-        return self._from_main((True, result))[1]
+        self._from_main((True, result))
+        return result
 
     @contextmanager
     def first_here(self, wanted: bool = True) -> Iterator[None]:

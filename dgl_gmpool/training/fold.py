@@ -90,7 +90,7 @@ class FittedFold:
     @property
     def seconds(self) -> float:
         """Training and validation time, over all the times the fold was started."""
-        return sum(row["seconds"] for row in self.history)
+        return float(sum(row["seconds"] for row in self.history))
 
 
 def train_epoch(

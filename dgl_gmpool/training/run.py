@@ -357,7 +357,8 @@ def _prediction_rows(
 
 def _test_outputs(files: FoldFiles) -> np.ndarray:
     with np.load(files.outputs) as saved:
-        return saved["test_outputs"]
+        outputs: np.ndarray = saved["test_outputs"]
+    return outputs
 
 
 def _mean_and_std(results: Sequence[dict[str, Any]], part: str, kind: str) -> dict[str, Any]:

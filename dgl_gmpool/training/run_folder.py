@@ -169,9 +169,12 @@ def read_json(path: Path) -> dict[str, Any]:
         The file is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not readable JSON ({error}); was it edited?") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds {_short(found)}, not an object; was it edited?")
+    return found
 
 
 def write_json(path: Path, value: Any) -> None:

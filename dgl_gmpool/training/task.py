@@ -63,11 +63,13 @@ class Standardizer:
     def transform(self, values: np.ndarray) -> np.ndarray:
         """``(rows, columns)`` in units of the training spread: calculated in float64, so that
         small differences of large values survive, and then float32."""
-        return ((np.asarray(values, np.float64) - self.mean) / self.std).astype(np.float32)
+        scaled: np.ndarray = (np.asarray(values, np.float64) - self.mean) / self.std
+        return scaled.astype(np.float32)
 
     def inverse(self, values: np.ndarray) -> np.ndarray:
         """Back in the original units, float64."""
-        return np.asarray(values, np.float64) * self.std + self.mean
+        found: np.ndarray = np.asarray(values, np.float64) * self.std + self.mean
+        return found
 
 
 class Task(ABC):
@@ -257,4 +259,5 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
     [0.5, 0.0, 1.0]
     """
     small = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1.0, small) / (1.0 + small)
+    found: np.ndarray = np.where(logits >= 0, 1.0, small) / (1.0 + small)
+    return found
