@@ -156,15 +156,15 @@ def get_readout(name: str, *, in_feats: int, **options: Any) -> nn.Module:
     Examples
     --------
     >>> get_readout("ngmpool", in_feats=64, similarity="cauchy").out_feats
-    64
+    128
     >>> get_readout("weighted_sum_and_max", in_feats=64).out_feats
     128
     >>> get_readout("gmpool", in_feats=64, similarty="cauchy")
     Traceback (most recent call last):
         ...
     ValueError: readout 'gmpool' has no option 'similarty'. Did you mean 'similarity'? Options: \
-aggregate, decomposition, edge_tol, init_bias, init_scale, max_clusters, normalize, num_clusters, \
-rank_weight, similarity, tol.
+aggregate, decomposition, edge_tol, feature_norm, fragment_weight, locality, max_clusters, \
+normalize, num_clusters, rank_weight, similarity, tol.
     """
     entry = readout_entry(name)
     check_options(entry, options)

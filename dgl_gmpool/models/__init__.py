@@ -3,6 +3,5 @@
 from dgl_gmpool.models.backbones import Backbone, get_backbone
 from dgl_gmpool.models.dmpnn import DMPNN
 from dgl_gmpool.models.predictor import MoleculePredictor
-from dgl_gmpool.models.readout_norm import ReadoutNorm
 
-__all__ = ["DMPNN", "Backbone", "MoleculePredictor", "ReadoutNorm", "get_backbone"]
+__all__ = ["DMPNN", "Backbone", "MoleculePredictor", "get_backbone"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from dgl import DGLGraph
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from dgl_gmpool._environment import import_dgllife
 from dgl_gmpool._options import unknown_name
-from dgl_gmpool.models.dmpnn import DMPNN
+from dgl_gmpool.models.dmpnn import DMPNN, Exchange
 
 
 class Backbone(nn.Module):
@@ -30,6 +31,9 @@ class Backbone(nn.Module):
         more edge feature.
     edge_out_feats : int, optional
         Width of the edge states if it returns any.
+    exchanges : int, optional
+        How many times it lets nodes exchange in one call: 1, at the end, for a network that cannot
+        be looked into.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class Backbone(nn.Module):
         takes_edges: bool = True,
         takes_weight: bool = False,
         edge_out_feats: int | None = None,
+        exchanges: int = 1,
     ) -> None:
         super().__init__()
         self.gnn = gnn
@@ -47,6 +52,7 @@ class Backbone(nn.Module):
         self.takes_edges = takes_edges
         self.takes_weight = takes_weight
         self.edge_out_feats = edge_out_feats
+        self.exchanges = exchanges
 
     def reset_parameters(self) -> None:
         """Draw new initial parameters in every layer that can."""
@@ -58,18 +64,32 @@ class Backbone(nn.Module):
         node_feats: Tensor,
         edge_feats: Tensor | None,
         edge_weight: Tensor | None = None,
+        exchange: Exchange | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Node states ``(N, out_feats)`` and edge states ``(E, edge_out_feats)`` or None."""
+        """Node states ``(N, out_feats)`` and edge states ``(E, edge_out_feats)`` or None.
+
+        ``exchange(step, values)``, if given, is called ``exchanges`` times on node states."""
+        layers = getattr(self.gnn, "gnn_layers", None)
+        if exchange is not None and self.exchanges > 1 and layers is not None:
+            for step, layer in enumerate(layers):
+                node_feats = exchange(step, layer(graph, node_feats))
+            return node_feats, None
         arguments: list[DGLGraph | Tensor | None] = [graph, node_feats]
         if self.takes_edges:
             if edge_weight is not None and edge_feats is not None and not self.takes_weight:
                 edge_feats = torch.cat([edge_feats, edge_weight[:, None]], dim=1)
             arguments.append(edge_feats)
+        options: dict[str, Any] = {}
         if edge_weight is not None and self.takes_weight:
-            states = self.gnn(*arguments, edge_weight=edge_weight)
-        else:
-            states = self.gnn(*arguments)
-        return states if isinstance(states, tuple) else (states, None)
+            options["edge_weight"] = edge_weight
+        inside = exchange is not None and isinstance(self.gnn, DMPNN)
+        if inside:
+            options["exchange"] = exchange
+        states = self.gnn(*arguments, **options)
+        nodes, edges = states if isinstance(states, tuple) else (states, None)
+        if exchange is not None and not inside:
+            nodes = exchange(0, nodes)
+        return nodes, edges
 
 
 def reset_parameters(module: nn.Module) -> None:
@@ -84,7 +104,7 @@ def reset_parameters(module: nn.Module) -> None:
 
 def _dmpnn(node: int, edge: int, hidden: int, steps: int, dropout: float) -> Backbone:
     gnn = DMPNN(node, edge, hidden_feats=hidden, num_steps=steps, dropout=dropout)
-    return Backbone(gnn, hidden, takes_weight=True, edge_out_feats=hidden)
+    return Backbone(gnn, hidden, takes_weight=True, edge_out_feats=hidden, exchanges=steps)
 
 
 def _gcn(node: int, edge: int, hidden: int, steps: int, dropout: float) -> Backbone:
@@ -95,7 +115,7 @@ def _gcn(node: int, edge: int, hidden: int, steps: int, dropout: float) -> Backb
         dropout=[dropout] * steps,
         allow_zero_in_degree=True,
     )
-    return Backbone(gnn, hidden, takes_edges=False)
+    return Backbone(gnn, hidden, takes_edges=False, exchanges=steps)
 
 
 def _mpnn(node: int, edge: int, hidden: int, steps: int, dropout: float) -> Backbone:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from dgl import DGLGraph
 from torch import Tensor, nn
@@ -9,6 +11,9 @@ from torch.nn import functional as F
 
 from dgl_gmpool.models.relu_dropout import ReLUDropout
 from dgl_gmpool.models.reverse_edges import reverse_edges
+
+#: Called as ``exchange(step, values)``; changes node values between two steps of a network.
+Exchange = Callable[[int, Tensor], Tensor]
 
 
 class DMPNN(nn.Module):
@@ -100,6 +105,7 @@ class DMPNN(nn.Module):
         edge_feats: Tensor | None = None,
         *,
         edge_weight: Tensor | None = None,
+        exchange: Exchange | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Node and edge states.
 
@@ -114,6 +120,9 @@ class DMPNN(nn.Module):
             ``edge_in_feats`` is 0 or the graph has no edges.
         edge_weight : Tensor, optional
             One weight per edge, for coarsened graphs. Shape ``(E,)``.
+        exchange : callable, optional
+            ``exchange(step, values)`` changes what arrives at the nodes, ``(N, hidden_feats)``, in
+            each step but the first, and in the end: ``num_steps`` times.
 
         Returns
         -------
@@ -145,14 +154,21 @@ class DMPNN(nn.Module):
             edge_weight = edge_weight.reshape(-1, 1).to(node_feats.dtype)
         initial = F.relu(self._initial(node_feats, edge_feats, source))
         hidden = initial
-        for _ in range(self.num_steps):
+        for step in range(self.num_steps):
             weighted = hidden if edge_weight is None else hidden * edge_weight
-            message = _DirectedMessage.apply(
-                weighted, source, destination, reverse, mask, graph.num_nodes()
-            )
+            if exchange is None or step == 0:
+                message = _DirectedMessage.apply(
+                    weighted, source, destination, reverse, mask, graph.num_nodes()
+                )
+            else:
+                arriving = exchange(step - 1, _sum(weighted, destination, graph.num_nodes()))
+                own = _of_reverse(weighted, reverse, mask)
+                message = arriving.index_select(0, source) - own
             hidden = self.activation(initial + self.edge_update(message))
         weighted = hidden if edge_weight is None else hidden * edge_weight
-        arriving = _arriving(weighted, destination, graph.num_nodes())
+        arriving = _sum(weighted, destination, graph.num_nodes())
+        if exchange is not None:
+            arriving = exchange(self.num_steps - 1, arriving)
         nodes = self.node_update(torch.cat([node_feats, arriving], dim=1))
         return self.activation(nodes), hidden
 
@@ -189,6 +205,11 @@ class DMPNN(nn.Module):
             f"node_in_feats={self.node_in_feats}, edge_in_feats={self.edge_in_feats}, "
             f"hidden_feats={self.hidden_feats}, num_steps={self.num_steps}"
         )
+
+
+def _sum(hidden: Tensor, destination: Tensor, num_nodes: int) -> Tensor:
+    """:func:`_arriving`, for autograd."""
+    return hidden.new_zeros(num_nodes, hidden.shape[1]).index_add(0, destination, hidden)
 
 
 def _arriving(hidden: Tensor, destination: Tensor, num_nodes: int) -> Tensor:

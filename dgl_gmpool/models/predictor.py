@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -12,9 +13,12 @@ from torch import Tensor, nn
 
 from dgl_gmpool._options import check_choice, positive_int, probability
 from dgl_gmpool.models.backbones import Backbone, get_backbone, reset_parameters
-from dgl_gmpool.models.readout_norm import ReadoutNorm
-from dgl_gmpool.nn.dense_pooling import DensePooling
-from dgl_gmpool.nn.edge_weight import normalise_edge_weight
+from dgl_gmpool.models.dmpnn import Exchange
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.exchange import EXCHANGE_TIME, ExchangeStep, diffusion_shares
+from dgl_gmpool.nn.locality import Conductance, Diffusion
+from dgl_gmpool.nn.norm import RowNorm
+from dgl_gmpool.nn.pooling import Pooling
 from dgl_gmpool.registry import get_readout, readout_entry
 
 
@@ -42,9 +46,8 @@ class MoleculePredictor(nn.Module):
     readout_options : dict, optional
         Options of that readout.
     levels : int, optional
-        Number of backbone-and-pooling levels. Default 1. GMPool's own default,
-        ``decomposition="sqrtm"``, keeps all n nodes between two levels and joins each with each;
-        ``"cholesky"`` keeps one per group, and is many times faster there.
+        Number of backbone-and-pooling levels. Default 1. ``decomposition="sqrtm"`` keeps all n
+        nodes between two levels and joins each with each, which is slow.
     hidden_feats : int, optional
         Width of the backbone's states. Default 200.
     num_steps : int, optional
@@ -54,12 +57,20 @@ class MoleculePredictor(nn.Module):
     head_feats : int, optional
         Width of the head's hidden layer. Default 200.
     readout_norm : str, optional
-        ``"batch"`` normalises the readout over the batch (:class:`~dgl_gmpool.nn.ReadoutNorm`)
+        ``"batch"`` normalises the readout over the batch (:class:`~dgl_gmpool.nn.norm.RowNorm`)
         before the head, with better scores after few epochs; ``"none"`` (default) does not, as
-        in the paper.
+        in the paper. What a readout has normalised itself is left as it is.
     global_feats : int, optional
         Number of extra features per molecule (such as solvent descriptors) that join the readout.
         Default 0.
+    exchange : bool, optional
+        Whether atoms exchange with their groups between the layers of the first backbone
+        (:class:`~dgl_gmpool.GroupExchange`, one diffusion for all layers). Default None: where the
+        readout is GMPool with local groups and its default ``aggregate``.
+    conductance_start : sequence of float, optional
+        Where groups are local and there are edge features, bonds conduct by them
+        (:class:`~dgl_gmpool.nn.locality.Conductance`): what each edge feature adds in the
+        beginning. Default: nothing, all bonds start alike.
 
     Examples
     --------
@@ -88,11 +99,13 @@ class MoleculePredictor(nn.Module):
         head_feats: int = 200,
         readout_norm: str = "none",
         global_feats: int = 0,
+        exchange: bool | None = None,
+        conductance_start: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if readout_options is not None and not isinstance(readout_options, Mapping):
             raise TypeError(f"readout_options is {readout_options!r}; give a dict, name: value")
-        options = dict(readout_options or {})
+        options = copy.deepcopy(dict(readout_options or {}))
         check_levels(levels, readout, backbone)
         for name, value in (
             ("node_in_feats", node_in_feats),
@@ -127,6 +140,8 @@ class MoleculePredictor(nn.Module):
             head_feats=head_feats,
             readout_norm=readout_norm,
             global_feats=global_feats,
+            exchange=exchange,
+            conductance_start=None if conductance_start is None else list(conductance_start),
         )
         backbones: list[Backbone] = []
         nodes, edges = node_in_feats, edge_in_feats
@@ -151,10 +166,25 @@ class MoleculePredictor(nn.Module):
         ]
         self.backbones = nn.ModuleList(backbones)
         self.poolings = nn.ModuleList(poolings)
-        takes = inspect.signature(poolings[-1].forward).parameters
-        self._readout_takes_weight = "edge_weight" in takes
-        width = poolings[-1].out_feats
-        self.norm = ReadoutNorm(width) if readout_norm == "batch" else nn.Identity()
+        first, last = poolings[0], poolings[-1]
+        self._readout_takes = set(inspect.signature(last.forward).parameters)
+        local = getattr(first, "locality", None) is not None
+        if exchange is None:
+            exchange = local and bool(getattr(last, "normalised_feats", 0))
+        self.exchange_locality = Diffusion(time=EXCHANGE_TIME) if exchange else None
+        steps = backbones[0].exchanges if exchange else 0
+        self.exchange_steps = nn.ModuleList(
+            ExchangeStep(backbones[0].out_feats) for _ in range(steps)
+        )
+        self.conductance = (
+            Conductance(edge_in_feats, start=self._config["conductance_start"])
+            if edge_in_feats and (local or exchange)
+            else None
+        )
+        width = last.out_feats
+        #: Columns of the readout that are normalised here; the others are already.
+        self._raw_feats = width - getattr(last, "normalised_feats", 0)
+        self.norm = RowNorm(self._raw_feats) if readout_norm == "batch" else nn.Identity()
         self.head = nn.Sequential(
             nn.Dropout(dropout),
             nn.Linear(width + global_feats, head_feats),
@@ -171,17 +201,12 @@ class MoleculePredictor(nn.Module):
                 "the backbone is your own module, which a configuration cannot name; rebuild the "
                 "model in code and load its state_dict"
             )
-        return dict(self._config)
+        return copy.deepcopy(self._config)
 
-    @property
-    def losses(self) -> dict[str, Tensor]:
-        """Auxiliary losses of the poolings in the last call, weighted scalars; a trainer adds them
-        to its own. Empty for plain readouts, and for GMPool and NGMPool without a rank_weight."""
-        return {
-            f"level {level}, {name}": value
-            for level, pool in enumerate(self.poolings, start=1)
-            for name, value in getattr(pool, "losses", {}).items()
-        }
+    def row_norms(self) -> list[RowNorm]:
+        """The batch normalisations whose rows several processes share, in the order of a call."""
+        parts = [self.exchange_steps, self.poolings, self.norm]
+        return [each for part in parts for each in part.modules() if isinstance(each, RowNorm)]
 
     def reset_parameters(self) -> None:
         """Draw new initial parameters."""
@@ -250,7 +275,11 @@ class MoleculePredictor(nn.Module):
         """
         if isinstance(self._config["backbone"], str):
             edge_feats = self._check_features(graph, node_feats, edge_feats)
-        vector = self.norm(self.embed(graph, node_feats, edge_feats))
+        vector = self.embed(graph, node_feats, edge_feats)
+        raw, normalised = vector[:, : self._raw_feats], vector[:, self._raw_feats :]
+        vector = self.norm(raw)
+        if normalised.shape[1]:
+            vector = torch.cat([vector, normalised], dim=1)
         if self.global_feats:
             expected = (vector.shape[0], self.global_feats)
             if global_feats is None or tuple(global_feats.shape) != expected:
@@ -289,21 +318,53 @@ class MoleculePredictor(nn.Module):
         self, graph: DGLGraph, node_feats: Tensor, edge_feats: Tensor | None = None
     ) -> Tensor:
         """The readout that the head sees. Shape ``(B, out_feats of the readout)``."""
-        edge_weight = None
+        edge_weight: Tensor | None = None
+        conductance = self._conductance(graph, edge_feats)
+        exchange = self._exchange(graph, node_feats, conductance)
         for gnn, pool in zip(self.backbones[:-1], self.poolings[:-1]):
-            node_feats, states = gnn(graph, node_feats, edge_feats, edge_weight)
+            node_feats, states = gnn(graph, node_feats, edge_feats, edge_weight, exchange)
             edges = edge_feats if states is None else states
-            coarse = cast(DensePooling, pool).coarsen(
-                graph, node_feats, edges, edge_weight=edge_weight
+            coarse = cast(Pooling, pool).coarsen(
+                graph, node_feats, edges, edge_weight=edge_weight, conductance=conductance
             )
             graph, node_feats = coarse.graph, coarse.feat
             edge_feats = coarse.edge_feat
-            edge_weight = normalise_edge_weight(graph, coarse.edge_weight)
-        node_feats, _ = self.backbones[-1](graph, node_feats, edge_feats, edge_weight)
-        last = self.poolings[-1]
-        if edge_weight is not None and self._readout_takes_weight:
-            return last(graph, node_feats, edge_weight=edge_weight)
-        return last(graph, node_feats)
+            edge_weight = coarse.conv_weight
+            conductance = exchange = None
+        node_feats, _ = self.backbones[-1](graph, node_feats, edge_feats, edge_weight, exchange)
+        given = {"edge_weight": edge_weight, "conductance": conductance}
+        options = {
+            name: value
+            for name, value in given.items()
+            if value is not None and name in self._readout_takes
+        }
+        return self.poolings[-1](graph, node_feats, **options)
+
+    def _conductance(self, graph: DGLGraph, edge_feats: Tensor | None) -> Tensor | None:
+        """How well each bond conducts, ``(E,)``; None where it is not asked or all are alike."""
+        if self.conductance is None or edge_feats is None:
+            return None
+        return self.conductance(edge_feats)
+
+    def _exchange(
+        self, graph: DGLGraph, node_feats: Tensor, conductance: Tensor | None
+    ) -> Exchange | None:
+        """What lets the atoms exchange in this call, or None."""
+        if self.exchange_locality is None:
+            return None
+        batch = GraphBatch(
+            graph,
+            node_feats,
+            width=node_feats.shape[1],
+            dtype=self.exchange_locality.log_time.dtype,
+            conductance=conductance,
+        ).without_empty()
+        shares = diffusion_shares(self.exchange_locality, batch)
+
+        def exchange(step: int, values: Tensor) -> Tensor:
+            return self.exchange_steps[step](values, batch.layout, shares)
+
+        return exchange
 
 
 #: What stands between readout and head.

@@ -6,9 +6,10 @@ import torch
 from dgl import DGLGraph
 from torch import Tensor
 
-from dgl_gmpool.nn.graph_batch import batched_graph, edges_inside
+from dgl_gmpool.nn.assignment import Assignment
+from dgl_gmpool.nn.batch import GraphBatch, batched_graph
 from dgl_gmpool.nn.large.coarse_adjacency import coarse_adjacency
-from dgl_gmpool.nn.ragged import Bucket, RaggedLayout
+from dgl_gmpool.nn.ragged import RaggedLayout
 
 #: Graphs of more nodes are coarsened from their edges, unless more than one in SPARSE of all pairs
 #: of nodes has an edge.
@@ -19,41 +20,10 @@ SPARSE = 8
 EDGE_TOLERANCE = 1e-6
 
 
-class DenseEdges:
-    """The edges of a batch, ready to be laid out as A ``(b, w, w)`` and E ``(b, w, w, De)``."""
-
-    def __init__(self, graph: DGLGraph, layout: RaggedLayout, device: torch.device) -> None:
-        source, destination = edges_inside(graph, layout.graph_ids(device))
-        self._source, self._destination = source, destination
-        self._bucket_of_node = torch.empty(layout.num_nodes, dtype=torch.int64, device=device)
-        self._slot_of_node = torch.empty_like(self._bucket_of_node)
-        for index, bucket in enumerate(layout.buckets):
-            self._bucket_of_node[bucket.nodes] = index
-            self._slot_of_node[bucket.nodes] = bucket.slots
-        self._bucket_of_edge = self._bucket_of_node[source]
-
-    def cells(self, index: int, bucket: Bucket) -> tuple[Tensor, Tensor]:
-        """Which edges lie in this bucket, and in which of its b * w * w cells."""
-        edges = (self._bucket_of_edge == index).nonzero().squeeze(1)
-        row = self._slot_of_node[self._source[edges]]
-        column = self._slot_of_node[self._destination[edges]] % bucket.width
-        return edges, row * bucket.width + column
-
-    @staticmethod
-    def dense(values: Tensor, cells: Tensor, bucket: Bucket) -> Tensor:
-        """Edge values ``(e, ...)`` summed into their cells, ``(b, w, w, ...)``."""
-        block = values.new_zeros((len(bucket) * bucket.width**2, *values.shape[1:]))
-        block = block.index_add(0, cells, values)
-        return block.unflatten(0, (len(bucket), bucket.width, bucket.width))
-
-
 def coarsen(
-    graph: DGLGraph,
-    layout: RaggedLayout,
-    assignments: list[tuple[Tensor, Tensor]],
-    feat: Tensor,
+    batch: GraphBatch,
+    assignment: Assignment,
     *,
-    edge_weight: Tensor | None = None,
     edge_feat: Tensor | None = None,
     edge_tol: float = EDGE_TOLERANCE,
 ) -> tuple[DGLGraph, Tensor, Tensor, Tensor | None, RaggedLayout]:
@@ -61,59 +31,58 @@ def coarsen(
 
     Parameters
     ----------
-    graph : DGLGraph
-        The batch.
-    layout : RaggedLayout
-        Its buckets.
-    assignments : list of (Tensor, Tensor)
-        For each bucket S ``(b, w, K)`` with zeros in padding, and the number of columns that each
-        graph uses ``(b,)``.
-    feat : Tensor
-        X. Shape ``(N, D)``.
-    edge_weight : Tensor, optional
-        The entries of A, one per edge. Shape ``(E,)``. Default: ones.
+    batch : GraphBatch
+        Graphs, X and A.
+    assignment : Assignment
+        S of each graph.
     edge_feat : Tensor, optional
         The entries of E, one row per edge. Shape ``(E, De)``.
     edge_tol : float, optional
-        Entries of A' with an absolute value up to this make no edge.
+        Entries of A' with an absolute value up to this make no edge, nor do entries that are below
+        the rounding of the sums they come from, whatever ``edge_tol`` is.
 
     Returns
     -------
     tuple
         Coarse graph, X' ``(sum K_b, D)``, A' ``(E',)``, E' ``(E', De)`` or None, and the layout of
-        the coarse batch, whose buckets hold the same graphs as those of ``layout``.
+        the coarse batch, whose buckets hold the same graphs as those of the batch.
     """
-    device = feat.device
-    edges = DenseEdges(graph, layout, device)
+    layout, device, dtype = batch.layout, batch.feat.device, batch.feat.dtype
     counts = torch.zeros(layout.batch_size, dtype=torch.int64, device=device)
-    for bucket, (_, columns) in zip(layout.buckets, assignments):
+    for bucket, columns in zip(layout.buckets, assignment.columns):
         counts[bucket.graphs] = columns
     starts = counts.cumsum(0) - counts
     coarse_layout = RaggedLayout.of_groups(
-        counts.cpu().numpy(), layout.groups, [assign.shape[2] for assign, _ in assignments], device
+        counts.cpu().numpy(), layout.groups, [each.shape[2] for each in assignment.blocks], device
     )
     coarse_feats, sources, destinations, numbers, weights, features = [], [], [], [], [], []
-    blocks = layout.blocks(feat)
-    for index, (bucket, coarse, (assign, _)) in enumerate(
-        zip(layout.buckets, coarse_layout.buckets, assignments)
+    gates = assignment.feature_blocks or assignment.blocks
+    for index, (bucket, coarse, assign) in enumerate(
+        zip(layout.buckets, coarse_layout.buckets, assignment.blocks)
     ):
-        to_features = assign.to(feat.dtype).mT
-        coarse_feats.append(to_features @ blocks[index])
-        members, cells = edges.cells(index, bucket)
-        if edge_weight is None:
-            values = torch.ones(len(members), dtype=assign.dtype, device=device)
-        else:
-            values = edge_weight[members].to(assign.dtype)
+        coarse_feats.append(gates[index].to(dtype).mT @ batch.blocks[index])
+        members, cells = batch.cells.of(index, bucket)
+        values = batch.edge_weight[members].to(assign.dtype)
         # The ends of the edges, where a dense A would hold little but zeros.
         ends: tuple[Tensor, Tensor] | None = None
         if bucket.width > LARGE and SPARSE * len(members) < len(bucket) * bucket.width**2:
             start = torch.div(cells, bucket.width, rounding_mode="floor")
             ends = start, start - start % bucket.width + cells % bucket.width
         if ends is None:
-            adjacency = assign.mT @ edges.dense(values, cells, bucket) @ assign
+            dense = batch.cells.dense(batch.edge_weight.to(assign.dtype), index, bucket)
+            adjacency = assign.mT @ dense @ assign
+            size = dense.detach().abs().sum((1, 2))
         else:
             adjacency = coarse_adjacency(assign, *ends, values[:, None]).squeeze(-1)
-        present = adjacency.detach().abs() > edge_tol
+            graph_of = torch.div(ends[0], bucket.width, rounding_mode="floor")
+            size = values.new_zeros(len(bucket)).index_add(0, graph_of, values.detach().abs())
+        # An entry of A' is a sum over edges of S_ik a_ij S_jl: where terms can cancel, what is below
+        # its rounding is none, on one processor as on another.
+        largest = assign.detach().abs().amax((1, 2)).square()
+        rounding = 8 * torch.finfo(assign.dtype).eps * bucket.width
+        cancel = (assign.detach() < 0).any(2).any(1) | (batch.edge_weight.detach() < 0).any()
+        least = torch.where(cancel, rounding * largest * size, 0).clamp(min=edge_tol)
+        present = adjacency.detach().abs() > least[:, None, None]
         if not coarse.full:
             present &= coarse.mask[:, :, None] & coarse.mask[:, None, :]
         cell = present.flatten().nonzero().squeeze(1)
@@ -122,29 +91,29 @@ def coarsen(
         source, destination = nodes[:, :, None], nodes[:, None, :]
         sources.append(source.expand_as(present).flatten().index_select(0, cell))
         destinations.append(destination.expand_as(present).flatten().index_select(0, cell))
-        weights.append(adjacency.flatten().index_select(0, cell).to(feat.dtype))
+        weights.append(adjacency.flatten().index_select(0, cell).to(dtype))
         if edge_feat is not None:
-            channels = edge_feat[members].to(feat.dtype)
             if ends is None:
-                pooled = _both_sides(edges.dense(channels, cells, bucket), to_features)
+                channels = batch.cells.dense(edge_feat.to(dtype), index, bucket)
+                pooled = _both_sides(channels, assign.to(dtype).mT)
             else:
-                channels = channels.to(assign.dtype)
-                pooled = coarse_adjacency(assign, *ends, channels).to(feat.dtype)
-            features.append(pooled.flatten(0, 2).index_select(0, cell))
+                pooled = coarse_adjacency(assign, *ends, edge_feat[members].to(assign.dtype))
+            features.append(pooled.to(dtype).flatten(0, 2).index_select(0, cell))
     if not layout.buckets:
         nothing = torch.empty(0, dtype=torch.int64, device=device)
-        empty = batched_graph(nothing, nothing, counts, counts.clone(), like=graph)
-        pooled_features = None if edge_feat is None else feat.new_empty(0, edge_feat.shape[1])
-        return empty, feat[:0], feat.new_empty(0), pooled_features, coarse_layout
+        empty = batched_graph(nothing, nothing, counts, counts.clone(), like=batch.graph)
+        none = batch.feat[:0]
+        pooled_features = None if edge_feat is None else none.new_empty(0, edge_feat.shape[1])
+        return empty, none, none.new_empty(0), pooled_features, coarse_layout
     num_edges, order = _in_order(layout, torch.cat(numbers), sum(map(len, weights)))
 
     def sort(parts: list[Tensor]) -> Tensor:
         return torch.cat(parts).index_select(0, order)
 
-    coarse_graph = batched_graph(sort(sources), sort(destinations), counts, num_edges, like=graph)
+    graph = batched_graph(sort(sources), sort(destinations), counts, num_edges, like=batch.graph)
     pooled_features = sort(features) if features else None
     coarse_feat = coarse_layout.rows(coarse_feats)
-    return coarse_graph, coarse_feat, sort(weights), pooled_features, coarse_layout
+    return graph, coarse_feat, sort(weights), pooled_features, coarse_layout
 
 
 def _in_order(layout: RaggedLayout, numbers: Tensor, total: int) -> tuple[Tensor, Tensor]:
@@ -179,18 +148,24 @@ def _in_order(layout: RaggedLayout, numbers: Tensor, total: int) -> tuple[Tensor
 def lift(
     layout: RaggedLayout,
     coarse: RaggedLayout,
-    assignments: list[tuple[Tensor, Tensor]],
+    blocks: list[Tensor],
     feat: Tensor,
+    *,
+    inverse: bool = False,
 ) -> Tensor:
-    """S X': features of the coarse nodes, ``(sum K_b, D)``, on the original ones, ``(N, D)``."""
+    """S X', or with ``inverse`` S (S' S)^+ X': coarse features ``(sum K_b, D)`` on the nodes.
+
+    The pseudo-inverse gives back X from X' = S' X where X is constant in the groups. ``(N, D)``.
+    """
     if not layout.buckets:
         return feat.new_zeros(0, feat.shape[1])
-    return layout.rows(
-        [
-            assign.to(feat.dtype) @ block
-            for (assign, _), block in zip(assignments, coarse.blocks(feat))
-        ]
-    )
+    rows = []
+    for assign, block in zip(blocks, coarse.blocks(feat)):
+        if inverse:
+            gram = torch.linalg.pinv(assign.mT @ assign, hermitian=True, rtol=1e-9)
+            block = gram.to(feat.dtype) @ block
+        rows.append(assign.to(feat.dtype) @ block)
+    return layout.rows(rows)
 
 
 def _both_sides(dense: Tensor, transposed: Tensor) -> Tensor:

@@ -86,20 +86,12 @@ class RaggedLayout:
     position : Tensor
         Where each node stands when the blocks are flattened and laid end to end. Shape ``(N,)``,
         int64.
-    origin : Tensor
-        The node that stands in each slot of those; in an empty one, the last node of the same
-        graph, if it has any. Shape ``(slots,)``, int64.
-    inverse_size : Tensor
-        1 / n in each slot that holds a node of a graph of n nodes, 0 in empty ones. Shape
-        ``(slots,)``, float64.
     """
 
     counts: np.ndarray
     groups: tuple[np.ndarray, ...]
     buckets: tuple[Bucket, ...]
     position: Tensor
-    origin: Tensor
-    inverse_size: Tensor
 
     @property
     def batch_size(self) -> int:
@@ -118,7 +110,8 @@ class RaggedLayout:
         """All rows of a batch, ``(N, ...)``, as one block ``(b, w, ...)`` for each bucket."""
         # Writing rows into zeros, rather than gathering and masking, keeps a NaN in one graph out
         # of the others; and one write for all buckets has a single gather for its gradient.
-        flat = feat.new_zeros((len(self.origin), *feat.shape[1:]))
+        slots = sum(len(bucket) * bucket.width for bucket in self.buckets)
+        flat = feat.new_zeros((slots, *feat.shape[1:]))
         return self.split(flat.index_copy(0, self.position, feat))
 
     def split(self, flat: Tensor) -> list[Tensor]:
@@ -203,10 +196,6 @@ class RaggedLayout:
         slots = within + (ends - room - before).repeat(sizes)
         position = np.empty_like(nodes)
         position[nodes] = slots
-        origin = np.maximum(starts + sizes - 1, 0).repeat(room)
-        origin[slots] = nodes
-        inverse_size = np.zeros(len(origin))
-        inverse_size[slots] = (1 / np.maximum(sizes, 1)).repeat(sizes)
         buckets: list[Bucket] = []
         first = row = slot = 0
         for group, width in zip(groups, widths):
@@ -227,8 +216,6 @@ class RaggedLayout:
             tuple(groups),
             tuple(buckets),
             on_device(position),
-            on_device(origin),
-            on_device(inverse_size),
         )
 
 

@@ -18,72 +18,26 @@ approximate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from dgl_gmpool.nn.first_order import first_order
+from dgl_gmpool.nn.pivots import pivot_nodes
 
 #: Distance to the exact root: entries of M are in [0, 1], those of S S' are off by at most this.
 DELTA = 1e-7
 
-#: Default share of the trace that the clusters left out may hold.
+#: Default share of the trace that a root may leave out; never as much as half a node.
 RANK_TOLERANCE = 0.01
 
-#: Columns whose squared lengths are this close, relatively, are of equal length: above rounding in
-#: float64, below any difference that means something.
-TIE = 1e-9
+#: What has no second derivative.
+ROOT = "a square root of the grouping matrix (decomposition='pivot' and NGMPool have them)"
 
 #: Eigengaps below this count as none, in the one place where a gap is left: the rotation of single
 #: eigenvectors in ``eigen_root``.
 GAP = 1e-6
-
-
-@dataclass(frozen=True)
-class Spectrum:
-    """What the eigenvalues of a block of grouping matrices say.
-
-    Attributes
-    ----------
-    num_clusters : Tensor
-        The smallest K for which the K largest eigenvalues hold all but ``tol`` of the trace of the
-        nearest positive semidefinite matrix. Shape ``(b,)``, int64.
-    effective_rank : Tensor
-        exp(entropy of the normalised eigenvalues), Roy and Vetterli (2007). Shape ``(b,)``.
-    negative_share : Tensor
-        Sum of the negative eigenvalues over the sum of all, in absolute values: what the nearest
-        positive semidefinite matrix leaves out. Shape ``(b,)``.
-    """
-
-    num_clusters: Tensor
-    effective_rank: Tensor
-    negative_share: Tensor
-
-
-def spectrum(eigenvalues: Tensor, *, tol: float = RANK_TOLERANCE) -> Spectrum:
-    """Number of clusters, effective rank and negative share from eigenvalues ``(b, n)``.
-
-    Examples
-    --------
-    >>> s = spectrum(torch.tensor([[-0.5, 0., 2., 3.]]))
-    >>> s.num_clusters.tolist(), s.negative_share.tolist()
-    ([2], [0.09090909361839294])
-    """
-    eigenvalues = eigenvalues.detach()
-    positive = eigenvalues.clamp(min=0)
-    trace = positive.sum(-1, keepdim=True)
-    descending = positive.sort(dim=-1, descending=True).values
-    # The tail is summed from its small end: subtracting from the trace would lose it in rounding.
-    tail = descending.flip(-1).cumsum(-1).flip(-1) - descending
-    # Below n * eps of the trace there is only rounding, whatever the tolerance.
-    limit = trace * max(tol, eigenvalues.shape[-1] * torch.finfo(trace.dtype).eps)
-    num_clusters = (1 + (tail > limit).sum(-1)).clamp(max=eigenvalues.shape[-1])
-    share = positive / trace.clamp(min=torch.finfo(trace.dtype).tiny)
-    entropy = -torch.xlogy(share, share).sum(-1)
-    total = eigenvalues.abs().sum(-1).clamp(min=torch.finfo(trace.dtype).tiny)
-    negative = (-eigenvalues).clamp(min=0).sum(-1)
-    return Spectrum(num_clusters, entropy.exp(), negative / total)
 
 
 def symmetric_root(matrix: Tensor, *, num_clusters: int | None = None) -> tuple[Tensor, Tensor]:
@@ -117,69 +71,12 @@ def symmetric_root(matrix: Tensor, *, num_clusters: int | None = None) -> tuple[
     return root, eigenvalues
 
 
-def root_times(matrix: Tensor, vector: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-    """S v with the symmetric root S, and what :func:`root_times_gradient` asks for.
-
-    S itself, and the two products of n x n matrices that make it, are left out. No gradient.
-
-    Parameters
-    ----------
-    matrix : Tensor
-        Symmetric matrices M, of which the lower triangle is read. Shape ``(b, n, n)``.
-    vector : Tensor
-        v. Shape ``(b, n, 1)``.
-
-    Returns
-    -------
-    Tensor
-        S v. Shape ``(b, n, 1)``.
-    tuple of Tensor
-        Eigenvalues ``(b, n)``, eigenvectors ``(b, n, n)``, and v in their basis ``(b, n, 1)``.
-
-    Examples
-    --------
-    >>> M = torch.tensor([[[1., 1, 0], [1, 1, 0], [0, 0, 1]]], dtype=torch.float64)
-    >>> v = torch.ones(1, 3, 1, dtype=torch.float64)
-    >>> torch.allclose(root_times(M, v)[0], symmetric_root(M)[0] @ v)
-    True
-    """
-    eigenvalues, vectors = torch.linalg.eigh(matrix)
-    f, _ = _smooth_root(eigenvalues)
-    coefficients = torch.bmm(vectors.mT, vector)
-    product = torch.bmm(vectors, f[:, :, None] * coefficients)
-    return product, (eigenvalues, vectors, coefficients)
-
-
-def root_times_gradient(kept: Sequence[Tensor], grad: Tensor) -> Tensor:
-    """Gradient with regard to M, plus its transpose, where that with regard to S v is ``grad``.
-
-    The gradient with regard to S is then grad v', whose symmetric part has rank two.
-
-    Parameters
-    ----------
-    kept : sequence of Tensor
-        What :func:`root_times` gave beside S v.
-    grad : Tensor
-        Shape ``(b, n, 1)``.
-
-    Returns
-    -------
-    Tensor
-        Shape ``(b, n, n)``. Finite for every finite M.
-    """
-    eigenvalues, vectors, coefficients = kept
-    _, s = _smooth_root(eigenvalues)
-    toward = torch.bmm(vectors.mT, grad)
-    # Few blocks of n x n at a time.
-    coefficient = _root_differences(eigenvalues, s)
-    coefficient *= torch.baddbmm(toward * coefficients.mT, coefficients, toward.mT)
-    half = torch.bmm(vectors, coefficient)
-    del coefficient
-    return torch.bmm(half, vectors.mT)
-
-
 def eigen_root(
-    matrix: Tensor, *, num_clusters: int | None = None, tol: float = RANK_TOLERANCE
+    matrix: Tensor,
+    *,
+    num_clusters: int | None = None,
+    tol: float = RANK_TOLERANCE,
+    sizes: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """S = U f(L) with the K leading eigenvectors as columns, largest first (eq. 11-12).
 
@@ -197,7 +94,9 @@ def eigen_root(
     num_clusters : int, optional
         Force K. By default K follows from ``tol`` for each matrix.
     tol : float, optional
-        Share of the trace that the columns left out may hold.
+        Share of the trace that the columns left out may hold, up to half a node.
+    sizes : Tensor, optional
+        Number of nodes of each graph. Shape ``(b,)``. Default: n.
 
     Returns
     -------
@@ -208,7 +107,7 @@ def eigen_root(
     Tensor
         The eigenvalues of M, ascending, without gradient. Shape ``(b, n)``.
     """
-    return _EigenRoot.apply(matrix, num_clusters, tol)
+    return _EigenRoot.apply(matrix, num_clusters, tol, _sizes(matrix, sizes))
 
 
 def cholesky_root(
@@ -218,6 +117,7 @@ def cholesky_root(
     max_clusters: int | None = None,
     tol: float = RANK_TOLERANCE,
     priority: Tensor | None = None,
+    sizes: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Pivoted (rank-revealing) Cholesky: one column of S per pivot node.
 
@@ -238,11 +138,11 @@ def cholesky_root(
     max_clusters : int, optional
         Stop at this K if ``tol`` has not been reached.
     tol : float, optional
-        Relative residual trace at which to stop.
+        Relative residual trace at which to stop, at most half a node.
     priority : Tensor, optional
-        Decides between columns of equal length: the node with the larger value comes first. Two
-        different nodes always tie, as do two sets of equivalent atoms of equal size; without a
-        priority the earlier node wins, and S depends on the order of the nodes. Shape ``(b, n)``.
+        See :func:`~dgl_gmpool.nn.pivots.pivot_nodes`. Shape ``(b, n)``.
+    sizes : Tensor, optional
+        Number of nodes of each graph. Shape ``(b,)``. Default: n.
 
     Returns
     -------
@@ -264,8 +164,10 @@ def cholesky_root(
     for limit in (num_clusters, max_clusters):
         most = most if limit is None else min(most, limit)
     # A forced number of clusters still ends where nothing but rounding is left to split.
-    tol = tol if num_clusters is None else 0.0
-    pivots, ranks = pivot_nodes(matrix.detach(), most, tol, priority.detach())
+    limit = torch.zeros_like(matrix[:, 0, 0])
+    if num_clusters is None:
+        limit = residual_limit(tol, _sizes(matrix, sizes), matrix.dtype)
+    pivots, ranks = pivot_nodes(matrix.detach(), most, limit, priority.detach())
     most = pivots.shape[1]
     used = torch.arange(most, device=matrix.device) < ranks[:, None]
     columns = matrix.gather(2, pivots[:, None, :].expand(-1, matrix.shape[1], -1))
@@ -288,41 +190,42 @@ def nearest_psd(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return _NearestPSD.apply(matrix)
 
 
-@torch.no_grad()
-def pivot_nodes(matrix: Tensor, most: int, tol: float, priority: Tensor) -> tuple[Tensor, Tensor]:
-    """Pivot nodes ``(b, max K)``, at most ``most``, and how many of them each matrix uses ``(b,)``.
+def residual_limit(tol: float, sizes: Tensor, dtype: torch.dtype) -> Tensor:
+    """The share of the trace that may be left out: ``tol``, or half a node of n. ``(b,)``.
 
-    The other arguments are those of :func:`cholesky_root`.
+    A whole node is never rounding: at ``tol=0.01`` it would be, from 100 nodes on.
     """
-    trace = matrix.diagonal(dim1=1, dim2=2).sum(-1)
-    # Relative to the trace: squares of tiny entries would underflow, and all columns would tie.
-    residual = matrix / trace.clamp(min=torch.finfo(matrix.dtype).tiny)[:, None, None]
-    # Below this there is nothing but rounding left to split.
-    limit = max(tol, torch.finfo(matrix.dtype).eps * matrix.shape[1] ** 2)
-    ranks = torch.zeros(len(matrix), dtype=torch.int64, device=matrix.device)
-    chosen: list[Tensor] = []
-    # The first column is always taken: a graph with nodes has at least one cluster.
-    active = trace > 0
-    while True:
-        # A pivot's own column is zero but for rounding, which must never bring it back: `length`
-        # is compared among the others only.
-        length = torch.linalg.vector_norm(residual, dim=2)  # symmetric: rows are columns
-        if chosen:
-            length.scatter_(1, torch.stack(chosen, dim=1), -1.0)
-        tied = length >= length.amax(1, keepdim=True) * (1 - TIE / 2)
-        pivot = priority.masked_fill(~tied, -torch.inf).argmax(1)
-        column = residual.gather(2, pivot[:, None, None].expand(-1, residual.shape[1], 1))
-        scale = column.gather(1, pivot[:, None, None]).clamp(min=torch.finfo(matrix.dtype).tiny)
-        column = torch.where(active[:, None, None], column * scale.rsqrt(), 0)
-        residual.baddbmm_(column, column.mT, alpha=-1)
-        ranks += active
-        chosen.append(pivot)
-        if len(chosen) == most:
-            break
-        active = active & (residual.diagonal(dim1=1, dim2=2).sum(-1) > limit)
-        if not active.any():
-            break
-    return torch.stack(chosen, dim=1), ranks
+    return (0.5 / sizes.clamp(min=1).to(dtype)).clamp(max=tol)
+
+
+def _sizes(matrix: Tensor, sizes: Tensor | None) -> Tensor:
+    if sizes is not None:
+        return sizes
+    return torch.full((len(matrix),), matrix.shape[1], device=matrix.device)
+
+
+def _columns(eigenvalues: Tensor, tol: float, sizes: Tensor) -> Tensor:
+    """The smallest K for which the K largest eigenvalues hold all but the share that may be left
+    out of the trace of the nearest positive semidefinite matrix. ``(b,)``, int64."""
+    positive = eigenvalues.clamp(min=0)
+    # The tail is summed from its small end: subtracting from the trace would lose it in rounding.
+    tail = positive.cumsum(-1)
+    trace = tail[:, -1:]
+    rounding = eigenvalues.shape[-1] * torch.finfo(trace.dtype).eps
+    limit = trace * residual_limit(tol, sizes, trace.dtype).clamp(min=rounding)[:, None]
+    return (tail > limit * (1 + 1e-9)).sum(-1).clamp(min=1)
+
+
+def _eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """``torch.linalg.eigh``, with an error that says what to do."""
+    try:
+        return torch.linalg.eigh(matrix)
+    except torch.linalg.LinAlgError as error:
+        raise ValueError(
+            "a grouping matrix has no eigenvalues: it holds NaN or infinite entries. Look for "
+            "features or parameters that are not finite: a learning rate that let training "
+            "diverge, or a row of features that holds NaN"
+        ) from error
 
 
 def _kept(eigenvalues: Tensor, counts: Tensor) -> Tensor:
@@ -386,8 +289,8 @@ def _forced_differences(eigenvalues: Tensor, s: Tensor, f: Tensor, kept: Tensor)
 
 class _SymmetricRoot(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, matrix: Tensor, num_clusters: int | None) -> tuple[Tensor, Tensor]:
-        eigenvalues, vectors = torch.linalg.eigh(matrix)
+    def forward(ctx: Any, matrix: Tensor, num_clusters: int | None) -> tuple[Tensor, Tensor]:
+        eigenvalues, vectors = _eigh(matrix)
         f, s = _smooth_root(eigenvalues)
         kept = None
         if num_clusters is not None:
@@ -396,31 +299,30 @@ class _SymmetricRoot(torch.autograd.Function):
             f = f * kept
         root = (vectors * f[:, None, :]) @ vectors.mT
         root = (root + root.mT) / 2
-        ctx.save_for_backward(eigenvalues, vectors, s, f, kept)
+        ctx.save_for_backward(eigenvalues, vectors, s, f, kept, matrix)
         ctx.mark_non_differentiable(eigenvalues)
         return root, eigenvalues
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor, _: Tensor) -> tuple[Tensor, None]:
-        eigenvalues, vectors, s, f, kept = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None]:
+        eigenvalues, vectors, s, f, kept, matrix = ctx.saved_tensors
         if kept is None:
             differences = _root_differences(eigenvalues, s)
         else:
             differences = _forced_differences(eigenvalues, s, f, kept)
         inner = vectors.mT @ ((grad + grad.mT) / 2) @ vectors
-        return vectors @ (inner * differences) @ vectors.mT, None
+        return first_order(vectors @ (inner * differences) @ vectors.mT, ROOT, grad, matrix), None
 
 
 class _EigenRoot(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx, matrix: Tensor, num_clusters: int | None, tol: float
+        ctx: Any, matrix: Tensor, num_clusters: int | None, tol: float, sizes: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        eigenvalues, vectors = torch.linalg.eigh(matrix)
+        eigenvalues, vectors = _eigh(matrix)
         f, s = _smooth_root(eigenvalues)
         if num_clusters is None:
-            counts = spectrum(eigenvalues, tol=tol).num_clusters
+            counts = _columns(eigenvalues, tol, sizes)
         else:
             counts = torch.full(
                 (len(matrix),), min(num_clusters, matrix.shape[1]), device=matrix.device
@@ -431,14 +333,13 @@ class _EigenRoot(torch.autograd.Function):
         vectors = torch.where(sums < 0, -vectors, vectors)
         most = int(counts.max())
         root = (vectors * f[:, None, :]).flip(-1)[:, :, :most].contiguous()
-        ctx.save_for_backward(eigenvalues, vectors, s, f, kept)
+        ctx.save_for_backward(eigenvalues, vectors, s, f, kept, matrix)
         ctx.mark_non_differentiable(counts, eigenvalues)
         return root, counts, eigenvalues
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor, _: Tensor, __: Tensor) -> tuple[Tensor, None, None]:
-        eigenvalues, vectors, s, f, kept = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor, _: Tensor, __: Tensor) -> tuple[Tensor, None, None, None]:
+        eigenvalues, vectors, s, f, kept, matrix = ctx.saved_tensors
         missing = grad.shape[1] - grad.shape[2]
         columns = torch.nn.functional.pad(grad, (0, missing)).flip(-1) * kept[:, None, :]
         inner = vectors.mT @ columns
@@ -449,21 +350,22 @@ class _EigenRoot(torch.autograd.Function):
         gap = eigenvalues[:, None, :] - eigenvalues[:, :, None]
         rotation = (turn - turn.mT) / 2 * _broadened_inverse(gap)
         coefficients = (inner + inner.mT) / 2 * differences + rotation
-        return vectors @ coefficients @ vectors.mT, None, None
+        found = first_order(vectors @ coefficients @ vectors.mT, ROOT, grad, matrix)
+        return found, None, None, None
 
 
 class _NearestPSD(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, matrix: Tensor) -> tuple[Tensor, Tensor]:
-        eigenvalues, vectors = torch.linalg.eigh(matrix)
+    def forward(ctx: Any, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        eigenvalues, vectors = _eigh(matrix)
         nearest = (vectors * eigenvalues.clamp(min=0)[:, None, :]) @ vectors.mT
-        ctx.save_for_backward(eigenvalues, vectors)
+        ctx.save_for_backward(eigenvalues, vectors, matrix)
         ctx.mark_non_differentiable(eigenvalues)
         return (nearest + nearest.mT) / 2, eigenvalues
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor, _: Tensor) -> Tensor:
-        eigenvalues, vectors = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> Tensor:
+        eigenvalues, vectors, matrix = ctx.saved_tensors
         inner = vectors.mT @ ((grad + grad.mT) / 2) @ vectors
-        return vectors @ (inner * _positive_part_differences(eigenvalues)) @ vectors.mT
+        found = vectors @ (inner * _positive_part_differences(eigenvalues)) @ vectors.mT
+        return first_order(found, ROOT, grad, matrix)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dgl
 import torch
-from dgl import DGLGraph
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dgl_gmpool._options import positive_int, probability
+from dgl_gmpool.nn.assignment import Assignment
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.pooling import Pooling
 from dgl_gmpool.nn.segments import Segments
-from dgl_gmpool.poolings.assignment import AssignmentPooling, Shares
 from dgl_gmpool.poolings.convolutions import LEConv
-from dgl_gmpool.poolings.graph_batch import GraphBatch
 from dgl_gmpool.poolings.selection import check_ratio, how_many, select_top
 
 
-class ASAPool(AssignmentPooling):
+class ASAPool(Pooling):
     r"""A cluster around every node, of the node and its neighbours; the fittest clusters are kept.
 
     With N(j) the nodes with an edge to j, and j itself,
@@ -81,7 +81,7 @@ class ASAPool(AssignmentPooling):
         self.att = nn.Linear(2 * in_feats, 1)
         self.gnn_score = LEConv(in_feats, 1)
 
-    def assign(self, batch: GraphBatch) -> Shares:
+    def assign(self, batch: GraphBatch) -> Assignment:
         feat = batch.feat
         source, destination = _with_self_loops(batch)
         share = self._attention(feat, source, destination)
@@ -98,17 +98,16 @@ class ASAPool(AssignmentPooling):
         cells = source[edges] * width + column[destination[edges]]
         flat = feat.new_zeros(len(feat) * width)
         gated = share * fitness.sigmoid()[destination]
-        return Shares(
-            rows=flat.index_add(0, cells, share[edges]).view(len(feat), width),
+        return Assignment.from_rows(
+            batch.layout,
+            flat.index_add(0, cells, share[edges]).view(len(feat), width),
             columns=counts,
             feature_rows=flat.index_add(0, cells, gated[edges]).view(len(feat), width),
-            hard=True,
-            losses={},
         )
 
     def edges_to_pool(
         self, batch: GraphBatch, edge_feat: Tensor | None
-    ) -> tuple[DGLGraph, Tensor, Tensor | None]:
+    ) -> tuple[GraphBatch, Tensor | None]:
         """With a self-loop of weight 1, and of no edge features, on nodes that had none."""
         source, destination = _with_self_loops(batch)
         extra = len(source) - len(batch.edge_weight)
@@ -117,8 +116,15 @@ class ASAPool(AssignmentPooling):
             (source.to(like.device, like.idtype), destination.to(like.device, like.idtype)),
             num_nodes=like.num_nodes(),
         )
-        weight = F.pad(batch.edge_weight, (0, extra), value=1.0)
-        return graph, weight, None if edge_feat is None else F.pad(edge_feat, (0, 0, 0, extra))
+        looped = GraphBatch(
+            graph,
+            batch.feat,
+            width=batch.feat.shape[1],
+            dtype=batch.feat.dtype,
+            edge_weight=F.pad(batch.edge_weight, (0, extra), value=1.0),
+            batch_num_nodes=batch.host_counts,
+        )
+        return looped, None if edge_feat is None else F.pad(edge_feat, (0, 0, 0, extra))
 
     def _attention(self, feat: Tensor, source: Tensor, destination: Tensor) -> Tensor:
         """The entries of S, one per edge (self-loops included). Shape ``(E,)``."""

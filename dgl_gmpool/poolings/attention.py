@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
-from dgl_gmpool.nn.segments import Segments
-from dgl_gmpool.poolings.node_readout import NodeReadout
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.readout import Reading, Readout
 
 
-class AttentionReadout(NodeReadout):
+class AttentionReadout(Readout):
     r"""Weighted mean with weights softmax(linear(x)) over the nodes of a graph.
 
     Li et al., "Gated Graph Sequence Neural Networks" (2016). As ``dgl.nn.GlobalAttentionPooling``
@@ -24,6 +24,7 @@ class AttentionReadout(NodeReadout):
         super().__init__(in_feats)
         self.gate_nn = nn.Linear(in_feats, 1)
 
-    def read(self, feat: Tensor, segments: Segments) -> tuple[Tensor, list[Tensor]]:
+    def read(self, batch: GraphBatch) -> Reading:
+        feat, segments = batch.feat, batch.segments
         weight = segments.softmax(self.gate_nn(feat))
-        return segments.sum(weight * feat), [weight]
+        return Reading(segments.sum(weight * feat), [weight])

@@ -7,11 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dgl_gmpool._options import positive_int, probability
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.readout import Reading, Readout
 from dgl_gmpool.nn.segments import Segments
-from dgl_gmpool.poolings.node_readout import NodeReadout
 
 
-class AttentiveFPReadout(NodeReadout):
+class AttentiveFPReadout(Readout):
     """Rounds of attention from the molecule's state, which a GRU updates.
 
     Xiong et al., "Pushing the Boundaries of Molecular Representation for Drug Discovery with the
@@ -33,13 +34,14 @@ class AttentiveFPReadout(NodeReadout):
         probability("dropout", dropout)
         self.readouts = nn.ModuleList(_Round(in_feats, dropout) for _ in range(num_timesteps))
 
-    def read(self, feat: Tensor, segments: Segments) -> tuple[Tensor, list[Tensor]]:
+    def read(self, batch: GraphBatch) -> Reading:
+        feat, segments = batch.feat, batch.segments
         out = segments.sum(feat)
         weights = []
         for each in self.readouts:
             out, weight = each(feat, segments, out)
             weights.append(weight)
-        return out, weights
+        return Reading(out, weights)
 
 
 class _Round(nn.Module):

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.distributions import Beta, kl_divergence
 from torch.nn import functional as F
 
-from dgl_gmpool.poolings.assignment import AssignmentPooling, Shares
-from dgl_gmpool.poolings.baseline_pooling import check_weight, mean_over_graphs
-from dgl_gmpool.poolings.graph_batch import GraphBatch
+from dgl_gmpool.nn.assignment import Assignment
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.pooling import Pooling, check_weight, mean_over_graphs
 
 #: Stick fractions are kept this far from 0 and 1, where their logarithms are infinite.
 MARGIN = 1e-6
@@ -18,7 +18,7 @@ MARGIN = 1e-6
 CONCENTRATION = (1e-3, 1e3)
 
 
-class BNPool(AssignmentPooling):
+class BNPool(Pooling):
     r"""Shares in clusters from a Dirichlet process: as many as are worth it, up to a cap.
 
     .. math::
@@ -105,13 +105,15 @@ class BNPool(AssignmentPooling):
         with torch.no_grad():
             self.links.copy_(self.link_init * self._signs())
 
-    def assign(self, batch: GraphBatch) -> Shares:
+    def assign(self, batch: GraphBatch) -> Assignment:
         parameters = F.softplus(self.lin(batch.feat)).clamp(*CONCENTRATION)
         alpha, beta = parameters.split(self.max_clusters - 1, dim=1)
         posterior = Beta(alpha, beta, validate_args=False)
         stick = posterior.rsample() if self.training else posterior.mean
         rows = stick_breaking(stick)
-        return self.soft(batch, rows, self._auxiliary(batch, rows, posterior))
+        return Assignment.from_rows(
+            batch.layout, rows, losses=self._auxiliary(batch, rows, posterior)
+        )
 
     def _auxiliary(self, batch: GraphBatch, rows: Tensor, posterior: Beta) -> dict[str, Tensor]:
         layout, losses = batch.layout, {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dgl_gmpool.poolings.graph_batch import GraphBatch
+from dgl_gmpool.nn.batch import GraphBatch
 
 
 class GraphConv(nn.Module):

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from dgl_gmpool._options import positive_int
-from dgl_gmpool.poolings.assignment import AssignmentPooling, Shares
-from dgl_gmpool.poolings.baseline_pooling import check_weight, mean_over_graphs
+from dgl_gmpool.nn.assignment import Assignment
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.pooling import Pooling, check_weight, mean_over_graphs
 from dgl_gmpool.poolings.convolutions import GraphConv
-from dgl_gmpool.poolings.graph_batch import GraphBatch
 
 
-class DiffPool(AssignmentPooling):
+class DiffPool(Pooling):
     r"""Shares in a fixed number of clusters, from a graph network of its own.
 
     .. math:: S = \mathrm{softmax}(\mathrm{GNN}(X, A)), \quad X' = S^T X, \quad A' = S^T A S
@@ -69,11 +69,13 @@ class DiffPool(AssignmentPooling):
             widths.insert(1, positive_int("hidden_feats", hidden_feats))
         self.gnn = nn.ModuleList(map(GraphConv, widths[:-1], widths[1:]))
 
-    def assign(self, batch: GraphBatch) -> Shares:
+    def assign(self, batch: GraphBatch) -> Assignment:
         hidden = batch.feat
         for index, layer in enumerate(self.gnn):
             hidden = layer(batch, hidden.relu() if index else hidden)
-        return self.soft(batch, hidden.softmax(1), self._auxiliary(batch, hidden))
+        return Assignment.from_rows(
+            batch.layout, hidden.softmax(1), losses=self._auxiliary(batch, hidden)
+        )
 
     def _auxiliary(self, batch: GraphBatch, logits: Tensor) -> dict[str, Tensor]:
         losses = {}

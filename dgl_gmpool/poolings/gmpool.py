@@ -1,17 +1,21 @@
-"""GMPool, eq. 9-15: pool with a square root of the grouping matrix."""
+"""GMPool, eq. 9-15: pool with a square root of the grouping matrix, or with its pivots."""
 
 from __future__ import annotations
+
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from dgl_gmpool._options import check_choice, positive_int, probability
+from dgl_gmpool.nn.assignment import Assignment
+from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE
-from dgl_gmpool.nn.dense_pooling import Assignment
-from dgl_gmpool.nn.grouping import compute_dtype
-from dgl_gmpool.nn.grouping_pool import GroupingPool
+from dgl_gmpool.nn.grouping import Measure, compute_dtype
+from dgl_gmpool.nn.large.grouping_product import grouping_product
 from dgl_gmpool.nn.large.low_rank import LANDMARKS, low_rank_root, not_semidefinite
-from dgl_gmpool.nn.ragged import Bucket, RaggedLayout
+from dgl_gmpool.nn.pivots import pivot_assignment
+from dgl_gmpool.nn.ragged import Bucket
 from dgl_gmpool.nn.square_root import (
     RANK_TOLERANCE,
     cholesky_root,
@@ -19,8 +23,9 @@ from dgl_gmpool.nn.square_root import (
     nearest_psd,
     symmetric_root,
 )
+from dgl_gmpool.poolings.grouping_pool import ATOMS_AND_GROUPS, GroupingPool, priority_of
 
-DECOMPOSITIONS = ("sqrtm", "eigen", "cholesky")
+DECOMPOSITIONS = ("pivot", "sqrtm", "eigen", "cholesky")
 
 
 class GMPool(GroupingPool):
@@ -30,55 +35,72 @@ class GMPool(GroupingPool):
 
     from Ko et al., "Grouping Matrix Based Graph Pooling with Adaptive Number of Clusters" (AAAI
     2023), eq. 9-15, in the only orientation whose shapes fit (that of the paper's preliminaries).
-    With ``similarity="linear"`` M can have negative eigenvalues; its nearest positive semidefinite
-    matrix is taken, and the share cut off is reported as ``negative_share``.
+
+    By default M joins nodes that are alike and near each other, and the readout
+    (:class:`~dgl_gmpool.nn.group_readout.GroupReadout`) starts as mean and maximum of the nodes, to
+    which a network on groups is added where it pays. ``GMPool.paper(in_feats)`` is the paper's
+    reading: M = sigmoid(w . (x_i - x_j)^2 + b) of the features alone, and the mean over S' X. Such
+    an M can have negative eigenvalues; its nearest positive semidefinite matrix is taken, and the
+    share cut off is reported as ``negative_share``.
 
     =================  =================================================  =======================
     ``decomposition``  S                                                  coarse nodes
     =================  =================================================  =======================
+    ``"pivot"``        shares in the groups of K pivot nodes: entries     K
+                       >= 0, rows add up to 1; eq. 7 gives eq. 8
     ``"sqrtm"``        symmetric root; unique, so independent of node     n
                        order and eigenvector signs
-    ``"eigen"``        leading eigenvectors times root eigenvalues        K, by ``tol``
-    ``"cholesky"``     pivoted Cholesky, one column per pivot node; eq.   K, by ``tol``
+    ``"eigen"``        leading eigenvectors times root eigenvalues; only  by ``tol``
+                       with ``locality="none"``
+    ``"cholesky"``     pivoted Cholesky, one column per pivot node; eq.   by ``tol``
                        7 gives eq. 8
     =================  =================================================  =======================
+
+    K, the number of clusters, is the number of eigenvalues of M above 0.7 of a node, with every
+    decomposition; see :class:`~dgl_gmpool.nn.counting.Spectrum`.
 
     Parameters
     ----------
     in_feats : int
         Width D of the node features.
     similarity : str, optional
-        ``"linear"`` (default, the paper's), ``"cauchy"`` or ``"gaussian"``; see
-        :class:`~dgl_gmpool.nn.GroupingMatrix`.
+        ``"gaussian"`` (default), ``"cauchy"`` or ``"linear"``, the paper's; see
+        :class:`~dgl_gmpool.nn.grouping.GroupingMatrix`.
+    locality : str or None, optional
+        ``"diffusion"`` (default): M is multiplied elementwise with the normalised heat kernel of
+        the graph; ``"none"`` or None: features alone, so that two phenyl rings are one group.
     decomposition : str, optional
-        ``"sqrtm"`` (default), ``"eigen"`` or ``"cholesky"``.
+        ``"pivot"`` (default), ``"sqrtm"``, ``"eigen"`` or ``"cholesky"``: of the coarse graph, and
+        of every ``aggregate`` but the default.
     aggregate : str, optional
-        How the readout reduces the coarse nodes: ``"mean"`` (default), ``"sum"``, ``"max"``, or
-        ``"mean_and_max"``, which is twice as wide.
+        ``"atoms_and_groups"`` (default), five times as wide as the features; or how the readout
+        reduces the coarse nodes S' X: ``"mean"``, ``"sum"``, ``"max"``, ``"mean_and_max"``,
+        ``"mean_max_and_sum"``.
+    feature_norm : str or None, optional
+        What brings the features to one scale before they are compared: ``"batch"`` (default),
+        ``"layer"``, or ``"none"``.
     normalize : bool, optional
-        Use D^{-1/2} M D^{-1/2} with D the row sums of M, the sizes of the groups. Otherwise the
-        readout grows with the number of nodes, like n (NGMPool) or its root (GMPool), as the
-        paper's does, which a head of a single linear layer cannot undo. Default False.
-    init_scale : float, optional
-        Multiplies the initial weights of M, see :class:`~dgl_gmpool.nn.GroupingMatrix`. Default 1.
-    init_bias : float, optional
-        Initial b of M: high values start with one group, low ones with entries near 0. Default
-        None: as :class:`~dgl_gmpool.nn.GroupingMatrix` says. ``gaussian`` has no b.
+        Decompose D^{-1/2} M D^{-1/2}, D the row sums of M, the sizes of the groups; otherwise S' X
+        of a root grows with the number of nodes, as the paper's does. Default False.
     rank_weight : float, optional
-        Adds a term on the spectrum of M to ``pool.losses``: a positive weight asks for fewer
-        groups, a negative one for more; see :attr:`losses`. Default 0, no term.
+        Adds a term on the spectrum of M to the auxiliary losses: a positive weight asks for fewer
+        groups, a negative one for more; see :meth:`matrix_losses`. Default 0, no term.
+    fragment_weight : float, optional
+        Adds a term that draws M to "in one fragment" of ``graph.ndata["fragment"]``, for groups
+        that follow, say, BRICS fragments. Default 0, no term.
     num_clusters : int, optional
         Force this number of clusters on every graph (at most its number of nodes), as in the
         paper's Figure 3a. Default: each graph finds its own.
     max_clusters : int, optional
-        For large graphs: at most this many clusters k, and for a graph of more than 256 nodes the
-        n x n matrix is never formed. The readout and :meth:`coarsen` take O(n k^2) time and O(n k)
-        memory (``normalize=True`` adds O(n^2) time). Only with ``decomposition="cholesky"`` and
-        ``similarity="cauchy"`` or ``"gaussian"``; see
+        For large graphs: at most this many columns k of S, and for a graph of more than 256 nodes
+        the n x n matrix is never formed. The coarse graph, and every readout but the default, take
+        O(n k^2) time and O(n k) memory (``normalize=True`` adds O(n^2) time). Only with
+        ``decomposition="cholesky"``, ``locality="none"``, ``similarity="gaussian"`` or
+        ``"cauchy"`` and an ``aggregate`` over S' X; see
         :func:`~dgl_gmpool.nn.large.low_rank.low_rank_root`. Default: no cap.
     tol : float, optional
-        The number of clusters is the smallest that leaves out at most this share of the trace of
-        M. Default 0.01.
+        ``"eigen"`` and ``"cholesky"`` leave out at most this share of the trace of M, and never as
+        much as half a node. Default 0.01.
     edge_tol : float, optional
         Entries of A' with an absolute value up to this make no coarse edge.
 
@@ -88,9 +110,11 @@ class GMPool(GroupingPool):
     >>> _ = torch.manual_seed(0)
     >>> g = dgl.batch([dgl.graph(([0, 1, 1, 2], [1, 0, 2, 1])), dgl.graph(([0, 1], [1, 0]))])
     >>> x = torch.tensor([[1., 0], [1., 0], [0., 99], [5., 5], [5., 5]])
-    >>> pool = GMPool(2, similarity="gaussian", decomposition="cholesky")
+    >>> pool = GMPool(2).eval()
     >>> pool(g, x).shape
-    torch.Size([2, 2])
+    torch.Size([2, 10])
+    >>> pool.groups(g, x).tolist()
+    [0, 0, 1, 0, 0]
     >>> coarse = pool.coarsen(g, x, edge_feat=torch.ones(6, 3))
     >>> coarse
     PooledGraph(graphs=2, nodes=3, edges=4, feat=[3, 2], edge_feat=[4, 3], num_clusters=[2, 1])
@@ -100,17 +124,20 @@ class GMPool(GroupingPool):
     torch.Size([5, 2])
     """
 
+    PAPER: ClassVar[dict[str, Any]] = {**GroupingPool.PAPER, "decomposition": "sqrtm"}
+
     def __init__(
         self,
         in_feats: int,
         *,
-        similarity: str = "linear",
-        decomposition: str = "sqrtm",
-        aggregate: str = "mean",
+        similarity: str = "gaussian",
+        locality: str | None = "diffusion",
+        decomposition: str = "pivot",
+        aggregate: str = ATOMS_AND_GROUPS,
+        feature_norm: str | None = "batch",
         normalize: bool = False,
-        init_scale: float = 1.0,
-        init_bias: float | None = None,
         rank_weight: float = 0.0,
+        fragment_weight: float = 0.0,
         num_clusters: int | None = None,
         max_clusters: int | None = None,
         tol: float = RANK_TOLERANCE,
@@ -119,99 +146,169 @@ class GMPool(GroupingPool):
         super().__init__(
             in_feats,
             similarity=similarity,
+            locality=locality,
+            feature_norm=feature_norm,
             aggregate=aggregate,
             normalize=normalize,
-            init_scale=init_scale,
-            init_bias=init_bias,
             rank_weight=rank_weight,
+            fragment_weight=fragment_weight,
             edge_tol=edge_tol,
         )
         self.decomposition = check_choice("decomposition", decomposition, DECOMPOSITIONS)
         if num_clusters is not None:
             positive_int("num_clusters", num_clusters)
+        if decomposition == "eigen" and self.locality is not None:
+            raise ValueError(
+                "decomposition='eigen' with locality='diffusion': nodes that a symmetry exchanges "
+                "are no longer equal there, and leave signs of eigenvectors open, so the coarse "
+                "graph would depend on their order; use decomposition='pivot' or 'sqrtm', or "
+                "locality='none'"
+            )
         self.num_clusters = num_clusters
-        if max_clusters is not None:
-            _check_cap(max_clusters, self.decomposition, similarity, num_clusters)
-            if rank_weight:
-                raise ValueError(
-                    f"rank_weight={rank_weight} needs the whole M, which max_clusters="
-                    f"{max_clusters} never makes; give one of them"
-                )
         self.max_clusters = max_clusters
+        if max_clusters is not None:
+            self._check_cap(max_clusters)
         self.tol = probability("tol", tol)
 
-    def assign(self, block: Tensor, bucket: Bucket) -> Assignment:
-        if self.max_clusters is not None and bucket.width > LANDMARKS:
-            root, columns = low_rank_root(
-                self.grouping,
-                block,
-                self._scale(block, bucket),
-                max_clusters=self.max_clusters,
-                tol=self.tol,
-                priority=_priority(block),
+    def assign(self, batch: GraphBatch) -> Assignment:
+        if self.max_clusters is not None:
+            return self._assign_capped(batch)
+        matrices = self.matrices(batch)
+        losses = self.matrix_losses(batch, matrices)
+        if self.decomposition == "pivot":
+            places, spectra = self.by_pivots(batch, matrices, self.num_clusters)
+            blocks = [pivot_assignment(matrix, *place) for matrix, place in zip(matrices, places)]
+            counts = [columns for _, columns in places]
+            return Assignment(
+                blocks,
+                counts,
+                matrices=matrices,
+                eigenvalues=spectra,
+                num_clusters=counts,
+                losses=losses,
             )
-            return Assignment(root, columns, num_clusters=columns)
-        matrix = self._masked(block, bucket)
+        blocks, columns, spectra, forced = [], [], [], []
+        priorities = batch.layout.blocks(priority_of(batch)[:, None])
+        for bucket, matrix, priority in zip(batch.layout.buckets, matrices, priorities):
+            block, used, values = self._root(self.scaled(matrix), bucket, priority[..., 0])
+            blocks.append(block)
+            columns.append(used)
+            spectra.append(values)
+            if self.num_clusters is not None:
+                forced.append(used.clamp(max=self.num_clusters))
+        known = [each for each in spectra if each is not None]
+        return Assignment(
+            blocks,
+            columns,
+            matrices=matrices,
+            # Those of D^{-1/2} M D^{-1/2} would count something else.
+            eigenvalues=known if len(known) == len(blocks) and not self.normalize else None,
+            num_clusters=forced or None,
+            losses=losses,
+        )
+
+    def _root(
+        self, matrix: Tensor, bucket: Bucket, priority: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """S of a bucket, how many columns each graph uses, and the eigenvalues if it took them."""
         forced = self.num_clusters
         limit = bucket.sizes if forced is None else bucket.sizes.clamp(max=forced)
         if self.decomposition == "sqrtm":
-            root, eigenvalues = symmetric_root(matrix, num_clusters=forced)
-            clusters = None if forced is None else limit
-            return Assignment(root, bucket.sizes, matrix, eigenvalues, clusters)
+            root, values = symmetric_root(matrix, num_clusters=forced)
+            return root, bucket.sizes, values
         if self.decomposition == "eigen":
-            root, columns, eigenvalues = eigen_root(matrix, num_clusters=forced, tol=self.tol)
-            columns = torch.minimum(columns, limit)
-            return Assignment(root, columns, matrix, eigenvalues, columns)
+            root, columns, values = eigen_root(
+                matrix, num_clusters=forced, tol=self.tol, sizes=bucket.sizes
+            )
+            return root, torch.minimum(columns, limit), values
         known: Tensor | None = None
-        psd = matrix
         if not self.grouping.positive_semidefinite:
-            psd, known = nearest_psd(matrix)
+            matrix, known = nearest_psd(matrix)
         root, columns = cholesky_root(
-            psd,
-            num_clusters=forced,
-            max_clusters=self.max_clusters,
-            tol=self.tol,
-            priority=_priority(block),
+            matrix, num_clusters=forced, tol=self.tol, priority=priority, sizes=bucket.sizes
         )
-        return Assignment(root, columns, matrix, known, columns)
+        return root, columns, known
 
-    def _weighted_sum(self, layout: RaggedLayout, feat: Tensor) -> tuple[Tensor, Tensor]:
-        whole = self.decomposition == "sqrtm" and self.num_clusters is None
-        if not whole or self.normalize or self.rank_weight:
-            return super()._weighted_sum(layout, feat)
-        return self._in_one_step(layout, feat, root=True)
+    def _assign_capped(self, batch: GraphBatch) -> Assignment:
+        """S of at most ``max_clusters`` columns, for large graphs without M."""
+        feat = self.grouping.norm(batch.feat)
+        measure = self.grouping.measure(feat.device)
+        blocks, columns = [], []
+        priorities = batch.layout.blocks(priority_of(batch)[:, None])
+        for bucket, block, priority in zip(
+            batch.layout.buckets, batch.layout.blocks(feat), priorities
+        ):
+            scale = self._scale(measure, block, bucket)
+            if bucket.width > LANDMARKS:
+                root, used = low_rank_root(
+                    measure,
+                    block,
+                    scale,
+                    max_clusters=self.max_clusters or bucket.width,
+                    tol=self.tol,
+                    priority=priority[..., 0],
+                )
+            else:
+                matrix = measure.within(block) * (scale[:, :, None] * scale[:, None, :])
+                root, used = cholesky_root(
+                    matrix,
+                    max_clusters=self.max_clusters,
+                    tol=self.tol,
+                    priority=priority[..., 0],
+                    sizes=bucket.sizes,
+                )
+            blocks.append(root)
+            columns.append(used)
+        # S S' stands for M: its eigenvalues are those of the small S' S.
+        return Assignment(blocks, columns, num_clusters=None)
+
+    def _scale(self, measure: Measure, block: Tensor, bucket: Bucket) -> Tensor:
+        """The diagonal of D^{-1/2}, or ones; zeros in padding. Shape ``(b, w)``. M is not formed,
+        but its row sums take O(w^2) time."""
+        mask = bucket.mask.to(compute_dtype(block.device))
+        if not self.normalize:
+            return mask
+        size = grouping_product(measure, block, mask)
+        # Padding far from all nodes has a sum so small that the gradient of its root overflows, and
+        # an infinity times the mask's zero is NaN.
+        size = size.masked_fill(~bucket.mask, 1.0)
+        return mask * size.clamp(min=torch.finfo(size.dtype).tiny).rsqrt()
+
+    def _check_cap(self, max_clusters: object) -> None:
+        """Raise a ValueError where ``max_clusters`` is no cap or does not go with the rest."""
+        positive_int("max_clusters", max_clusters)
+        given = f"max_clusters={max_clusters}"
+        if self.decomposition != "cholesky":
+            raise ValueError(
+                f"{given} with decomposition={self.decomposition!r}, which needs the whole matrix; "
+                "use decomposition='cholesky'"
+            )
+        if self.grouping.similarity == "linear":
+            raise ValueError(not_semidefinite("linear"))
+        if self.locality is not None:
+            raise ValueError(
+                f"{given} with locality='diffusion', whose kernel needs the whole matrix; use "
+                "locality='none'"
+            )
+        if self.group_readout is not None:
+            raise ValueError(
+                f"{given} with aggregate={self.aggregate!r}, which needs the whole matrix; use an "
+                "aggregate over S' X, such as 'mean_and_max'"
+            )
+        if self.num_clusters is not None:
+            raise ValueError(
+                f"{given} and num_clusters={self.num_clusters}: give one of them. For exactly that "
+                "many clusters without the whole matrix, give max_clusters and tol=0.0"
+            )
+        for name in ("rank_weight", "fragment_weight"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"{name}={getattr(self, name)} needs the whole M, which {given} never makes; "
+                    "give one of them"
+                )
 
     def extra_repr(self) -> str:
         forced = "" if self.num_clusters is None else f", num_clusters={self.num_clusters}"
         capped = "" if self.max_clusters is None else f", max_clusters={self.max_clusters}"
         options = f"decomposition={self.decomposition!r}{forced}{capped}, tol={self.tol}"
         return f"{super().extra_repr()}, {options}"
-
-
-def _check_cap(
-    max_clusters: object, decomposition: str, similarity: str, num_clusters: int | None
-) -> None:
-    """Raise a ValueError where ``max_clusters`` is no cap or does not go with the other options."""
-    positive_int("max_clusters", max_clusters)
-    if decomposition != "cholesky":
-        raise ValueError(
-            f"max_clusters={max_clusters} with decomposition={decomposition!r}, which needs the "
-            "whole matrix; use decomposition='cholesky'"
-        )
-    if similarity == "linear":
-        raise ValueError(not_semidefinite(similarity))
-    if num_clusters is not None:
-        raise ValueError(
-            f"max_clusters={max_clusters} and num_clusters={num_clusters}: give one of them. For "
-            "exactly that many clusters without the whole matrix, give max_clusters and tol=0.0"
-        )
-
-
-def _priority(block: Tensor) -> Tensor:
-    """A number per node, ``(b, w)``, that differs where features do: a fixed, generic projection.
-
-    Which one does not matter, only that it follows the node and not its place in the graph.
-    """
-    dtype = compute_dtype(block.device)
-    direction = torch.arange(1, block.shape[-1] + 1, dtype=dtype, device=block.device).sin()
-    return block.detach().to(dtype) @ direction

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from dgl_gmpool._options import positive_int
-from dgl_gmpool.poolings.assignment import AssignmentPooling, Shares
-from dgl_gmpool.poolings.baseline_pooling import check_weight, mean_over_graphs
-from dgl_gmpool.poolings.graph_batch import GraphBatch
+from dgl_gmpool.nn.assignment import Assignment
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.pooling import Pooling, check_weight, mean_over_graphs
 
 
-class MemPool(AssignmentPooling):
+class MemPool(Pooling):
     r"""Shares in clusters whose centres are learned keys, compared by several heads.
 
     .. math::
@@ -80,7 +80,7 @@ class MemPool(AssignmentPooling):
         nn.init.uniform_(self.k, -1, 1)
         super().reset_parameters()
 
-    def assign(self, batch: GraphBatch) -> Shares:
+    def assign(self, batch: GraphBatch) -> Assignment:
         keys = self.k.flatten(0, 1)
         # Differences, not products: x.x + k.k - 2 x.k has no digits left where x is near k.
         distance = torch.cdist(batch.feat, keys, compute_mode="donot_use_mm_for_euclid_dist")
@@ -88,7 +88,9 @@ class MemPool(AssignmentPooling):
         # A power normalised over the keys is a softmax of its logarithm, which cannot underflow.
         shares = kernel.unflatten(1, (self.heads, self.num_clusters)).softmax(2)
         logits = (self.conv.weight.view(1, -1, 1) * shares).sum(1)
-        return self.soft(batch, logits.softmax(1), self._auxiliary(batch, logits.log_softmax(1)))
+        return Assignment.from_rows(
+            batch.layout, logits.softmax(1), losses=self._auxiliary(batch, logits.log_softmax(1))
+        )
 
     def transform(self, rows: Tensor) -> Tensor:
         return self.lin(rows)

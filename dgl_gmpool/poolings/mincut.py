@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from dgl_gmpool._options import positive_int
-from dgl_gmpool.poolings.assignment import AssignmentPooling, Shares
-from dgl_gmpool.poolings.baseline_pooling import check_weight, mean_over_graphs
-from dgl_gmpool.poolings.graph_batch import GraphBatch
+from dgl_gmpool.nn.assignment import Assignment
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.pooling import Pooling, check_weight, mean_over_graphs
 
 
-class MinCutPool(AssignmentPooling):
+class MinCutPool(Pooling):
     r"""Shares in a fixed number of clusters that cut few edges: relaxed spectral clustering.
 
     .. math:: S = \mathrm{softmax}(X W + b), \quad X' = S^T X, \quad A' = S^T A S
@@ -47,7 +47,7 @@ class MinCutPool(AssignmentPooling):
     """
 
     coarse_self_loops = False
-    normalise = True
+    normalise_edges = True
 
     def __init__(
         self,
@@ -64,9 +64,9 @@ class MinCutPool(AssignmentPooling):
         self.orthogonality_weight = check_weight("orthogonality_weight", orthogonality_weight)
         self.lin = nn.Linear(in_feats, num_clusters)
 
-    def assign(self, batch: GraphBatch) -> Shares:
+    def assign(self, batch: GraphBatch) -> Assignment:
         rows = self.lin(batch.feat).softmax(1)
-        return self.soft(batch, rows, self._auxiliary(batch, rows))
+        return Assignment.from_rows(batch.layout, rows, losses=self._auxiliary(batch, rows))
 
     def _auxiliary(self, batch: GraphBatch, rows: Tensor) -> dict[str, Tensor]:
         losses = {}

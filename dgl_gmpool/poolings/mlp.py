@@ -7,8 +7,8 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from dgl_gmpool._options import check_choice, positive_int
-from dgl_gmpool.nn.segments import Segments
-from dgl_gmpool.poolings.node_readout import NodeReadout
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.readout import Reading, Readout
 
 ACTIVATIONS: dict[str, type[nn.Module] | None] = {
     "none": None,
@@ -19,10 +19,10 @@ ACTIVATIONS: dict[str, type[nn.Module] | None] = {
 }
 
 
-class MLPReadout(NodeReadout):
+class MLPReadout(Readout):
     """Two linear layers on every node, then the sum, mean or maximum over the nodes.
 
-    As ``dgllife.model.MLPNodeReadout``.
+    As ``dgllife.model.MLPReadout``.
 
     Parameters
     ----------
@@ -63,15 +63,15 @@ class MLPReadout(NodeReadout):
     def out_feats(self) -> int:
         return self.out_project.out_features
 
-    def read(self, feat: Tensor, segments: Segments) -> tuple[Tensor, list[Tensor]]:
+    def read(self, batch: GraphBatch) -> Reading:
+        feat, segments = batch.feat, batch.segments
         values = self.out_project(self.activation(self.in_project(feat)))
         weight = values.new_ones(values.shape[0], 1)
         if self.aggregate == "sum":
-            return segments.sum(values), [weight]
+            return Reading(segments.sum(values), [weight])
         if self.aggregate == "mean":
-            return segments.mean(values), [
-                weight / segments.broadcast(segments.counts.to(values.dtype)[:, None])
-            ]
+            share = weight / segments.broadcast(segments.counts.to(values.dtype)[:, None])
+            return Reading(segments.mean(values), [share])
         out = segments.max(values)
         won = (values == segments.broadcast(out)).to(values.dtype)
-        return out, [won.mean(1, keepdim=True)]
+        return Reading(out, [won.mean(1, keepdim=True)])

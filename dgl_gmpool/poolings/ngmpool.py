@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dgl_gmpool.nn.dense_pooling import Assignment
-from dgl_gmpool.nn.grouping_pool import GroupingPool
+from dgl_gmpool.nn.assignment import Assignment
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE
 from dgl_gmpool.nn.large.grouping_product import CELLS, grouping_product
-from dgl_gmpool.nn.ragged import Bucket, RaggedLayout
+from dgl_gmpool.nn.readout import Reading
+from dgl_gmpool.poolings.grouping_pool import GroupingPool
 
 
 class NGMPool(GroupingPool):
@@ -16,31 +18,26 @@ class NGMPool(GroupingPool):
     .. math:: X' = M X, \qquad E' = M E M, \qquad A' = M A M
 
     from Ko et al., "Grouping Matrix Based Graph Pooling with Adaptive Number of Clusters" (AAAI
-    2023), eq. 18-19. As a ``mean`` or ``sum`` readout it needs only the column sums of M: O(n^2)
-    time, no n x n product with the features, and for large graphs no n x n matrix in memory.
+    2023), eq. 18-19. By default M joins nodes that are alike and near each other, and is divided by
+    the sizes of the groups; ``NGMPool.paper(in_feats)`` is the paper's reading. As a ``mean`` or
+    ``sum`` readout without locality it needs only the column sums of M: O(n^2) time, and for large
+    graphs no n x n matrix in memory.
 
     Parameters
     ----------
     in_feats : int
         Width D of the node features.
-    similarity : str, optional
-        ``"linear"`` (default, the paper's), ``"cauchy"`` or ``"gaussian"``; see
-        :class:`~dgl_gmpool.nn.GroupingMatrix`.
+    similarity, locality, feature_norm : str, optional
+        As for :class:`~dgl_gmpool.GMPool`: ``"gaussian"``, ``"diffusion"``, ``"batch"``.
     aggregate : str, optional
-        How the readout reduces the rows of M X: ``"mean"`` (default), ``"sum"``, ``"max"``, or
-        ``"mean_and_max"``, which is twice as wide.
+        How the readout reduces the rows of M X: ``"mean_and_max"`` (default), ``"mean"``,
+        ``"sum"``, ``"max"``, ``"mean_max_and_sum"``, or ``"atoms_and_groups"``, GMPool's.
     normalize : bool, optional
-        Use D^{-1/2} M D^{-1/2} with D the row sums of M, the sizes of the groups. Otherwise the
-        readout grows with the number of nodes, like n (NGMPool) or its root (GMPool), as the
-        paper's does, which a head of a single linear layer cannot undo. Default False.
-    init_scale : float, optional
-        Multiplies the initial weights of M, see :class:`~dgl_gmpool.nn.GroupingMatrix`. Default 1.
-    init_bias : float, optional
-        Initial b of M: high values start with one group, low ones with entries near 0. Default
-        None: as :class:`~dgl_gmpool.nn.GroupingMatrix` says. ``gaussian`` has no b.
-    rank_weight : float, optional
-        Adds a term on the spectrum of M to ``pool.losses``: a positive weight asks for fewer
-        groups, a negative one for more; see :attr:`losses`. Default 0, no term.
+        Use D^{-1/2} M D^{-1/2} with D the row sums of M, the sizes of the groups (default).
+        Otherwise the readout grows with the number of nodes, as the paper's does, which a head of a
+        single linear layer cannot undo.
+    rank_weight, fragment_weight : float, optional
+        As for :class:`~dgl_gmpool.GMPool`. Default 0, no terms.
     edge_tol : float, optional
         Entries of A' with an absolute value up to this make no coarse edge.
 
@@ -52,24 +49,66 @@ class NGMPool(GroupingPool):
     >>> pool = NGMPool(16)
     >>> vec, weights = pool(g, torch.randn(5, 16), get_node_weight=True)
     >>> vec.shape, weights[0].shape
-    (torch.Size([2, 16]), torch.Size([5, 1]))
+    (torch.Size([2, 32]), torch.Size([5, 1]))
     """
 
     #: The paper restricts NGMPool to one level; see the error for its two reasons.
     single_level = True
 
-    def assign(self, block: Tensor, bucket: Bucket) -> Assignment:
-        matrix = self._masked(block, bucket)
-        return Assignment(matrix=matrix, columns=bucket.sizes, grouping=matrix)
+    def __init__(
+        self,
+        in_feats: int,
+        *,
+        similarity: str = "gaussian",
+        locality: str | None = "diffusion",
+        aggregate: str = "mean_and_max",
+        feature_norm: str | None = "batch",
+        normalize: bool = True,
+        rank_weight: float = 0.0,
+        fragment_weight: float = 0.0,
+        edge_tol: float = EDGE_TOLERANCE,
+    ) -> None:
+        super().__init__(
+            in_feats,
+            similarity=similarity,
+            locality=locality,
+            feature_norm=feature_norm,
+            aggregate=aggregate,
+            normalize=normalize,
+            rank_weight=rank_weight,
+            fragment_weight=fragment_weight,
+            edge_tol=edge_tol,
+        )
 
-    def _weighted_sum(self, layout: RaggedLayout, feat: Tensor) -> tuple[Tensor, Tensor]:
-        largest = max((len(bucket) * bucket.width**2 for bucket in layout.buckets), default=0)
-        if largest > CELLS or self.normalize or self.rank_weight:
-            return super()._weighted_sum(layout, feat)
-        return self._in_one_step(layout, feat, root=False)
+    def assign(self, batch: GraphBatch) -> Assignment:
+        matrices = self.matrices(batch)
+        return Assignment(
+            [self.scaled(matrix) for matrix in matrices],
+            [bucket.sizes for bucket in batch.layout.buckets],
+            matrices=matrices,
+            losses=self.matrix_losses(batch, matrices),
+        )
 
-    def node_shares(self, block: Tensor, bucket: Bucket) -> tuple[Tensor, Tensor]:
-        if len(bucket) * bucket.width**2 > CELLS and not self.rank_weight:
-            scale = self._scale(block, bucket)
-            return scale * grouping_product(self.grouping, block, scale), bucket.sizes
-        return self._masked(block, bucket).sum(-1), bucket.sizes
+    def read(self, batch: GraphBatch) -> Reading:
+        plain = self.locality is None and not (self.rank_weight or self.fragment_weight)
+        largest = max(len(bucket) * bucket.width**2 for bucket in batch.layout.buckets)
+        if self.aggregate not in ("mean", "sum") or not plain or largest <= CELLS:
+            return super().read(batch)
+        return self._read_large(batch)
+
+    def _read_large(self, batch: GraphBatch) -> Reading:
+        """Mean or sum of M X from the column sums of M, which is never formed."""
+        feat = self.grouping.norm(batch.feat)
+        measure = self.grouping.measure(feat.device)
+        shares = []
+        for bucket, block in zip(batch.layout.buckets, batch.layout.blocks(feat)):
+            scale: Tensor = bucket.mask.to(measure.weight.dtype)
+            if self.normalize:
+                size = grouping_product(measure, block, scale).masked_fill(~bucket.mask, 1.0)
+                scale = scale * size.clamp(min=1e-300).rsqrt()
+            share = scale * grouping_product(measure, block, scale)
+            if self.aggregate == "mean":
+                share = share / bucket.sizes[:, None]
+            shares.append(share.to(batch.feat.dtype))
+        weight = batch.layout.rows(shares)
+        return Reading(batch.segments.sum(batch.feat * weight[:, None]), [weight[:, None]])

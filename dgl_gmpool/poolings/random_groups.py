@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from dgl_gmpool._options import positive_int
-from dgl_gmpool.poolings.assignment import AssignmentPooling, Shares
-from dgl_gmpool.poolings.graph_batch import GraphBatch
+from dgl_gmpool.nn.assignment import Assignment
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.pooling import Pooling
 
 #: Rounds in which a node's number takes in its neighbours': how far it sees.
 ROUNDS = 16
@@ -18,7 +19,7 @@ _FIRST = -4658895280553007687
 _SECOND = -7723592293110705685
 
 
-class RandomPool(AssignmentPooling):
+class RandomPool(Pooling):
     """Groups drawn at random: what a learned grouping has to beat.
 
     Like :class:`DiffPool`, but S is drawn and not learned: each node is in one of ``num_clusters``
@@ -69,7 +70,7 @@ class RandomPool(AssignmentPooling):
             raise ValueError(f"seed is {seed!r}; give an integer >= 0 of at most 63 bits")
         self.seed = seed
 
-    def assign(self, batch: GraphBatch) -> Shares:
+    def assign(self, batch: GraphBatch) -> Assignment:
         owner = batch.segments.owner
         groups = batch.counts.clamp(min=1, max=self.num_clusters)[owner]
         number = structure_hash(batch, self.seed) & (2**62 - 1)
@@ -80,7 +81,7 @@ class RandomPool(AssignmentPooling):
         column = index - (columns.cumsum(0) - columns)[owner]
         rows = batch.feat.new_zeros(len(owner), self.num_clusters)
         rows = rows.scatter(1, column[:, None], 1.0)
-        return Shares(rows, columns, None, True, {})
+        return Assignment.from_rows(batch.layout, rows, columns=columns)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, num_clusters={self.num_clusters}, seed={self.seed}"

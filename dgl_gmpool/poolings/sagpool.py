@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.poolings.convolutions import GraphConv
-from dgl_gmpool.poolings.graph_batch import GraphBatch
 from dgl_gmpool.poolings.selection import SelectionPooling
 
 

@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from dgl_gmpool._options import positive_int
-from dgl_gmpool.nn.dense_pooling import AGGREGATES
-from dgl_gmpool.nn.graph_batch import batched_graph
+from dgl_gmpool.nn.batch import GraphBatch, batched_graph
+from dgl_gmpool.nn.counting import Spectrum
 from dgl_gmpool.nn.pooled_graph import PooledGraph
+from dgl_gmpool.nn.pooling import Pooling
+from dgl_gmpool.nn.readout import Reading
+from dgl_gmpool.nn.reduce import reduce
 from dgl_gmpool.nn.segments import Segments
-from dgl_gmpool.nn.square_root import Spectrum
-from dgl_gmpool.poolings.baseline_pooling import BaselinePooling
-from dgl_gmpool.poolings.graph_batch import GraphBatch
 
 #: Scores nearer than this, relative to the graph's largest, count as equal. Rounding moves the
 #: scores of equivalent atoms apart by about 1e-6 of it.
 TIE = 1e-4
 
 
-class SelectionPooling(BaselinePooling):
+@dataclass(frozen=True)
+class SelectionOrigin:
+    """Coarse nodes that are original ones: S has one 1 in every column."""
+
+    nodes: Tensor
+    counts: Tensor
+    num_nodes: int
+    dtype: torch.dtype
+
+    def lift(self, feat: Tensor, inverse: bool) -> Tensor:
+        return feat.new_zeros(self.num_nodes, feat.shape[1]).index_copy(0, self.nodes, feat)
+
+    def spectrum(self) -> Spectrum:
+        # All eigenvalues of S'S are 1.
+        rank = self.counts.to(torch.promote_types(self.dtype, torch.float32))
+        return Spectrum(self.counts, rank, rank, torch.zeros_like(rank))
+
+
+class SelectionPooling(Pooling):
     """Base class: keep the best nodes of each graph, gated by their score.
 
     With s the scores and I the nodes kept, X' = X[I] * tanh(s[I]), A' = A[I, I], E' = E[I, I].
@@ -68,26 +88,14 @@ class SelectionPooling(BaselinePooling):
         counts = torch.bincount(batch.segments.owner[nodes], minlength=len(batch))
         return nodes, counts, score[nodes].tanh()
 
-    def read(self, batch: GraphBatch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def read(self, batch: GraphBatch) -> Reading:
         nodes, counts, gate = self.select(batch)
-        rows = batch.feat[nodes] * gate[:, None]
-        segments = Segments(counts)
-        parts, shares = [], []
-        for part in AGGREGATES[self.aggregate]:
-            parts.append(getattr(segments, part)(rows))
-            share = torch.ones_like(gate)
-            if part == "mean":
-                share = share / counts.to(gate.dtype)[segments.owner]
-            elif part == "max":
-                share = (rows == segments.broadcast(parts[-1])).to(gate.dtype).mean(1)
-            shares.append(share)
-        out, share = torch.cat(parts, 1), torch.stack(shares).mean(0)
+        out, share = reduce(batch.feat[nodes] * gate[:, None], Segments(counts), self.aggregate)
         weight = batch.feat.new_zeros(batch.feat.shape[0]).index_copy(0, nodes, gate * share)
-        return out, weight, {}
+        return Reading(out, [weight[:, None]])
 
     def pool(self, batch: GraphBatch, edge_feat: Tensor | None, dtype: torch.dtype) -> PooledGraph:
         nodes, counts, gate = self.select(batch)
-        total = batch.feat.shape[0]
         place = torch.full_like(batch.segments.owner, -1)
         place[nodes] = torch.arange(len(nodes), device=place.device)
         source, destination = (place[ends] for ends in batch.edges)
@@ -103,15 +111,12 @@ class SelectionPooling(BaselinePooling):
             torch.bincount(owner, minlength=len(batch)),
             like=batch.graph,
         )
-        rank = counts.to(torch.promote_types(dtype, torch.float32))
         return PooledGraph(
             graph=coarse,
             feat=(batch.feat[nodes] * gate[:, None]).to(dtype),
             edge_weight=batch.edge_weight[edges].to(dtype),
             edge_feat=None if edge_feat is None else edge_feat[edges].to(dtype),
-            # S has one 1 in every column: all eigenvalues of S'S are 1.
-            _count=lambda: Spectrum(counts, rank, torch.zeros_like(rank)),
-            _lift=lambda rows: rows.new_zeros(total, rows.shape[1]).index_copy(0, nodes, rows),
+            origin=SelectionOrigin(nodes, counts, batch.feat.shape[0], dtype),
         )
 
     def extra_repr(self) -> str:

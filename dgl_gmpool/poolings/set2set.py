@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dgl_gmpool._options import positive_int
-from dgl_gmpool.nn.segments import Segments
-from dgl_gmpool.poolings.node_readout import NodeReadout
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.readout import Reading, Readout
 
 
-class Set2SetReadout(NodeReadout):
+class Set2SetReadout(Readout):
     r"""Rounds of attention steered by an LSTM.
 
     .. math:: q_t = \mathrm{LSTM}(q^*_{t-1}), \qquad a_{i,t} = \mathrm{softmax}_i(x_i \cdot q_t),
@@ -40,7 +40,8 @@ class Set2SetReadout(NodeReadout):
     def out_feats(self) -> int:
         return 2 * self.in_feats
 
-    def read(self, feat: Tensor, segments: Segments) -> tuple[Tensor, list[Tensor]]:
+    def read(self, batch: GraphBatch) -> Reading:
+        feat, segments = batch.feat, batch.segments
         zeros = feat.new_zeros(self.n_layers, len(segments), self.in_feats)
         state = (zeros, zeros)
         out = feat.new_zeros(len(segments), self.out_feats)
@@ -51,7 +52,7 @@ class Set2SetReadout(NodeReadout):
             weight = segments.softmax((feat * segments.broadcast(query)).sum(1, keepdim=True))
             out = torch.cat([query, segments.sum(weight * feat)], dim=1)
             weights.append(weight)
-        return out, weights
+        return Reading(out, weights)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, n_iters={self.n_iters}, n_layers={self.n_layers}"

@@ -7,11 +7,11 @@ from dgl.nn.pytorch import SetTransformerDecoder, SetTransformerEncoder
 from torch import Tensor
 
 from dgl_gmpool._options import positive_int, probability
-from dgl_gmpool.nn.segments import Segments
-from dgl_gmpool.poolings.node_readout import NodeReadout
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.readout import Reading, Readout
 
 
-class SetTransformerReadout(NodeReadout):
+class SetTransformerReadout(Readout):
     """Self-attention among the nodes of a graph, then attention from k learned seeds.
 
     Lee et al., "Set Transformer" (2019): ``dgl.nn.SetTransformerEncoder`` followed by
@@ -77,9 +77,10 @@ class SetTransformerReadout(NodeReadout):
             )
         return super().forward(graph, feat, batch_num_nodes=batch_num_nodes)
 
-    def read(self, feat: Tensor, segments: Segments) -> tuple[Tensor, list[Tensor]]:
+    def read(self, batch: GraphBatch) -> Reading:
+        feat, segments = batch.feat, batch.segments
         sizes = _BatchSizes(segments.counts)
-        return self.decoder(sizes, self.encoder(sizes, feat)), []
+        return Reading(self.decoder(sizes, self.encoder(sizes, feat)), [])
 
 
 class _BatchSizes:

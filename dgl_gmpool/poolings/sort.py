@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from dgl_gmpool._options import positive_int
-from dgl_gmpool.nn.segments import Segments
-from dgl_gmpool.poolings.node_readout import NodeReadout
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.readout import Reading, Readout
 
 
-class SortReadout(NodeReadout):
+class SortReadout(Readout):
     """The k nodes with the largest features, one after the other, zeros where there are fewer.
 
     Zhang et al., "An End-to-End Deep Learning Architecture for Graph Classification" (2018), as
@@ -41,7 +40,8 @@ class SortReadout(NodeReadout):
     def out_feats(self) -> int:
         return self.k * self.in_feats
 
-    def read(self, feat: Tensor, segments: Segments) -> tuple[Tensor, list[Tensor]]:
+    def read(self, batch: GraphBatch) -> Reading:
+        feat, segments = batch.feat, batch.segments
         values = feat.sort(dim=1).values
         # The rank of a row in lexicographic order, last column first; equal rows share a rank.
         _, rank = torch.unique(values.detach().flip(1), dim=0, return_inverse=True)
@@ -55,4 +55,4 @@ class SortReadout(NodeReadout):
         rows = values.new_zeros(len(segments) * self.k, self.in_feats)
         out = rows.index_copy(0, slots, values.index_select(0, chosen))
         weight = feat.new_zeros(nodes, 1).index_fill(0, chosen, 1.0)
-        return out.view(len(segments), self.out_feats), [weight]
+        return Reading(out.view(len(segments), self.out_feats), [weight])

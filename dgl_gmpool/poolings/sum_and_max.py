@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from dgl_gmpool.nn.segments import Segments
-from dgl_gmpool.poolings.node_readout import NodeReadout
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.readout import Reading, Readout
 
 
-class SumAndMaxReadout(NodeReadout):
+class SumAndMaxReadout(Readout):
     """The sum of the node features next to their maximum, as ``dgllife.model.SumAndMax``.
 
     Parameters
@@ -22,6 +21,7 @@ class SumAndMaxReadout(NodeReadout):
     def out_feats(self) -> int:
         return 2 * self.in_feats
 
-    def read(self, feat: Tensor, segments: Segments) -> tuple[Tensor, list[Tensor]]:
+    def read(self, batch: GraphBatch) -> Reading:
+        feat, segments = batch.feat, batch.segments
         out = torch.cat([segments.sum(feat), segments.max(feat)], dim=1)
-        return out, [feat.new_ones(feat.shape[0], 1)]
+        return Reading(out, [feat.new_ones(feat.shape[0], 1)])

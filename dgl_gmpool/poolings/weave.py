@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from dgl_gmpool.nn.segments import Segments
-from dgl_gmpool.poolings.node_readout import NodeReadout
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.readout import Reading, Readout
 
 #: Means and standard deviations of the histogram's soft bins.
 MEMBERSHIPS = (
@@ -24,7 +24,7 @@ MEMBERSHIPS = (
 )
 
 
-class WeaveReadout(NodeReadout):
+class WeaveReadout(Readout):
     """A soft histogram of every feature over the nodes, brought back to width D.
 
     Kearnes et al., "Molecular Graph Convolutions: Moving Beyond Fingerprints" (2016). As
@@ -47,15 +47,16 @@ class WeaveReadout(NodeReadout):
             self.to_out = nn.Linear(in_feats * len(MEMBERSHIPS), in_feats)
             self.activation = nn.Tanh()
 
-    def read(self, feat: Tensor, segments: Segments) -> tuple[Tensor, list[Tensor]]:
+    def read(self, batch: GraphBatch) -> Reading:
+        feat, segments = batch.feat, batch.segments
         ones = feat.new_ones(feat.shape[0], 1)
         if not self.gaussian_expand:
-            return segments.sum(feat), [ones]
+            return Reading(segments.sum(feat), [ones])
         means, stds = torch.stack(list(self.means)), torch.stack(list(self.stds))
         # Each Gaussian is 1 at its peak. 1e-7 keeps a feature far from all of them defined.
         shares = torch.exp(-(((feat[:, :, None] - means) / stds) ** 2) / 2) + 1e-7
         histogram = (shares / shares.sum(2, keepdim=True)).flatten(1)
-        return self.activation(self.to_out(segments.sum(histogram))), [ones]
+        return Reading(self.activation(self.to_out(segments.sum(histogram))), [ones])
 
 
 def _constants(values) -> nn.ParameterList:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import torch
 from dgl.nn.pytorch import WeightAndSum
-from torch import Tensor
 
-from dgl_gmpool.nn.segments import Segments
-from dgl_gmpool.poolings.node_readout import NodeReadout
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.readout import Reading, Readout
 
 
-class WeightedSumAndMaxReadout(NodeReadout):
+class WeightedSumAndMaxReadout(Readout):
     """A learned weighted sum of the node features next to their maximum.
 
     As ``dgllife.model.WeightedSumAndMax``: each node counts with the sigmoid of a linear layer.
@@ -36,6 +35,8 @@ class WeightedSumAndMaxReadout(NodeReadout):
     def out_feats(self) -> int:
         return 2 * self.in_feats
 
-    def read(self, feat: Tensor, segments: Segments) -> tuple[Tensor, list[Tensor]]:
+    def read(self, batch: GraphBatch) -> Reading:
+        feat, segments = batch.feat, batch.segments
         weight = self.weight_and_sum.atom_weighting(feat)
-        return torch.cat([segments.sum(weight * feat), segments.max(feat)], dim=1), [weight]
+        out = torch.cat([segments.sum(weight * feat), segments.max(feat)], dim=1)
+        return Reading(out, [weight])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dgl_gmpool import MoleculePredictor
-from dgl_gmpool.models.readout_norm import ReadoutNorm
+from dgl_gmpool.nn.readout import collect_losses
 from dgl_gmpool.training.batches import Batch
 from dgl_gmpool.training.distributed import PATIENCE, World
 
@@ -48,12 +48,13 @@ class SharedModel(nn.Module):
         """Outputs ``(rows, n_tasks)`` and the auxiliary losses."""
         if batch is None:
             nothing = self.stand_in.expand(0, self.model.n_tasks)
-            norm = self.model.norm
-            if isinstance(norm, ReadoutNorm):
+            for norm in self.model.row_norms():
                 rows = norm(self.stand_in.expand(0, norm.num_features))
                 nothing = nothing + rows.sum()
             return nothing, {}
-        return self.model(*batch), self.model.losses
+        with collect_losses() as losses:
+            out = self.model(*batch)
+        return out, losses
 
 
 def share_model(model: MoleculePredictor, world: World, device: torch.device) -> nn.Module:
@@ -63,8 +64,8 @@ def share_model(model: MoleculePredictor, world: World, device: torch.device) ->
     if world.size == 1:
         return shared
     with world.answering():
-        if isinstance(model.norm, ReadoutNorm):
-            model.norm.total = partial(_Total.apply, _statistics_group())
+        for norm in model.row_norms():
+            norm.total = partial(_Total.apply, _statistics_group())
         return DistributedDataParallel(
             shared,
             # Molecules without bonds leave some weights unused. It also keeps the gradients in
@@ -77,8 +78,8 @@ def share_model(model: MoleculePredictor, world: World, device: torch.device) ->
 
 def release_model(model: MoleculePredictor) -> None:
     """The model alone again, after :func:`share_model`."""
-    if isinstance(model.norm, ReadoutNorm):
-        model.norm.total = None
+    for norm in model.row_norms():
+        norm.total = None
 
 
 class _Total(torch.autograd.Function):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from dgl_gmpool.nn.first_order import first_order
 from dgl_gmpool.nn.large.grouping_product import CELLS
 
 
@@ -38,7 +40,9 @@ def coarse_adjacency(assign: Tensor, source: Tensor, destination: Tensor, values
 
 class _CoarseAdjacency(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, assign: Tensor, source: Tensor, destination: Tensor, values: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, assign: Tensor, source: Tensor, destination: Tensor, values: Tensor
+    ) -> Tensor:
         ctx.save_for_backward(assign, source, destination, values)
         out = assign.new_empty(len(assign), assign.shape[2], assign.shape[2], values.shape[1])
         for channel in range(values.shape[1]):
@@ -47,8 +51,7 @@ class _CoarseAdjacency(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, None, None, Tensor | None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, Tensor | None]:
         assign, source, destination, values = ctx.saved_tensors
         grad_assign = torch.zeros_like(assign)
         grad_values = torch.zeros_like(values)
@@ -67,7 +70,13 @@ class _CoarseAdjacency(torch.autograd.Function):
                         for rows, columns in zip(source.split(step), destination.split(step))
                     ]
                 )
-        return grad_assign, None, None, grad_values
+        what, sources = "the coarse graph of a large graph", (assign, values, grad)
+        return (
+            first_order(grad_assign, what, *sources),
+            None,
+            None,
+            first_order(grad_values, what, *sources),
+        )
 
 
 def _times(rows: Tensor, columns: Tensor, values: Tensor, assign: Tensor) -> Tensor:

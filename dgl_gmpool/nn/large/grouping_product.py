@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from dgl_gmpool.nn.grouping import GroupingMatrix, compute_dtype
+from dgl_gmpool.nn.first_order import first_order
+from dgl_gmpool.nn.grouping import Measure
 
 #: Cells of M that are in memory at a time.
 CELLS = 1 << 21
 
 
-def grouping_product(grouping: GroupingMatrix, x: Tensor, vector: Tensor) -> Tensor:
+def grouping_product(measure: Measure, x: Tensor, vector: Tensor) -> Tensor:
     """M v of a block of graphs (eq. 18), rows of M made, used and dropped.
 
     O(n^2) time and O(n) memory, backward pass included, which makes the rows once more. v = 1 gives
@@ -20,7 +22,7 @@ def grouping_product(grouping: GroupingMatrix, x: Tensor, vector: Tensor) -> Ten
 
     Parameters
     ----------
-    grouping : GroupingMatrix
+    measure : Measure
         Any similarity.
     x : Tensor
         Node features of graphs of like size. Shape ``(b, n, in_feats)``.
@@ -30,60 +32,67 @@ def grouping_product(grouping: GroupingMatrix, x: Tensor, vector: Tensor) -> Ten
     Returns
     -------
     Tensor
-        Shape ``(b, n)``, float64 (float32 where the device has no float64). Padded rows hold what
-        a node of zero features would have.
+        Shape ``(b, n)``, dtype of the measure. Padded rows hold what a node of zero features would
+        have.
 
     Examples
     --------
-    >>> grouping, x = GroupingMatrix(4), torch.randn(1, 5, 4)
-    >>> sums = grouping_product(grouping, x, torch.ones(1, 5))
-    >>> torch.allclose(sums, grouping(x).sum(-1))
+    >>> measure, x = Measure("gaussian", torch.ones(4)), torch.randn(1, 5, 4)
+    >>> sums = grouping_product(measure, x, torch.ones(1, 5))
+    >>> torch.allclose(sums, measure.within(x).sum(-1))
     True
     """
     batch, n = vector.shape
-    dtype = compute_dtype(x.device)
+    dtype = measure.weight.dtype
     # Converted here, so that the gradient's parts are added up in the wide dtype.
     x, vector = x.to(dtype), vector.to(dtype)[:, :, None]
     if batch * n * n <= CELLS:
-        return _rows(grouping, x, x, vector)
-    return _Product.apply(grouping, x, vector, *grouping.parameters())
+        return _rows(measure, x, x, vector)
+    return _Product.apply(measure.similarity, x, vector, measure.weight, measure.bias)
 
 
-def _rows(grouping: GroupingMatrix, part: Tensor, x: Tensor, vector: Tensor) -> Tensor:
-    return (grouping.between(part, x) @ vector).squeeze(-1)
+def _rows(measure: Measure, part: Tensor, x: Tensor, vector: Tensor) -> Tensor:
+    return (measure.between(part, x) @ vector).squeeze(-1)
 
 
 class _Product(torch.autograd.Function):
     """M v with rows made again in the backward pass, where gradients are added up at once."""
 
     @staticmethod
-    def forward(ctx, grouping: GroupingMatrix, x: Tensor, vector: Tensor, *_: Tensor) -> Tensor:
-        ctx.save_for_backward(x, vector)
-        ctx.grouping = grouping
+    def forward(
+        ctx: Any, similarity: str, x: Tensor, vector: Tensor, weight: Tensor, bias: Tensor | None
+    ) -> Tensor:
+        # Saved, so that a parameter that is changed before the backward pass is an error of torch.
+        ctx.save_for_backward(x, vector, weight, bias)
+        ctx.similarity = similarity
         ctx.step = max(1, CELLS // (x.shape[0] * x.shape[1]))
+        measure = Measure(similarity, weight, bias)
         # One result, made first: many small ones would split the memory that blocks of rows leave.
         out = torch.empty_like(vector[:, :, 0])
         for part, found in zip(x.split(ctx.step, dim=1), out.split(ctx.step, dim=1)):
-            found.copy_(_rows(grouping, part, x, vector))
+            found.copy_(_rows(measure, part, x, vector))
         return out
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> Any:
         wanted = ctx.needs_input_grad[1:]
-        x, vector = (
-            saved.detach().requires_grad_(needed)
-            for saved, needed in zip(ctx.saved_tensors, wanted)
-        )
-        # Those that are frozen, or constant as the mask of the nodes is, have no gradient.
-        leaves = [x, vector, *ctx.grouping.parameters()]
+        given = ctx.saved_tensors
+        leaves = [
+            None if saved is None else saved.detach().requires_grad_(needed)
+            for saved, needed in zip(given, wanted)
+        ]
+        x, vector, weight, bias = leaves
+        measure = Measure(ctx.similarity, weight, bias)
         asked = [leaf for leaf, needed in zip(leaves, wanted) if needed]
         total = [torch.zeros_like(leaf) for leaf in asked]
         for start in range(0, x.shape[1], ctx.step):
             rows = slice(start, start + ctx.step)
             with torch.enable_grad():
-                out = _rows(ctx.grouping, x[:, rows], x, vector)
-            for each, more in zip(total, torch.autograd.grad(out, asked, grad[:, rows])):
+                out = _rows(measure, x[:, rows], x, vector)
+            # A bias of a similarity that has none is no part of the result.
+            parts = torch.autograd.grad(out, asked, grad[:, rows].detach())
+            for each, more in zip(total, parts):
                 each += more
-        found = iter(total)
+        sources = [each for each in (*given, grad) if each is not None]
+        found = (first_order(each, "M v of a large graph", *sources) for each in total)
         return (None, *(next(found) if needed else None for needed in wanted))

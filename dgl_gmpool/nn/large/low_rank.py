@@ -16,14 +16,17 @@ that for them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-from dgl_gmpool.nn.grouping import GroupingMatrix, compute_dtype
+from dgl_gmpool.nn.first_order import first_order
+from dgl_gmpool.nn.grouping import Measure, compute_dtype
 from dgl_gmpool.nn.large.grouping_product import CELLS
-from dgl_gmpool.nn.square_root import RANK_TOLERANCE, TIE
+from dgl_gmpool.nn.pivots import TIE
+from dgl_gmpool.nn.square_root import RANK_TOLERANCE, residual_limit
 
 #: Nodes whose residual rows estimate the lengths of columns.
 LANDMARKS = 256
@@ -36,7 +39,7 @@ COLUMNS = 32
 
 
 def low_rank_root(
-    grouping: GroupingMatrix,
+    measure: Measure,
     x: Tensor,
     scale: Tensor,
     *,
@@ -56,7 +59,7 @@ def low_rank_root(
 
     Parameters
     ----------
-    grouping : GroupingMatrix
+    measure : Measure
         Positive semidefinite (``similarity`` ``"cauchy"`` or ``"gaussian"``).
     x : Tensor
         Node features of graphs of like size. Shape ``(b, n, in_feats)``.
@@ -87,18 +90,18 @@ def low_rank_root(
     Examples
     --------
     >>> _ = torch.manual_seed(0)
-    >>> grouping = GroupingMatrix(2, similarity="gaussian")
+    >>> measure = Measure("gaussian", torch.ones(2))
     >>> x = torch.tensor([[[0., 0], [0, 0], [99, 0], [0, 99], [99, 0], [0, 0]]])
-    >>> S, K = low_rank_root(grouping, x, torch.ones(1, 6), max_clusters=4)
+    >>> S, K = low_rank_root(measure, x, torch.ones(1, 6), max_clusters=4)
     >>> S[0].int().tolist(), K.tolist()
     ([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]], [3])
     """
-    if not grouping.positive_semidefinite:
-        raise ValueError(not_semidefinite(grouping.similarity))
+    if measure.similarity == "linear":
+        raise ValueError(not_semidefinite(measure.similarity))
     scale = scale.to(compute_dtype(x.device))
     if priority is None:
         priority = torch.zeros_like(scale)
-    root, pivots, ranks = _pivoted(grouping, x, scale, max_clusters, tol, priority)
+    root, pivots, ranks = _pivoted(measure, x, scale, max_clusters, tol, priority)
     used = torch.arange(root.shape[2], device=x.device) < ranks[:, None]
     if torch.is_grad_enabled():
         # Made again in the backward pass, a few at a time: what the similarity makes on its way
@@ -106,20 +109,20 @@ def low_rank_root(
         step = max(1, CELLS // scale.numel())
         columns = [
             checkpoint(
-                _columns, grouping, x, scale, part, use_reentrant=False, preserve_rng_state=False
+                _columns, measure, x, scale, part, use_reentrant=False, preserve_rng_state=False
             )
             if step < pivots.shape[1]
-            else _columns(grouping, x, scale, part)
+            else _columns(measure, x, scale, part)
             for part in pivots.split(step, dim=1)
         ]
         root = _FromColumns.apply(torch.cat(columns, dim=2), root, pivots, used)
     return root, ranks
 
 
-def _columns(grouping: GroupingMatrix, x: Tensor, scale: Tensor, nodes: Tensor) -> Tensor:
+def _columns(measure: Measure, x: Tensor, scale: Tensor, nodes: Tensor) -> Tensor:
     """The columns of D M D of these nodes ``(b, k)``, ``(b, n, k)``, with gradient."""
     chosen = x.gather(1, nodes[:, :, None].expand(-1, -1, x.shape[2]))
-    columns = grouping.between(x, chosen)
+    columns = measure.between(x, chosen)
     return columns * scale[:, :, None] * scale.gather(1, nodes)[:, None, :]
 
 
@@ -128,13 +131,13 @@ def not_semidefinite(similarity: str) -> str:
     return (
         f"max_clusters builds S from columns of M, which needs a positive semidefinite M; with "
         f"similarity={similarity!r} M can have negative eigenvalues, which only the whole matrix "
-        "shows. Use similarity='cauchy' (or 'gaussian')"
+        "shows. Use similarity='gaussian' (or 'cauchy')"
     )
 
 
 @torch.no_grad()
 def _pivoted(
-    grouping: GroupingMatrix,
+    measure: Measure,
     x: Tensor,
     scale: Tensor,
     max_clusters: int,
@@ -144,10 +147,11 @@ def _pivoted(
     """S ``(b, n, max K)``, pivot nodes ``(b, max K)`` and K ``(b,)``."""
     batch, n = scale.shape
     tiny = torch.finfo(scale.dtype).tiny
-    entries = _Entries(grouping, x, scale)
+    entries = _Entries(measure, x, scale)
     diagonal = scale.square()
     trace = diagonal.sum(1)
-    limit = trace * max(tol, torch.finfo(scale.dtype).eps * n**2)
+    rounding = torch.finfo(scale.dtype).eps * n**2
+    limit = trace * residual_limit(tol, (scale > 0).sum(1), scale.dtype).clamp(min=rounding)
     most = min(max_clusters, n)
     transposed = scale.new_empty(batch, most, n)  # rows of S' are contiguous
     pivots = torch.zeros(batch, most, dtype=torch.int64, device=x.device)
@@ -157,7 +161,7 @@ def _pivoted(
     for step in range(most):
         left = diagonal.sum(1)
         # The first column is always taken: a graph with nodes has at least one cluster.
-        active = left > (limit if step else 0)
+        active = left > (limit * (1 + TIE) if step else 0)
         if not active.any():
             break
         # Landmarks among nodes that are accounted for see nothing: new ones from time to time.
@@ -197,9 +201,9 @@ def _pivoted(
 class _Entries:
     """Columns of D M D from features, O(n d) time for each."""
 
-    def __init__(self, grouping: GroupingMatrix, x: Tensor, scale: Tensor) -> None:
-        self.grouping, self.scale = grouping, scale
-        weight = grouping.distance_weight(x.device).detach()
+    def __init__(self, measure: Measure, x: Tensor, scale: Tensor) -> None:
+        self.measure, self.scale = measure.detach(), scale
+        weight = self.measure.weight
         wide = x.detach().to(weight.dtype)
         # Centred: distances stay the same, and less cancels.
         self.feat = wide - wide.mean(1, keepdim=True)
@@ -213,7 +217,7 @@ class _Entries:
         """
         rows = torch.arange(len(node), device=node.device)
         distance = (self.feat - self.feat[rows, node][:, None]).square_() @ self.weight
-        found = self.grouping.from_distance(distance)
+        found = self.measure.of(distance)
         return (found * (self.scale * self.scale[rows, node][:, None]))[:, :, None]
 
     def columns(self, nodes: Tensor) -> Tensor:
@@ -225,7 +229,7 @@ class _Entries:
             distance = (self.feat @ (chosen * self.weight).mT).mul_(-2)
             distance.add_(self.square[:, :, None]).add_(self.square.gather(1, part)[:, None, :])
             distance.scatter_(1, part[:, None, :], 0)
-            out.copy_(self.grouping.from_distance(distance))
+            out.copy_(self.measure.of(distance))
         return found.mul_(self.scale[:, :, None]).mul_(self.scale.gather(1, nodes)[:, None, :])
 
 
@@ -267,14 +271,13 @@ class _FromColumns(torch.autograd.Function):
     """S = C L^-T with L L' = C[P]: the value is known, the gradient is that of the expression."""
 
     @staticmethod
-    def forward(ctx, columns: Tensor, root: Tensor, pivots: Tensor, used: Tensor) -> Tensor:
-        ctx.save_for_backward(root, pivots, used)
+    def forward(ctx: Any, columns: Tensor, root: Tensor, pivots: Tensor, used: Tensor) -> Tensor:
+        ctx.save_for_backward(columns, root, pivots, used)
         return root.view_as(root)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        root, pivots, used = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        given, root, pivots, used = ctx.saved_tensors
         at_pivots = pivots[:, :, None].expand(-1, -1, root.shape[2])
         both = used[:, :, None] & used[:, None, :]
         identity = torch.eye(root.shape[2], dtype=root.dtype, device=root.device)
@@ -288,4 +291,5 @@ class _FromColumns(torch.autograd.Function):
         inner = torch.linalg.solve_triangular(lower.mT, inner, upper=True)
         inner = torch.where(both, (inner + inner.mT) / 2, 0)
         # Pivots of a graph that has stopped before others count for nothing, and may repeat.
-        return columns.scatter_add(1, at_pivots, inner), None, None, None
+        found = columns.scatter_add(1, at_pivots, inner)
+        return first_order(found, "max_clusters of a large graph", given, grad), None, None, None

@@ -1,4 +1,4 @@
-"""Batch normalisation of the readout, which takes the size of the molecules out of its scale."""
+"""Batch normalisation of any number of rows, over one process or several."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class ReadoutNorm(nn.BatchNorm1d):
+class RowNorm(nn.BatchNorm1d):
     """``torch.nn.BatchNorm1d`` (Ioffe and Szegedy, 2015) that takes any number of rows.
 
-    A readout of rectified states is far from centred, and that of a grouping matrix grows with the
-    number of nodes. A batch of fewer than two rows has no variance; in training it is normalised
-    with the running statistics and leaves them as they are.
+    A batch of fewer than two rows has no variance; in training it is normalised with the running
+    statistics and leaves them as they are. Rows may be graphs or nodes.
 
     Attributes
     ----------
@@ -26,7 +25,7 @@ class ReadoutNorm(nn.BatchNorm1d):
     Examples
     --------
     >>> import torch
-    >>> norm = ReadoutNorm(3)
+    >>> norm = RowNorm(3)
     >>> norm(5 + 2 * torch.randn(100, 3)).mean().abs().item() < 1e-5
     True
     >>> norm(torch.ones(1, 3)).shape, norm(torch.ones(0, 3)).shape
@@ -50,7 +49,7 @@ class ReadoutNorm(nn.BatchNorm1d):
 
     def _with_totals(self, x: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
         """As ``BatchNorm1d`` does with the rows of all processes; all of them must call it."""
-        dtype, x = x.dtype, x.to(self.weight.dtype)
+        dtype, x = x.dtype, x if self.weight is None else x.to(self.weight.dtype)
         sums = total(torch.cat([x.new_full((1,), len(x)), x.sum(0)]))
         count, mean = sums[0].detach(), sums[1:] / sums[0].detach().clamp(min=1)
         squares = total((x - mean).square().sum(0))
@@ -63,8 +62,8 @@ class ReadoutNorm(nn.BatchNorm1d):
                     running.lerp_(of_batch, self.momentum)
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(1)
-        scale = self.weight * (squares / count + self.eps).rsqrt()
-        return ((x - mean) * scale + self.bias).to(dtype)
+        normal = (x - mean) * (squares / count + self.eps).rsqrt()
+        return (normal * self.weight + self.bias if self.affine else normal).to(dtype)
 
     def __getstate__(self) -> dict[str, Any]:
         # The other processes are not part of the module.

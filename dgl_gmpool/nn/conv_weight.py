@@ -1,4 +1,4 @@
-"""Symmetric normalisation of edge weights, for message passing on coarse graphs."""
+"""Edge weights for message passing on coarse graphs: symmetrically normalised."""
 
 from __future__ import annotations
 

@@ -1,0 +1,117 @@
+"""Assignment matrices S of a batch, one result for every pooling that has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from dgl_gmpool.nn.counting import Spectrum, soft_count, spectrum
+from dgl_gmpool.nn.grouping import compute_dtype
+from dgl_gmpool.nn.ragged import RaggedLayout
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Assignment matrices of a batch, bucket by bucket.
+
+    Attributes
+    ----------
+    blocks : list of Tensor
+        S, zeros in padded rows and in columns that a graph does not use. Shapes ``(b, w, K)``.
+    columns : list of Tensor
+        How many columns each graph uses. Shapes ``(b,)``, int64.
+    feature_blocks : list of Tensor or None
+        What takes the place of S in X' = S' X where features are gated.
+    matrices : list of Tensor or None
+        M, whose eigenvalues count the groups. Shapes ``(b, w, w)``. None: S S' stands for it.
+    eigenvalues : list of Tensor or None
+        Those of M, where they are known already. Shapes ``(b, w)``.
+    num_clusters : list of Tensor or None
+        The number of clusters where the pooling decides it; None: by the eigenvalues. ``(b,)``.
+    losses : dict of str to Tensor
+        Auxiliary losses: weighted scalars.
+    """
+
+    blocks: list[Tensor]
+    columns: list[Tensor]
+    feature_blocks: list[Tensor] | None = None
+    matrices: list[Tensor] | None = None
+    eigenvalues: list[Tensor] | None = None
+    num_clusters: list[Tensor] | None = None
+    losses: dict[str, Tensor] = field(default_factory=dict)
+
+    @staticmethod
+    def from_rows(
+        layout: RaggedLayout,
+        rows: Tensor,
+        *,
+        columns: Tensor | None = None,
+        feature_rows: Tensor | None = None,
+        losses: dict[str, Tensor] | None = None,
+    ) -> Assignment:
+        """From one row per node.
+
+        Parameters
+        ----------
+        layout : RaggedLayout
+            The buckets of the batch.
+        rows : Tensor
+            S. Shape ``(N, K)``.
+        columns : Tensor, optional
+            How many columns, each a cluster of its own, a graph uses. Shape ``(B,)``, int64.
+            Default: every graph uses all, and its clusters are counted by the eigenvalues.
+        feature_rows : Tensor, optional
+            What takes the place of S in X' = S' X. Shape ``(N, K)``.
+        losses : dict of str to Tensor, optional
+        """
+        if columns is None:
+            of_buckets = [torch.full_like(bucket.sizes, rows.shape[1]) for bucket in layout.buckets]
+        else:
+            of_buckets = [columns[bucket.graphs] for bucket in layout.buckets]
+        return Assignment(
+            layout.blocks(rows),
+            of_buckets,
+            feature_blocks=None if feature_rows is None else layout.blocks(feature_rows),
+            num_clusters=None if columns is None else of_buckets,
+            losses=losses or {},
+        )
+
+    def detach(self) -> Assignment:
+        """The same without gradients, and without M where its eigenvalues are known."""
+
+        def plain(tensors: list[Tensor] | None) -> list[Tensor] | None:
+            return None if tensors is None else [each.detach() for each in tensors]
+
+        return replace(
+            self,
+            blocks=[each.detach() for each in self.blocks],
+            feature_blocks=plain(self.feature_blocks),
+            matrices=plain(self.matrices),
+            losses={},
+        )
+
+    @torch.no_grad()
+    def spectrum(self, layout: RaggedLayout, dtype: torch.dtype, device: torch.device) -> Spectrum:
+        """Number of clusters and more of each graph, floating-point figures in this dtype."""
+        clusters = torch.zeros(layout.batch_size, dtype=torch.int64, device=device)
+        soft, rank, negative = torch.zeros(3, layout.batch_size, dtype=dtype, device=device)
+        for index, bucket in enumerate(layout.buckets):
+            # In float32 the squares of small shares can be subnormal numbers, on which LAPACK's
+            # iterations do not always converge.
+            block = self.blocks[index].to(compute_dtype(device))
+            matrix = block @ block.mT if self.matrices is None else self.matrices[index]
+            if self.eigenvalues is not None:
+                values = self.eigenvalues[index]
+            elif self.matrices is None:
+                values = torch.linalg.eigvalsh(block.mT @ block).clamp(min=0)
+            else:
+                values = torch.linalg.eigvalsh(matrix)
+            found = spectrum(values, bucket.sizes, soft_count(matrix, bucket.mask))
+            known = self.num_clusters
+            clusters[bucket.graphs] = found.num_clusters if known is None else known[index]
+            soft[bucket.graphs] = found.soft_count.to(dtype)
+            rank[bucket.graphs] = found.effective_rank.to(dtype)
+            negative[bucket.graphs] = found.negative_share.to(dtype)
+        return Spectrum(clusters, soft, rank, negative)

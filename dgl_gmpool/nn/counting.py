@@ -1,0 +1,85 @@
+"""How many groups a grouping matrix holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+#: An eigenvalue above this share of a node counts as a group: Kaiser's rule (components of a
+#: correlation matrix that outweigh one variable) in the form of Jolliffe (1972).
+OF_A_NODE = 0.7
+
+#: Eigenvalues this close below the line, relatively, count too, so that no rounding decides.
+MARGIN = 1e-6
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """What the spectra of the grouping matrices of a batch say.
+
+    Attributes
+    ----------
+    num_clusters : Tensor
+        K: the number of eigenvalues of M above 0.7 of a node, where a node weighs what the
+        diagonal of M has on average (1 for ``gaussian`` and ``cauchy``). On disjoint groups (eq. 7)
+        exactly their number, for a graph of any size. At least 1 for a graph with nodes. Shape
+        ``(B,)``, int64.
+    soft_count : Tensor
+        sum_i 1 / (M 1)_i, the differentiable number of groups, exact on eq. 7. Shape ``(B,)``.
+    effective_rank : Tensor
+        exp(entropy of the normalised eigenvalues), Roy and Vetterli (2007). Shape ``(B,)``.
+    negative_share : Tensor
+        Sum of the negative eigenvalues over the sum of all, in absolute values: what the nearest
+        positive semidefinite matrix leaves out. Shape ``(B,)``.
+    """
+
+    num_clusters: Tensor
+    soft_count: Tensor
+    effective_rank: Tensor
+    negative_share: Tensor
+
+
+def count_groups(eigenvalues: Tensor, sizes: Tensor) -> Tensor:
+    """The number of eigenvalues of M above 0.7 of a node.
+
+    Parameters
+    ----------
+    eigenvalues : Tensor
+        Those of M, or of S' S where S S' = M: zeros more or less make no difference. ``(b, w)``.
+    sizes : Tensor
+        Number of nodes of each graph, at least 1. Shape ``(b,)``.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(b,)``, int64.
+
+    Examples
+    --------
+    >>> count_groups(torch.tensor([[0., 0, 2, 1, 3]]), torch.tensor([6])).tolist()
+    [3]
+    """
+    eigenvalues = eigenvalues.detach()
+    node = eigenvalues.sum(-1).clamp(min=0) / sizes
+    line = OF_A_NODE * (1 - MARGIN) * node
+    return (eigenvalues > line[:, None]).sum(-1).clamp(min=1)
+
+
+def soft_count(matrix: Tensor, mask: Tensor) -> Tensor:
+    """sum_i 1 / (M 1)_i of matrices that are zero in padding, ``(b, w, w)`` to ``(b,)``."""
+    size = matrix.sum(-1)
+    tiny = torch.finfo(size.dtype).tiny ** 0.5
+    return torch.where(mask, 1 / torch.where(mask, size, 1).clamp(min=tiny), 0).sum(-1)
+
+
+def spectrum(eigenvalues: Tensor, sizes: Tensor, soft: Tensor) -> Spectrum:
+    """All four figures from the eigenvalues of M ``(b, w)``, node counts and the soft count."""
+    eigenvalues = eigenvalues.detach()
+    positive = eigenvalues.clamp(min=0)
+    tiny = torch.finfo(positive.dtype).tiny
+    share = positive / positive.sum(-1, keepdim=True).clamp(min=tiny)
+    entropy = -torch.xlogy(share, share).sum(-1)
+    negative = (-eigenvalues).clamp(min=0).sum(-1) / eigenvalues.abs().sum(-1).clamp(min=tiny)
+    return Spectrum(count_groups(eigenvalues, sizes), soft.detach(), entropy.exp(), negative)

@@ -1,0 +1,169 @@
+"""Locality: a kernel of the graph itself, so that a group is a place and not a kind of node."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dgl_gmpool._options import positive_int
+from dgl_gmpool.nn.batch import GraphBatch
+
+LOCALITIES = ("diffusion", "none")
+
+#: The time at which molecules fall apart into about as many pieces as a chemist would cut.
+START_TIME = 12.0
+
+#: Longest and shortest time: beyond them a molecule is one group, or every node its own.
+LONGEST = 64.0
+SHORTEST = 0.05
+
+#: exp is the SQUARINGS-fold square of a polynomial of degree 4. No value decides how many, so no
+#: result jumps and no GPU waits. The relative error is 5e-7 at ``START_TIME``.
+SQUARINGS = 8
+
+
+class Diffusion(nn.Module):
+    r"""The normalised heat kernel of a graph, with a learned time t.
+
+    .. math:: K_{ij} = \frac{H_{ij}}{\sqrt{H_{ii} H_{jj}}}, \qquad H = e^{-t L}, \qquad
+        L = I - D^{-1/2} A D^{-1/2}
+
+    Positive semidefinite with K_ii = 1 and entries in [0, 1]; nodes of different components have
+    exactly 0; t to infinity joins all nodes of a component (Kondor and Lafferty, "Diffusion Kernels
+    on Graphs", 2002). A holds the conductances a_ij > 0 of the edges, both directions averaged and
+    parallel edges added up; self-loops are not part of it.
+
+    Parameters
+    ----------
+    time : float, optional
+        Initial t, in [0.05, 64]. Default 12.
+
+    Examples
+    --------
+    >>> import dgl
+    >>> g = dgl.graph(([0, 1, 2, 3], [1, 0, 3, 2]))  # two bonds apart from each other
+    >>> batch = GraphBatch(g, torch.zeros(4, 1), width=1, dtype=torch.float32)
+    >>> Diffusion()(batch)[0][0].detach().round(decimals=3).abs().tolist()
+    [[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]]
+    """
+
+    def __init__(self, *, time: float = START_TIME) -> None:
+        super().__init__()
+        if not isinstance(time, (int, float)) or not SHORTEST <= time <= LONGEST:
+            raise ValueError(f"time is {time!r}; give a number from {SHORTEST} to {LONGEST}")
+        self.start = float(time)
+        self.log_time = nn.Parameter(torch.empty(()))
+        self.reset_parameters()
+
+    @property
+    def time(self) -> Tensor:
+        """t, a scalar."""
+        return self.log_time.exp().clamp(SHORTEST, LONGEST)
+
+    def reset_parameters(self) -> None:
+        """Set t to its initial value."""
+        nn.init.constant_(self.log_time, math.log(self.start))
+
+    def forward(self, batch: GraphBatch, dtype: torch.dtype | None = None) -> list[Tensor]:
+        """K of every graph, one block ``(b, w, w)`` for each bucket; zeros in padding.
+
+        Parameters
+        ----------
+        batch : GraphBatch
+            Its ``conductance`` is A.
+        dtype : torch.dtype, optional
+            Of the result and of the work. Default: that of the batch.
+        """
+        dtype = batch.feat.dtype if dtype is None else dtype
+        time = self.time.to(dtype)
+        found = []
+        for bucket, adjacency in zip(batch.layout.buckets, batch.dense(batch.conductance)):
+            kernel = heat_kernel(adjacency.to(dtype), time)
+            found.append(
+                kernel if bucket.full else kernel * bucket.mask[:, :, None] * bucket.mask[:, None]
+            )
+        return found
+
+    def extra_repr(self) -> str:
+        return f"time={self.start:g}"
+
+
+def heat_kernel(adjacency: Tensor, time: Tensor | float) -> Tensor:
+    """The normalised heat kernel of :class:`Diffusion`.
+
+    Parameters
+    ----------
+    adjacency : Tensor
+        Conductances, >= 0, in both directions; the diagonal is not looked at. Shape ``(b, n, n)``.
+    time : Tensor or float
+        t, a scalar.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(b, n, n)``; 1 on the diagonal, for a node without edges too.
+    """
+    both = adjacency + adjacency.mT
+    both = both - torch.diag_embed(both.diagonal(dim1=-2, dim2=-1))
+    degree = both.sum(-1)
+    bare = degree <= 0
+    scale = torch.where(bare, 1, degree).rsqrt().masked_fill(bare, 0)
+    walk = both * scale[:, :, None] * scale[:, None, :]
+    # A node without edges keeps its heat.
+    unit = torch.eye(walk.shape[-1], dtype=walk.dtype, device=walk.device)
+    walk = walk + unit * bare[:, None, :]
+    # All terms are non-negative, so nothing cancels; the polynomial is positive on [-1, 1] and its
+    # square positive semidefinite. e^-t, the same for all entries, drops out in the end.
+    step = torch.as_tensor(time, dtype=walk.dtype, device=walk.device) / 2**SQUARINGS
+    square = walk @ walk
+    low = unit + step * walk + (step**2 / 2) * square
+    heat = low + square @ ((step**3 / 6) * walk + (step**4 / 24) * square)
+    heat = heat * torch.exp(-step)
+    for _ in range(SQUARINGS):
+        heat = heat @ heat
+    inverse = heat.diagonal(dim1=-2, dim2=-1).rsqrt()
+    return (heat * inverse[:, :, None] * inverse[:, None, :]).clamp(max=1)
+
+
+class Conductance(nn.Module):
+    r"""How well each bond conducts: :math:`a = \mathrm{softplus}(u \cdot e + c)` of its features e.
+
+    Parameters
+    ----------
+    edge_feats : int
+        Width of the edge features.
+    start : sequence of float, optional
+        What each feature adds to a in the beginning, where it is 1: a chemist's prior, such as 5
+        for a flag "in a ring". Default: zeros; every bond starts with a = 1.
+
+    Examples
+    --------
+    >>> e = torch.tensor([[0., 1.], [1., 0.]])
+    >>> [round(a, 2) for a in Conductance(2, start=[5, 0])(e).tolist()]
+    [1.0, 5.55]
+    """
+
+    def __init__(self, edge_feats: int, *, start: list[float] | tuple[float, ...] | None = None):
+        super().__init__()
+        self.edge_feats = positive_int("edge_feats", edge_feats)
+        start = [0.0] * edge_feats if start is None else list(start)
+        if len(start) != edge_feats:
+            raise ValueError(f"start has {len(start)} values; give {edge_feats}, one per feature")
+        self.start = start
+        self.weight = nn.Parameter(torch.empty(edge_feats))
+        self.bias = nn.Parameter(torch.empty(()))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set u and c to their initial values."""
+        with torch.no_grad():
+            self.weight.copy_(torch.tensor(self.start))
+            self.bias.fill_(math.log(math.expm1(1.0)))
+
+    def forward(self, edge_feat: Tensor) -> Tensor:
+        """``(E, edge_feats)`` to ``(E,)``."""
+        # Never so small that a bond stops conducting.
+        return F.softplus(edge_feat @ self.weight + self.bias) + 1e-4

@@ -1,0 +1,141 @@
+"""Pivots: the nodes that stand for the groups of a grouping matrix, and who belongs to them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+#: Lengths and priorities this close, relatively, are equal: above rounding in float64, below any
+#: difference that means something.
+TIE = 1e-9
+
+
+@torch.no_grad()
+def pivot_nodes(
+    matrix: Tensor, most: int, limit: Tensor | float, priority: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The pivots of a pivoted (rank-revealing) Cholesky factorisation of M.
+
+    The next pivot is the longest column of the residual. Columns of equal length are told apart by
+    ``priority``, and nodes that still tie, by their place. Ties are wider than rounding, so that a
+    change of M in its last digits changes no pivot; only nodes that are the same in every respect
+    are told apart by their place.
+
+    Parameters
+    ----------
+    matrix : Tensor
+        Positive semidefinite matrices M. Shape ``(b, n, n)``.
+    most : int
+        At most this many.
+    limit : Tensor or float
+        Stop where the residual's trace is at most this share of that of M. Shape ``(b,)``.
+    priority : Tensor
+        The node with the larger value comes first. Shape ``(b, n)``.
+
+    Returns
+    -------
+    Tensor
+        Pivot nodes. Shape ``(b, max K)``, int64; a graph's own come first.
+    Tensor
+        How many of them each matrix has. Shape ``(b,)``, int64.
+
+    Examples
+    --------
+    >>> M = torch.block_diag(torch.ones(1, 1), torch.ones(3, 3), torch.ones(2, 2))[None]
+    >>> pivots, ranks = pivot_nodes(M.double(), 6, 0.01, torch.zeros(1, 6))
+    >>> pivots.tolist(), ranks.tolist()
+    ([[1, 4, 0]], [3])
+    """
+    dtype, width = matrix.dtype, matrix.shape[1]
+    trace = matrix.diagonal(dim1=1, dim2=2).sum(-1)
+    # Relative to the trace: squares of tiny entries would underflow, and all columns would tie.
+    residual = matrix / trace.clamp(min=torch.finfo(dtype).tiny)[:, None, None]
+    # Below this there is nothing but rounding left to split.
+    least = torch.finfo(dtype).eps * width**2
+    limit = torch.as_tensor(limit, dtype=dtype, device=matrix.device).clamp(min=least)
+    margin = TIE * priority.abs().amax(1, keepdim=True)
+    ranks = torch.zeros(len(matrix), dtype=torch.int64, device=matrix.device)
+    chosen: list[Tensor] = []
+    # The first column is always taken: a graph with nodes has at least one cluster. NaN counts as
+    # something, so that it ends in the result and not in a matrix of zeros.
+    active = ~(trace <= 0)
+    on_host = matrix.device.type == "cpu"
+    for _ in range(min(most, width)):
+        # A pivot's own column is zero but for rounding, which must never bring it back: `length`
+        # is compared among the others only.
+        length = torch.linalg.vector_norm(residual, dim=2)  # symmetric: rows are columns
+        if chosen:
+            length.scatter_(1, torch.stack(chosen, dim=1), -1.0)
+        tied = length >= length.amax(1, keepdim=True) * (1 - TIE / 2)
+        first = priority.masked_fill(~tied, -torch.inf)
+        tied &= first >= first.amax(1, keepdim=True) - margin
+        pivot = tied.to(torch.uint8).argmax(1)
+        column = residual.gather(2, pivot[:, None, None].expand(-1, width, 1))
+        scale = column.gather(1, pivot[:, None, None]).clamp(min=torch.finfo(dtype).tiny)
+        column = torch.where(active[:, None, None], column * scale.rsqrt(), 0)
+        residual.baddbmm_(column, column.mT, alpha=-1)
+        ranks += active
+        chosen.append(pivot)
+        left = residual.diagonal(dim1=1, dim2=2).sum(-1)
+        # A little above the limit is at it, so that no rounding decides.
+        active = active & ~(left <= limit * (1 + TIE))
+        # To look is to wait for a GPU, once for every pivot; there the steps run on, masked.
+        if on_host and not active.any():
+            break
+    return torch.stack(chosen, dim=1), ranks
+
+
+def pivot_columns(matrix: Tensor, pivots: Tensor, counts: Tensor) -> Tensor:
+    """M[:, P] of each matrix, zeros beyond its own pivots. Shape ``(b, n, max K)``."""
+    most = pivots.shape[1]
+    used = torch.arange(most, device=matrix.device) < counts[:, None]
+    columns = matrix.gather(2, pivots[:, None, :].expand(-1, matrix.shape[1], -1))
+    return torch.where(used[:, None, :], columns, 0)
+
+
+def pivot_assignment(matrix: Tensor, pivots: Tensor, counts: Tensor) -> Tensor:
+    """S = M[:, P] with rows divided by their sums: each node's shares in the groups of the pivots.
+
+    Non-negative, with rows that add up to 1, so that A' = S' A S keeps the sum of A; on disjoint
+    groups (eq. 7) their indicator columns (eq. 8). A node that is far from every pivot belongs to
+    all of them alike.
+
+    Parameters
+    ----------
+    matrix : Tensor
+        Non-negative matrices M, zero in padding. Shape ``(b, n, n)``.
+    pivots, counts : Tensor
+        From :func:`pivot_nodes`.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(b, n, max K)``; rows of padding are zero.
+
+    Examples
+    --------
+    >>> M = torch.tensor([[[1., 1, 0], [1, 1, 0], [0, 0, 1]]])
+    >>> pivot_assignment(M, torch.tensor([[0, 2]]), torch.tensor([2])).tolist()
+    [[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]]
+    """
+    columns = pivot_columns(matrix, pivots, counts)
+    total = columns.sum(-1, keepdim=True)
+    tiny = torch.finfo(columns.dtype).tiny ** 0.5
+    used = torch.arange(pivots.shape[1], device=matrix.device) < counts[:, None]
+    alike = used[:, None, :] / counts.clamp(min=1)[:, None, None].to(columns.dtype)
+    real = matrix.diagonal(dim1=1, dim2=2)[:, :, None] > 0
+    shares = columns / total.clamp(min=tiny)
+    return torch.where(total > tiny, shares, torch.where(real, alike, 0).to(columns.dtype))
+
+
+@torch.no_grad()
+def nearest_pivot(matrix: Tensor, pivots: Tensor, counts: Tensor) -> Tensor:
+    """The group of each node: the pivot with the largest entry of M. Shape ``(b, n)``, int64.
+
+    Of entries that differ by rounding only, the earlier pivot's counts.
+    """
+    columns = pivot_columns(matrix, pivots, counts)
+    used = torch.arange(pivots.shape[1], device=matrix.device) < counts[:, None]
+    columns = columns.masked_fill(~used[:, None, :], -1)
+    near = columns >= columns.amax(-1, keepdim=True) - TIE
+    return near.to(torch.uint8).argmax(-1)

@@ -1,0 +1,296 @@
+"""What GMPool and NGMPool share: the grouping matrix of each graph, and what it says of groups."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from dgl import DGLGraph
+from torch import Tensor
+from torch.nn import functional as F
+
+from dgl_gmpool._options import check_choice
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE
+from dgl_gmpool.nn.counting import count_groups
+from dgl_gmpool.nn.group_readout import GroupReadout
+from dgl_gmpool.nn.grouping import GroupingMatrix, compute_dtype
+from dgl_gmpool.nn.locality import LOCALITIES, Diffusion
+from dgl_gmpool.nn.pivots import nearest_pivot, pivot_assignment, pivot_nodes
+from dgl_gmpool.nn.pooling import Pooling, mean_over_graphs
+from dgl_gmpool.nn.readout import Reading
+from dgl_gmpool.nn.reduce import AGGREGATES
+from dgl_gmpool.nn.square_root import nearest_psd
+
+#: The readout with a network between group and graph.
+ATOMS_AND_GROUPS = "atoms_and_groups"
+
+#: Node data with the number of each atom's fragment, for ``fragment_weight``.
+FRAGMENT = "fragment"
+
+Self = TypeVar("Self", bound="GroupingPool")
+
+
+class GroupingPool(Pooling):
+    """Base class of the poolings that start from a grouping matrix (eq. 5-7).
+
+    M is the elementwise product of a similarity of features
+    (:class:`~dgl_gmpool.nn.grouping.GroupingMatrix`) and a kernel of the graph
+    (:class:`~dgl_gmpool.nn.locality.Diffusion`): two nodes are in one group if they are alike *and*
+    near each other. By Schur's product theorem it is positive semidefinite where both are, with
+    M_ii = 1.
+    """
+
+    #: The options that make the pooling the paper's.
+    PAPER: ClassVar[dict[str, Any]] = {
+        "similarity": "linear",
+        "locality": "none",
+        "feature_norm": "none",
+        "aggregate": "mean",
+        "normalize": False,
+    }
+
+    def __init__(
+        self,
+        in_feats: int,
+        *,
+        similarity: str,
+        locality: str | None,
+        feature_norm: str | None,
+        aggregate: str,
+        normalize: bool,
+        rank_weight: float,
+        fragment_weight: float,
+        edge_tol: float = EDGE_TOLERANCE,
+    ) -> None:
+        with_groups = aggregate == ATOMS_AND_GROUPS
+        if not with_groups:
+            check_choice("aggregate", aggregate, (ATOMS_AND_GROUPS, *AGGREGATES))
+        super().__init__(
+            in_feats, aggregate="mean" if with_groups else aggregate, edge_tol=edge_tol
+        )
+        self.aggregate = aggregate
+        if not isinstance(normalize, bool):
+            raise ValueError(f"normalize is {normalize!r}; give True or False")
+        for name, value in (("rank_weight", rank_weight), ("fragment_weight", fragment_weight)):
+            if not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise ValueError(f"{name} is {value!r}; give a number")
+        if fragment_weight < 0:
+            raise ValueError(f"fragment_weight is {fragment_weight}; give a number >= 0")
+        self.normalize = normalize
+        self.rank_weight = rank_weight
+        self.fragment_weight = fragment_weight
+        self.grouping = GroupingMatrix(
+            in_feats, similarity=similarity, feature_norm=feature_norm or "none"
+        )
+        kind = check_choice("locality", locality or "none", LOCALITIES)
+        self.locality = Diffusion() if kind == "diffusion" else None
+        self.group_readout = GroupReadout(in_feats) if with_groups else None
+
+    @classmethod
+    def paper(cls: type[Self], in_feats: int, **options: Any) -> Self:
+        """The paper's reading: M = sigmoid(w . (x_i - x_j)^2 + b), no locality, the mean of S' X.
+
+        Further options are those of the class and win over the paper's.
+        """
+        return cls(in_feats, **{**cls.PAPER, **options})
+
+    @property
+    def out_feats(self) -> int:
+        if self.group_readout is not None:
+            return self.group_readout.out_feats
+        return super().out_feats
+
+    @property
+    def normalised_feats(self) -> int:
+        """How many columns at the end of the readout are batch-normalised already."""
+        return 0 if self.group_readout is None else self.group_readout.normalised_feats
+
+    @property
+    def inverted(self) -> bool:
+        """Whether the fitted M tends to be larger for unlike nodes than for like ones; only the
+        paper's ``similarity="linear"`` can be."""
+        return self.grouping.inverted
+
+    def matrices(self, batch: GraphBatch) -> list[Tensor]:
+        """M of each bucket, ``(b, w, w)``, zero in padding."""
+        feat = self.grouping.norm(batch.feat)
+        measure = self.grouping.measure(feat.device)
+        kernels: list[Tensor | None] = [None] * len(batch.layout.buckets)
+        if self.locality is not None:
+            kernels = [*self.locality(batch, measure.weight.dtype)]
+        found = []
+        for bucket, block, kernel in zip(batch.layout.buckets, batch.layout.blocks(feat), kernels):
+            matrix = measure.within(block)
+            if kernel is not None:
+                matrix = matrix * kernel  # which is zero in padding
+            elif not bucket.full:
+                mask = bucket.mask.to(matrix.dtype)
+                matrix = matrix * (mask[:, :, None] * mask[:, None, :])
+            found.append(matrix)
+        return found
+
+    def matrix_losses(self, batch: GraphBatch, matrices: list[Tensor]) -> dict[str, Tensor]:
+        """The terms on M that ``rank_weight`` and ``fragment_weight`` ask for.
+
+        ``rank``: tr(M)^2 / (n ||M||^2), the participation ratio of the eigenvalues as a share of
+        the nodes: 1 / n for one group, 1 for n groups; no eigenvalues, no eigengap. ``fragment``:
+        the cross-entropy of M and "in the same fragment", over the pairs of each graph. Both are
+        means over graphs.
+        """
+        losses = {}
+        if self.rank_weight:
+            parts = []
+            for bucket, matrix in zip(batch.layout.buckets, matrices):
+                trace = matrix.diagonal(dim1=1, dim2=2).sum(-1)
+                norm = matrix.square().sum((1, 2)).clamp(min=torch.finfo(matrix.dtype).tiny)
+                parts.append(trace.square() / (norm * bucket.sizes))
+            losses["rank"] = self.rank_weight * mean_over_graphs(parts, batch.feat)
+        if self.fragment_weight:
+            losses["fragment"] = self.fragment_weight * self._fragment_loss(batch, matrices)
+        return losses
+
+    def _fragment_loss(self, batch: GraphBatch, matrices: list[Tensor]) -> Tensor:
+        if FRAGMENT not in batch.graph.ndata:
+            raise ValueError(
+                f"fragment_weight={self.fragment_weight} needs graph.ndata[{FRAGMENT!r}], the "
+                "number of each node's fragment (dgl_gmpool.data.fragments.brics_fragments)"
+            )
+        number = batch.graph.ndata[FRAGMENT].to(batch.feat.device).reshape(-1)
+        parts = []
+        for bucket, matrix, each in zip(
+            batch.layout.buckets, matrices, batch.layout.blocks(number)
+        ):
+            same = (each[:, :, None] == each[:, None, :]).to(matrix.dtype)
+            pair = bucket.mask[:, :, None] & bucket.mask[:, None, :]
+            pair = pair.triu(diagonal=1)
+            small = 1e-6
+            entropy = F.binary_cross_entropy(matrix.clamp(small, 1 - small), same, reduction="none")
+            parts.append((entropy * pair).sum((1, 2)) / pair.sum((1, 2)).clamp(min=1))
+        return mean_over_graphs(parts, batch.feat)
+
+    def scaled(self, matrix: Tensor) -> Tensor:
+        """M, or with ``normalize`` D^{-1/2} M D^{-1/2}, D the row sums."""
+        if not self.normalize:
+            return matrix
+        # Padded rows add up to 0, and so do those of a graph whose entries all underflow.
+        size = matrix.sum(-1).clamp(min=torch.finfo(matrix.dtype).tiny).rsqrt()
+        return matrix * (size[:, :, None] * size[:, None, :])
+
+    def read(self, batch: GraphBatch) -> Reading:
+        if self.group_readout is None:
+            return super().read(batch)
+        matrices = self.matrices(batch)
+        out, weight = self.group_readout(batch, matrices)
+        return Reading(out, [weight[:, None]], self.matrix_losses(batch, matrices))
+
+    def by_pivots(
+        self, batch: GraphBatch, matrices: list[Tensor], num_clusters: int | None = None
+    ) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
+        """Pivots and K of each bucket, the first K of the pivoted Cholesky factorisation, and the
+        eigenvalues of M. K is the number of eigenvalues above 0.7 of a node, unless forced."""
+        places, spectra = [], []
+        priority = batch.layout.blocks(priority_of(batch)[:, None])
+        for bucket, matrix, first in zip(batch.layout.buckets, matrices, priority):
+            plain = matrix.detach()
+            if self.grouping.positive_semidefinite:
+                eigenvalues = torch.linalg.eigvalsh(plain)
+            else:
+                plain, eigenvalues = nearest_psd(plain)
+            if num_clusters is None:
+                counts = count_groups(eigenvalues, bucket.sizes)
+            else:
+                counts = bucket.sizes.clamp(max=num_clusters)
+            pivots, ranks = pivot_nodes(plain, int(counts.max()), 0.0, first[..., 0])
+            places.append((pivots, torch.minimum(counts, ranks)))
+            spectra.append(eigenvalues)
+        return places, spectra
+
+    @torch.no_grad()
+    def groups(
+        self,
+        graph: DGLGraph,
+        feat: Tensor,
+        *,
+        conductance: Tensor | None = None,
+        batch_num_nodes: Tensor | None = None,
+    ) -> Tensor:
+        """The group of each node: that of its nearest pivot.
+
+        Pivots are the first K of the pivoted Cholesky factorisation of M, K the number of groups
+        (:meth:`spectrum`). The argmax of |S|, the entries of a root, does not name groups.
+
+        Returns
+        -------
+        Tensor
+            Numbers from 0 to K - 1 within each graph, the longest pivot's group first. Shape
+            ``(N,)``, int64.
+        """
+        batch = self.batch(
+            graph, feat, conductance=conductance, batch_num_nodes=batch_num_nodes
+        ).without_empty()
+        if not len(batch):
+            return torch.zeros(0, dtype=torch.int64, device=feat.device)
+        matrices = self.matrices(batch)
+        places, _ = self.by_pivots(batch, matrices)
+        return batch.layout.rows(
+            [nearest_pivot(matrix, *place) for matrix, place in zip(matrices, places)]
+        )
+
+    def memberships(
+        self,
+        graph: DGLGraph,
+        feat: Tensor,
+        *,
+        conductance: Tensor | None = None,
+        batch_num_nodes: Tensor | None = None,
+    ) -> list[Tensor]:
+        """How much of each node is in each group of :meth:`groups`: one ``(n_b, K_b)`` tensor per
+        graph, with rows that add up to 1."""
+        batch = self.batch(graph, feat, conductance=conductance, batch_num_nodes=batch_num_nodes)
+        matrices = self.matrices(batch)
+        places, _ = self.by_pivots(batch, matrices)
+        blocks = [pivot_assignment(matrix, *place) for matrix, place in zip(matrices, places)]
+        return per_graph(batch, blocks, [counts for _, counts in places], feat.dtype)
+
+    def grouping_matrices(
+        self,
+        graph: DGLGraph,
+        feat: Tensor,
+        *,
+        conductance: Tensor | None = None,
+        batch_num_nodes: Tensor | None = None,
+    ) -> list[Tensor]:
+        """M of each graph (eq. 5): list of B tensors ``(n_b, n_b)``, dtype of ``feat``."""
+        batch = self.batch(graph, feat, conductance=conductance, batch_num_nodes=batch_num_nodes)
+        sizes = [bucket.sizes for bucket in batch.layout.buckets]
+        return per_graph(batch, self.matrices(batch), sizes, feat.dtype)
+
+    def extra_repr(self) -> str:
+        text = super().extra_repr()
+        text += ", normalize=True" if self.normalize else ""
+        text += f", rank_weight={self.rank_weight}" if self.rank_weight else ""
+        return text + (f", fragment_weight={self.fragment_weight}" if self.fragment_weight else "")
+
+
+def per_graph(
+    batch: GraphBatch, blocks: list[Tensor], columns: list[Tensor], dtype: torch.dtype
+) -> list[Tensor]:
+    """Blocks ``(b, w, K)`` as one tensor ``(n_b, columns)`` for each graph of the batch."""
+    out = [batch.feat.new_zeros(0, 0, dtype=dtype) for _ in range(len(batch))]
+    for bucket, block, used in zip(batch.layout.buckets, blocks, columns):
+        sizes, widths = bucket.sizes.tolist(), used.tolist()
+        for index, which in enumerate(bucket.graphs.tolist()):
+            out[which] = block[index, : sizes[index], : widths[index]].to(dtype)
+    return out
+
+
+def priority_of(batch: GraphBatch) -> Tensor:
+    """A number per node, ``(N,)``, that differs where features do: a fixed, generic projection.
+
+    Which one does not matter, only that it follows the node and not its place in the graph.
+    """
+    dtype = compute_dtype(batch.feat.device)
+    direction = torch.arange(1, batch.feat.shape[1] + 1, dtype=dtype, device=batch.feat.device)
+    return batch.feat.detach().to(dtype) @ direction.sin()
