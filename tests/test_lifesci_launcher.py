@@ -132,7 +132,7 @@ def test_says_so_where_plain_inference_would_not_notice(folder, capsys):
 
 def test_names_auxiliary_losses_that_the_script_cannot_add(folder, capsys):
     train(readout="mincut")
-    assert "auxiliary losses (cut, orthogonality)" in capsys.readouterr().err
+    assert "auxiliary losses (MinCutPool cut, MinCutPool orthogonality)" in capsys.readouterr().err
     train(readout="gmpool")
     assert "auxiliary" not in capsys.readouterr().err
 

@@ -126,7 +126,6 @@ class _Run:
         self.used: ReadoutChoice | None = None
         self._loaded: ReadoutChoice | None = None
         self._models: list[frozenset[str]] = []
-        self._last: nn.Module | None = None
 
     def swap(self, args: tuple[Any, ...], kwargs: dict[str, Any], made: Any) -> Any:
         """What the loader made, with another readout in the model."""
@@ -139,7 +138,6 @@ class _Run:
         config[KEY] = choice.to_dict()
         self.used = choice
         self._models.append(frozenset(after))
-        self._last = model
         _say(f"readout {choice} in {type(model).__name__} ({source})")
         if before == after:
             _say(
@@ -182,13 +180,11 @@ class _Run:
 
     def say_what_was_left_out(self) -> None:
         """Name auxiliary losses: only the script could have added them to its own."""
-        names: set[str] = set()
-        for module in self._last.modules() if self._last is not None else ():
-            names.update(getattr(module, "losses", None) or ())
+        names = [] if self.used is None else self.used.auxiliary_losses()
         if names:
             _say(
-                f"{self.used} has auxiliary losses ({', '.join(sorted(names))}), which the script "
-                "does not know of: the model was trained without them"
+                f"{self.used} has auxiliary losses ({', '.join(names)}), which the script does not "
+                "know of: the model was trained without them"
             )
 
     def _choose(self, config: Mapping[str, Any]) -> tuple[ReadoutChoice, str]:
