@@ -87,6 +87,26 @@ def test_missing_data_flags_are_named(capsys):
     assert "--tsv FILE" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("place", "message"), [
+    ("FILE/run", "is a file; name another folder with --output"),
+    ("FILE", "is a file; the output must be a folder"),
+    ("/proc/run", "nothing can be written in /proc"),
+])  # fmt: skip
+def test_an_output_that_cannot_be_written_is_found_before_the_data_are_read(
+    place, message, tmp_path, monkeypatch, capsys
+):
+    def never(self, args):
+        raise AssertionError("read")
+
+    if place.startswith("/proc") and not Path("/proc").is_dir():
+        pytest.skip("no /proc")
+    monkeypatch.setattr(type(DATA_SETS["csv"]), "load", never)
+    flags = own_flags(tmp_path)
+    place = place.replace("FILE", flags[1])
+    assert cli.main(["train", "csv", *flags, "--output", place]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_every_setting_of_a_run_has_a_flag():
     assert set(FLAGS) == {field.name for field in fields(TrainingConfig)}
 
