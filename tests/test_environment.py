@@ -43,6 +43,7 @@ def test_broken_dgl_gives_one_message_with_the_pins(tmp_path: Path, body: str, r
     assert "pip install dgl==1.1.3 torch==2.13.0 dgllife==0.3.2 packaging" in message
 
 
+@pytest.mark.slow
 def test_import_works_where_home_cannot_be_written(tmp_path: Path) -> None:
     home = tmp_path / "file"
     home.write_text("", encoding="utf-8")  # a file, so nothing can be created below it

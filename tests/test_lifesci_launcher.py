@@ -114,6 +114,7 @@ def test_another_readout_than_the_recorded_one_is_refused(folder):
     infer(readout="gmpool", options={"similarity": "cauchy"})
 
 
+@pytest.mark.slow
 def test_plain_inference_on_a_swapped_model_fails_loudly(folder):
     train(readout="ngmpool")
     result = plain(INFER, "-f", "molecules.csv", "-sc", "smiles")
@@ -461,6 +462,7 @@ def test_command_line(folder, capsys):
         assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_as_a_module(folder):
     module = ["-m", "dgl_gmpool", "run"]
     result = plain(*module, "--readout", "ngmpool", TRAIN, "-c", "molecules.csv", "-sc", "smiles")

@@ -37,6 +37,8 @@ from dgl_gmpool.training.batches import derived_seed
 from dgl_gmpool.training.data_parallel import release_model, share_model
 from dgl_gmpool.training.distributed import PATIENCE, ElsewhereError
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).resolve().parent
 # Long enough for a busy machine, and it ends a hang.
 LIMIT = 240

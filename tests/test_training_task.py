@@ -68,6 +68,7 @@ def test_a_new_loss_is_one_class(poisson, tmp_path, capsys):
     assert all(model.loss == "poisson" for model in load_models(run))
 
 
+@pytest.mark.slow
 def test_another_loss_trains_to_another_model_and_says_so():
     dataset = small_dataset()
     dataset.table.targets[0] = 1e4  # one wild value

@@ -39,10 +39,7 @@ def plan_runs(args: argparse.Namespace) -> list[TrainingConfig]:
     current_world().on_main(partial(check_free_folder, args.output, resume=args.resume))
     choose_device(args.device)
     check_choice("kind of split", args.split, SPLIT_KINDS)
-    for flag, least in (("threads", 1), ("processes", 1), ("folds", 2)):
-        value = getattr(args, flag)
-        if value is not None and (type(value) is not int or value < least):
-            raise ValueError(f"--{flag} {value}: expected a whole number of at least {least}")
+    check_numbers(args, threads=1, processes=1, folds=2)
     for flag, values in (("readout", args.readout), ("levels", args.levels), ("seed", args.seed)):
         if len(set(values)) < len(values):
             raise ValueError(f"--{flag} {' '.join(map(str, values))}: a value is given twice")
@@ -128,6 +125,14 @@ def train_all(
     return results
 
 
+def check_numbers(args: argparse.Namespace, **least: int) -> None:
+    """Refuse flags, named with the least value they take, that are below it; None is no value."""
+    for flag, smallest in least.items():
+        value = getattr(args, flag)
+        if value is not None and (type(value) is not int or value < smallest):
+            raise ValueError(f"--{flag} {value}: expected a whole number of at least {smallest}")
+
+
 @contextmanager
 def in_words_of_the_flags() -> Iterator[None]:
     """``hidden_feats=0: expected ...`` as ``--hidden 0: expected ...``."""
@@ -196,12 +201,12 @@ def _with_levels(config: TrainingConfig, levels: Sequence[int]) -> list[Training
         )
     for level, _ in errors:
         print(f"note: {config.readout} cannot do {level} levels; it is left out there")
-    decomposition = config.readout_options.get("decomposition", "sqrtm")
+    decomposition = config.readout_options.get("decomposition")
     deepest = max(candidate.levels for candidate in possible)
     if config.readout == "gmpool" and decomposition == "sqrtm" and deepest > 1:
         print(
             "note: between two levels, gmpool with decomposition=sqrtm keeps all atoms and joins "
-            "each with each, which is slow; decomposition=cholesky keeps one node per group"
+            "each with each, which is slow; decomposition=pivot keeps one node per group"
         )
     return possible
 

@@ -85,9 +85,11 @@ def running(
             each()
         sys.argv = argv
         sys.path[:] = path
-        for name in set(sys.modules) - set(modules):
-            if is_beside(folder, sys.modules.get(name.split(".")[0])):
-                del sys.modules[name]
+        added = set(sys.modules) - set(modules)
+        # First all, as a package's modules are known by the package.
+        theirs = [n for n in added if is_beside(folder, sys.modules.get(n.split(".")[0]))]
+        for name in theirs:
+            del sys.modules[name]
         sys.modules.update(modules)
 
 
