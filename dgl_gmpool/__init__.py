@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dgl_gmpool._environment import import_dgl
+from dgl_gmpool._environment import enable_dgl, import_dgl
 
 import_dgl()
 
@@ -26,6 +26,7 @@ __all__ = [
     "PooledGraph",
     "__version__",
     "collect_losses",
+    "enable_dgl",
     "get_readout",
     "list_readouts",
     "register",

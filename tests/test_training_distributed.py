@@ -31,7 +31,7 @@ from test_training_run import content
 
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool.cli.processes import _say_once
-from dgl_gmpool.models.readout_norm import ReadoutNorm
+from dgl_gmpool.nn.norm import RowNorm
 from dgl_gmpool.training import World, current_world, data_parallel, join_world
 from dgl_gmpool.training.batches import derived_seed
 from dgl_gmpool.training.data_parallel import release_model, share_model
@@ -170,11 +170,11 @@ def test_every_group_of_processes_waits_as_long(monkeypatch):
 
 def test_a_model_after_training_is_alone_again():
     """It can be trained further, copied and pickled when the other processes are gone."""
-    norm = ReadoutNorm(2)
+    norm = RowNorm(2)
     norm.total = current_world  # of another process group: never called, never copied
     assert copy.deepcopy(norm).total is None
     assert pickle.loads(pickle.dumps(norm)).total is None
-    model = MoleculePredictor(3, 0, hidden_feats=4, readout_norm="batch")
+    model = MoleculePredictor(3, 0, hidden_feats=4, readout="mean", readout_norm="batch")
     model.norm.total = current_world
     release_model(model)
     assert model.norm.total is None
