@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
+import dgl_gmpool._dgl  # noqa: F401  # isort: skip  (before DGL)
 import dgl
 import torch
 from dgl import DGLGraph

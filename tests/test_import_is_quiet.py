@@ -89,6 +89,7 @@ def test_next_to_dgl_and_dgllife(home):
         assert {"dgl.nn", "dgl.nn.pytorch.glob", "dgllife.model.readout"} <= set(modules)
         before = snapshot(modules)
         import dgl_gmpool
+        from dgl_gmpool import GMPool, MoleculePredictor, swap_readout
         after = snapshot(modules)
         for key in before:
             assert before[key] == after[key], key
@@ -112,6 +113,7 @@ def test_alone(home):
         random.seed(1); numpy.random.seed(2); torch.manual_seed(3)
         before = snapshot([])
         import dgl_gmpool
+        from dgl_gmpool import GMPool, MoleculePredictor, swap_readout
         after = snapshot([])
         # DGL adds warning filters and a variable; test_next_to_dgl_and_dgllife has them before.
         after["environ"].pop("KMP_DUPLICATE_LIB_OK", None)
@@ -151,3 +153,33 @@ def test_bringing_in_dgllife_leaves_rdkits_log_switches(home):
         home,
     )
     assert out == "same\n"
+
+
+def test_the_package_and_its_version_load_neither_torch_nor_dgl(home):
+    """So that --version is quick, and Ctrl-C is answered from the first moment."""
+    out = run(
+        """
+        import dgl_gmpool, dgl_gmpool.cli
+        try:
+            dgl_gmpool.cli.main(["--version"])
+        except SystemExit as end:
+            assert end.code == 0
+        assert not {"torch", "dgl", "numpy", "rdkit"} & set(sys.modules)
+        # Every public name is there when it is asked for, and in dir().
+        for name in dgl_gmpool.__all__:
+            assert getattr(dgl_gmpool, name) is not None and name in dir(dgl_gmpool)
+        from dgl_gmpool import GMPool
+        assert dgl_gmpool.nn.pooled_graph.PooledGraph is dgl_gmpool.PooledGraph
+        assert not hasattr(dgl_gmpool, "GMPol")
+        """,
+        home,
+    )
+    assert out.startswith("dgl-gmpool ")
+
+
+def test_each_part_can_be_imported_first(home):
+    """DGL writes into the home folder when it is imported without care."""
+    for part in ("data", "lifesci", "models", "nn.ragged", "poolings.gmpool", "registry", "testing",
+                 "training", "cli.predict"):  # fmt: skip
+        run(f"import dgl_gmpool.{part}", home)
+        assert list(home.rglob("*")) == [], part

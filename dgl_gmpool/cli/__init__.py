@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dgl_gmpool._version import __version__
+from dgl_gmpool.cli.entry import run_script
 
 
 class Command(NamedTuple):
@@ -65,8 +66,6 @@ def _run(arguments: list[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code (0, 2 for an error in the input, 130 after Ctrl-C)."""
-    from dgl_gmpool.cli.entry import run_script
-
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = COMMANDS.get(_command(arguments) or "")
     resume = None if command is None else command.resume

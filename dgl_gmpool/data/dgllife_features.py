@@ -17,6 +17,9 @@ FEATURIZERS = {
     "attentivefp": ("AttentiveFPAtomFeaturizer", "AttentiveFPBondFeaturizer"),
 }
 
+#: An atom's first features: one for each of so many elements. All other elements look alike.
+ELEMENT_FEATURES = {"canonical": 43, "attentivefp": 15}
+
 
 def dgllife_featurizers(featurizer: str) -> tuple[Any, Any]:
     """dgllife's atom and bond featurizer of a name."""

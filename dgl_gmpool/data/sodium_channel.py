@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dgl_gmpool.data.delimited_text import DelimitedText
-from dgl_gmpool.data.molecule import NOT_A_SMILES, REFUSED, canonical_smiles
+from dgl_gmpool.data.molecule import canonical_smiles, refusal
 from dgl_gmpool.data.report import SelectionTally
 from dgl_gmpool.data.table import MoleculeTable
 
@@ -60,10 +60,10 @@ def load_sodium_channel() -> MoleculeTable:
             continue
         canonical, why = canonical_smiles(smiles)
         if not canonical:
-            tally.refuse(name, smiles, why, reason=NOT_A_SMILES if why == NOT_A_SMILES else REFUSED)
+            tally.refuse(name, smiles, why, reason=refusal(why))
             continue
         rows.append((name, smiles, canonical))
-    targets = np.array([[activity[name]] for name, _, _ in rows], dtype=np.float32)
+    targets = np.array([[activity[name]] for name, _, _ in rows], dtype=np.float64)
     return MoleculeTable(
         name="sodium_channel",
         kind="regression",

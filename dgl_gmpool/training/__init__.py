@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dgl_gmpool._dgl  # noqa: F401  (DGL, without its side effects)
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.device import choose_device
 from dgl_gmpool.training.distributed import (

@@ -10,6 +10,7 @@ import torch
 
 from dgl_gmpool.data import AuxiliaryTargets, MoleculeDataset
 from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.metrics import metrics_of
 from dgl_gmpool.training.task import Standardizer, Task, get_task
 
 
@@ -148,6 +149,12 @@ def check_fold(
     targets = table.targets[np.asarray(valid)]
     task = get_task(table.kind)
     if task.scores(targets, np.zeros_like(targets))["tasks"] == 0:
+        labels = np.unique(table.targets[~np.isnan(table.targets)])
+        if metrics_of(task.kind)[0].two_values and len(labels) == 1:
+            raise ValueError(
+                f"every label of {', '.join(table.task_names)} is {labels[0]:g}: there is nothing "
+                "to tell apart; a classification needs rows of both classes, 0 and 1"
+            )
         raise ValueError(
             f"fold {fold}: its {len(valid)} validation rows do not hold {task.scorable}, so they "
             "cannot choose the best epoch; use fewer folds, another kind of split or more data"
