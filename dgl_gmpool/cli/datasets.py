@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from dgl_gmpool.cli.predict import delimiter
 from dgl_gmpool.data import (
     HUMAN_ATP_RECEPTORS,
     MoleculeTable,
@@ -14,6 +15,7 @@ from dgl_gmpool.data import (
     load_csv,
     load_tox21,
 )
+from dgl_gmpool.data.number import CENSORED
 
 #: ``ArgumentParser.add_argument``, or what stands for it.
 AddFlag = Callable[..., Any]
@@ -89,6 +91,13 @@ blank cell is a missing measurement. Rows that cannot be used are listed with th
             "split",
         )
         add("--units", default="", help="of the targets, for the table")
+        add(
+            "--delimiter",
+            type=delimiter,
+            metavar="CHAR",
+            help="between the columns, or 'tab' (default: recognised by the columns' names)",
+        )
+        _add_censored(add)
 
     def load(self, args: argparse.Namespace) -> MoleculeTable:
         return load_csv(
@@ -99,6 +108,8 @@ blank cell is a missing measurement. Rows that cannot be used are listed with th
             id_column=args.id_column,
             group_column=args.group_column,
             units=args.units,
+            delimiter=args.delimiter,
+            censored=args.censored,
         )
 
 
@@ -164,9 +175,15 @@ out and counted, repeats go to their median. Scores are RMSE in log units."""
             choices=("IC50", "Ki", "Kd", "EC50"),
             help="which measured quantity (default: IC50)",
         )
+        _add_censored(add)
 
     def load(self, args: argparse.Namespace) -> MoleculeTable:
-        return load_bindingdb(args.tsv, accessions=args.accession, measure=args.measure)
+        return load_bindingdb(
+            args.tsv,
+            accessions=args.accession,
+            measure=args.measure,
+            censored=args.censored,
+        )
 
 
 class Chromophores(DataSet):
@@ -197,6 +214,16 @@ stays on one side of every split, and the solvent goes into the model as descrip
 
     def load(self, args: argparse.Namespace) -> MoleculeTable:
         return load_chromophores(args.csv, target=args.target)
+
+
+def _add_censored(add: AddFlag) -> None:
+    add(
+        "--censored",
+        choices=CENSORED,
+        default="exclude",
+        help="bounds such as >10000: exclude leaves them out and counts them, as_measured takes "
+        "the number for the value (default: exclude)",
+    )
 
 
 #: By the word behind ``dgl-gmpool train``.

@@ -120,7 +120,9 @@ class TrainFlags:
         found: dict[str, Any] = {"data_set": name}
         for key in self.data_flags:
             value = getattr(args, key)
-            found[key] = os.path.abspath(value) if key in self._files and value not in (None, "-") else value
+            found[key] = (
+                os.path.abspath(value) if key in self._files and value not in (None, "-") else value
+            )
         return found
 
 
