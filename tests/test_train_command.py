@@ -77,6 +77,19 @@ def test_the_installed_command_in_an_empty_folder(tmp_path):
     assert len((folder / "out.csv").read_text().splitlines()) == 38
 
 
+def test_the_delimiter_and_bounds_are_flags(tmp_path, capsys):
+    header, first, *rest = own_table(tmp_path).read_text().replace(",", "|").splitlines()
+    first = f"{first.rpartition('|')[0]}|>2.5"
+    table = tmp_path / "bars.csv"
+    table.write_text("\n".join([header, first, *rest, ""]))
+    flags = ["train", "csv", "--csv", str(table), "--target", "logS", *SMALL, "--readout", "mean"]
+    flags += ["--delimiter", "|"]
+    for number, (more, rows) in enumerate([([], 35), (["--censored", "as_measured"], 36)]):
+        assert cli.main([*flags, *more, "--output", str(tmp_path / f"run{number}")]) == 0
+        assert f"{rows}  usable rows" in capsys.readouterr().out
+    assert cli.main([*flags, "--delimiter", ";", "--output", str(tmp_path / "run")]) == 2
+
+
 def test_missing_data_flags_are_named(capsys):
     assert cli.main(["train", "csv", "--csv", "x.csv"]) == 2
     assert "--target is missing; give --target NAME" in capsys.readouterr().err
