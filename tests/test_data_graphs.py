@@ -156,6 +156,7 @@ def test_options_are_checked(tmp_path):
             featurize(table, processes=processes)
 
 
+@pytest.mark.slow
 def test_several_processes_give_the_same_graphs_in_order(monkeypatch):
     from dgl_gmpool.data import featurize as module
 

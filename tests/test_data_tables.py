@@ -351,7 +351,7 @@ def test_sodium_channel_has_its_published_size():
 
 def test_without_rdkits_folder_the_error_names_the_other_command(tmp_path, monkeypatch):
     monkeypatch.setattr(sodium_channel, "_contrib_folder", lambda: tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"recipes/molecules_csv\.py --csv YOUR\.csv"):
+    with pytest.raises(FileNotFoundError, match=r"dgl-gmpool train csv --csv YOUR\.csv"):
         load_sodium_channel()
 
 

@@ -205,6 +205,7 @@ def test_dgl_can_be_imported_after_this_package() -> None:
     assert done.stdout == "2\n", done.stderr
 
 
+@pytest.mark.slow
 def test_import_works_where_home_cannot_be_written(tmp_path: Path) -> None:
     home = tmp_path / "file"
     home.write_text("", encoding="utf-8")  # a file, so nothing can be created below it

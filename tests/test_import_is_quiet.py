@@ -69,6 +69,7 @@ def home(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_next_to_dgl_and_dgllife(home):
     """Both are there first, RDKit's logging is partly on, generators are seeded."""
     out = run(
@@ -101,6 +102,7 @@ def test_next_to_dgl_and_dgllife(home):
     assert out.startswith("compared")
 
 
+@pytest.mark.slow
 def test_alone(home):
     """As the first import of a process. What DGL itself changes is not ours to keep."""
     out = run(
@@ -135,6 +137,7 @@ def test_alone(home):
     assert list(home.rglob("*")) == []
 
 
+@pytest.mark.slow
 def test_bringing_in_dgllife_leaves_rdkits_log_switches(home):
     out = run(
         """

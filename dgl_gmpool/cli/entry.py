@@ -134,7 +134,7 @@ def _is_the_users(error: BaseException) -> bool:
     who opened it.
     """
     if isinstance(error, RuntimeError):
-        from dgl_gmpool.training.errors import TrainingError
+        from dgl_gmpool.training.distributed import TrainingError
 
         return isinstance(error, TrainingError)
     if not isinstance(error, _MAY_BE_THE_USERS):

@@ -258,7 +258,10 @@ def _results(
 
     # loky starts clean processes: forking one that has run OpenMP (torch, DGL) can hang.
     parallel = Parallel(n_jobs=workers, backend="loky", return_as="generator")
-    return parallel(delayed(featurize_smiles)(chunk, featurizer) for chunk in chunks)
+    found: Iterator[tuple[FlatGraphs, list[tuple[int, str]]]] = parallel(
+        delayed(featurize_smiles)(chunk, featurizer) for chunk in chunks
+    )
+    return found
 
 
 def featurize_smiles(

@@ -43,7 +43,7 @@ def load_sodium_channel() -> MoleculeTable:
         if not file.is_file():
             raise FileNotFoundError(
                 f"this RDKit comes without {file.name} (looked in {folder}). Use molecules of your "
-                f"own instead: python recipes/molecules_csv.py --csv YOUR.csv "
+                f"own instead: dgl-gmpool train csv --csv YOUR.csv "
                 f"--smiles-column SMILES --target YOUR_TARGET"
             )
     text = DelimitedText(activity_file)

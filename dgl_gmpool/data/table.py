@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dgl_gmpool.data.auxiliary import KINDS, AuxiliaryTargets
+from dgl_gmpool.data.auxiliary import KINDS as KINDS
+from dgl_gmpool.data.auxiliary import AuxiliaryTargets
 from dgl_gmpool.data.report import SelectionReport
 
 

@@ -15,9 +15,9 @@ import torch
 import dgl_gmpool
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool._io import atomic_torch_save
-from dgl_gmpool.training.inference import raw_outputs
+from dgl_gmpool.training.model import raw_outputs
 from dgl_gmpool.training.run_folder import RunFolder
-from dgl_gmpool.training.standardize import Standardizer
+from dgl_gmpool.training.task import Standardizer, Task, get_task
 
 _FORMAT = 1
 _PARTS = (
@@ -46,6 +46,8 @@ class TrainedModel:
         Of the training rows' global features.
     featurizer : str
         Name to pass to ``featurize``.
+    loss : str or None
+        It was trained with; None is the default of its kind.
     """
 
     model: MoleculePredictor
@@ -55,6 +57,12 @@ class TrainedModel:
     target_scaler: Standardizer
     global_scaler: Standardizer | None
     featurizer: str = "canonical"
+    loss: str | None = None
+
+    @property
+    def task(self) -> Task:
+        """How the outputs become predictions."""
+        return get_task(self.kind, self.loss)
 
     def outputs(
         self,
@@ -97,19 +105,7 @@ class TrainedModel:
         outputs = self.outputs(
             graphs, global_feats=global_feats, batch_size=batch_size, device=device
         )
-        return probabilities(outputs) if self.kind == "classification" else outputs
-
-
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Sigmoid in float64, without overflow.
-
-    Examples
-    --------
-    >>> probabilities(np.array([0.0, -800.0, 800.0])).tolist()
-    [0.5, 0.0, 1.0]
-    """
-    small = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1.0, small) / (1.0 + small)
+        return self.task.link(outputs)
 
 
 def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> None:
@@ -128,6 +124,7 @@ def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> None:
             "task_names": list(trained.task_names),
             "units": trained.units,
             "featurizer": trained.featurizer,
+            "loss": trained.loss,
             "target_scaler": _scaler_to_dict(scaler),
             "global_scaler": None if extra is None else _scaler_to_dict(extra),
         },
@@ -184,6 +181,7 @@ def load_model(path: str | os.PathLike[str]) -> TrainedModel:
             _scaler_from_dict(saved["target_scaler"]),
             None if extra is None else _scaler_from_dict(extra),
             saved["featurizer"],
+            saved.get("loss"),
         )
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         # Options, layers or shapes of another version; torch's list of keys is many lines long.

@@ -11,7 +11,7 @@ from dgl_gmpool._options import positive_int
 from dgl_gmpool.data import MoleculeTable, SelectionReport, featurize
 from dgl_gmpool.data.chromophores import SOLVENT_DESCRIPTORS, solvent_descriptors
 from dgl_gmpool.data.molecule import canonical_smiles, is_missing, split_smiles
-from dgl_gmpool.training.model import choose_device
+from dgl_gmpool.training.device import choose_device
 from dgl_gmpool.training.model_file import TrainedModel
 
 
@@ -40,14 +40,16 @@ class Predictions:
     @property
     def mean(self) -> np.ndarray:
         """``(rows, tasks)``, averaged over the models."""
-        return self.per_model.mean(axis=0)
+        mean: np.ndarray = self.per_model.mean(axis=0)
+        return mean
 
     @property
     def std(self) -> np.ndarray:
         """``(rows, tasks)``, sample standard deviation over the models; NaN for one model."""
         if len(self.per_model) < 2:
             return np.full(self.per_model.shape[1:], np.nan)
-        return self.per_model.std(axis=0, ddof=1)
+        std: np.ndarray = self.per_model.std(axis=0, ddof=1)
+        return std
 
 
 def predict_smiles(
