@@ -38,11 +38,11 @@ from dgl_gmpool._io import atomic_write_json, atomic_write_text
 from dgl_gmpool.data import MoleculeDataset, featurize, load_sodium_channel, load_tox21
 from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.data_parallel import share_model
 from dgl_gmpool.training.distributed import World
 from dgl_gmpool.training.fold import train_epoch
 from dgl_gmpool.training.fold_data import FoldData
 from dgl_gmpool.training.model import build_model, count_parameters
-from dgl_gmpool.training.shared_model import share_model
 
 RESULTS = Path(__file__).parent / "results" / "epochs.json"
 HIDDEN = 200

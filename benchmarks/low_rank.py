@@ -93,9 +93,9 @@ def features_of(kind: str, n: int) -> Tensor:
 def pool_of(way: str, k: int) -> Any:
     torch.manual_seed(0)
     if way.startswith("ngmpool"):
-        return NGMPool(WIDTH)
+        return NGMPool.paper(WIDTH)
     options = {"num_clusters": k} if way.startswith("dense") else {"max_clusters": k, "tol": 0.0}
-    return GMPool(WIDTH, similarity="cauchy", decomposition="cholesky", **options)
+    return GMPool.paper(WIDTH, similarity="cauchy", decomposition="cholesky", **options)
 
 
 def step(pool: Any, face: str, graph: dgl.DGLGraph, feat: Tensor) -> None:
@@ -140,7 +140,7 @@ def accuracy(kind: str, n: int, caps: tuple[int, ...]) -> list[dict[str, Any]]:
     graph, feat = graph_of(n), features_of(kind, n)
     direction = torch.randn(WIDTH, generator=torch.Generator().manual_seed(1))
     grouping = pool_of("capped", 1).grouping
-    exact = NGMPool(WIDTH, similarity="cauchy", aggregate="sum")
+    exact = NGMPool.paper(WIDTH, similarity="cauchy", aggregate="sum")
     exact.grouping.load_state_dict(grouping.state_dict())
     x = feat.clone().requires_grad_()
     readout = exact(graph, x)[0]
@@ -150,7 +150,7 @@ def accuracy(kind: str, n: int, caps: tuple[int, ...]) -> list[dict[str, Any]]:
         picked = torch.randperm(n, generator=torch.Generator().manual_seed(2))[:ROWS]
     with torch.no_grad():
         block = feat[None].double()
-        rows = grouping.between(block[:, picked], block)[0]
+        rows = grouping.measure(block.device).between(block[:, picked], block)[0]
         values = torch.linalg.eigvalsh(rows).flip(0) if n <= 2000 else None
     out = []
     for k in caps:
@@ -162,7 +162,7 @@ def accuracy(kind: str, n: int, caps: tuple[int, ...]) -> list[dict[str, Any]]:
         (slope,) = torch.autograd.grad(found @ direction, x)
         record: dict[str, Any] = {"features": kind, "n": n, "k": k}
         with torch.no_grad():
-            record["columns"] = int(coarse.num_clusters[0])
+            record["columns"] = coarse.graph.num_nodes()
             root = coarse.lift(torch.eye(record["columns"], dtype=torch.float64))
             record["error"] = _relative(root[picked] @ root.T, rows)
             record["trace_left_out"] = float(1 - root.square().sum() / n)

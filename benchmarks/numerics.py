@@ -25,6 +25,7 @@ from collections import defaultdict
 from importlib.metadata import version
 from pathlib import Path
 
+import dgl
 import numpy as np
 import torch
 from scipy.linalg import solve_continuous_lyapunov
@@ -35,16 +36,12 @@ from torch import Tensor, nn
 from dgl_gmpool import GMPool, MoleculePredictor
 from dgl_gmpool._io import atomic_write_json, atomic_write_text
 from dgl_gmpool.nn.grouping import SIMILARITIES
-from dgl_gmpool.nn.ragged import RaggedLayout
 from dgl_gmpool.nn.square_root import (
     cholesky_root,
     eigen_root,
     nearest_psd,
-    root_times,
-    root_times_gradient,
     symmetric_root,
 )
-from dgl_gmpool.nn.weighted_readout import weighted_readout
 from dgl_gmpool.poolings.gmpool import DECOMPOSITIONS
 from dgl_gmpool.training.provenance import source_commit
 
@@ -55,8 +52,11 @@ LARGEST = 132
 #: Cells of the grouping matrices of one batch: small enough to stay in the cache.
 CELLS = 100_000
 
-#: The readouts in one step, and whether they take the root of M.
-READOUTS = {"sqrtm, readout": True, "NGMPool, readout": False}
+#: What has S S' = M; ``pivot`` has not.
+ROOTS = tuple(each for each in DECOMPOSITIONS if each != "pivot")
+
+#: Of the paper's reading, with any similarity.
+PAPER = {"locality": "none", "feature_norm": "none", "aggregate": "mean"}
 
 #: Every so many batches, S S' is compared with the nearest positive semidefinite matrix.
 CHECK_EVERY = 10
@@ -123,7 +123,7 @@ class Trained:
             dataset.node_in_feats,
             dataset.edge_in_feats,
             readout="gmpool",
-            readout_options={"similarity": similarity},
+            readout_options={"similarity": similarity, **PAPER},
             hidden_feats=WIDTH,
             head_feats=WIDTH,
             dropout=0.0,
@@ -161,22 +161,21 @@ def random_study(matrices: int, seed: int, epochs: int) -> dict:
     }
     turns = [(source, similarity) for source in sources for similarity in SIMILARITIES]
     table: dict[tuple[str, str, str], dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    pools = {each: GMPool(WIDTH, similarity=each) for each in SIMILARITIES}
+    pools = {each: GMPool(WIDTH, similarity=each, **PAPER) for each in SIMILARITIES}
     batches = sizes(matrices)
     started, done = time.perf_counter(), 0
     for index, (n, b) in enumerate(batches):
         source, similarity = turns[index % len(turns)]
         pool = pools[similarity]
         x = sources[source][similarity].draw(n, b, pool)
-        layout = RaggedLayout.from_counts(torch.full((b,), n))
+        graph = dgl.graph(([], []), num_nodes=n * b)
+        graph.set_batch_num_nodes(torch.full((b,), n, dtype=graph.idtype))
+        graph.set_batch_num_edges(torch.zeros(b, dtype=graph.idtype))
         for decomposition in DECOMPOSITIONS:
             pool.decomposition = decomposition
             row = table[source, similarity, decomposition]
             # Prime to the number of turns, so that every turn is checked.
-            _random_batch(pool, x, layout.buckets[0], row, check=index % CHECK_EVERY == 0)
-        for name, root in READOUTS.items():
-            row = table[source, similarity, name]
-            _random_readout(pool, x, layout, row, root=root, check=index % CHECK_EVERY == 0)
+            _random_batch(pool, graph, x, row, check=index % CHECK_EVERY == 0)
         done += b
         if index % 200 == 0:
             elapsed = time.perf_counter() - started
@@ -189,17 +188,17 @@ def random_study(matrices: int, seed: int, epochs: int) -> dict:
     return {"matrices": done, "rows": rows, "training_loss_of_the_last_batch": losses}
 
 
-def _random_batch(pool: GMPool, x: Tensor, bucket, row: dict, *, check: bool) -> None:
+def _random_batch(pool: GMPool, graph: dgl.DGLGraph, x: Tensor, row: dict, *, check: bool) -> None:
     x = x.detach().requires_grad_()
     pool.zero_grad()
-    assigned = pool.assign(x, bucket)
-    root = assigned.matrix
+    assigned = pool.assign(pool.batch(graph, x.flatten(0, 1)))
+    (root,), (grouping,) = assigned.blocks, assigned.matrices
     pooled = root.to(x.dtype).mT @ x
     (pooled * torch.randn_like(pooled)).sum().backward()
     forward = torch.isfinite(root).flatten(1).all(1) & torch.isfinite(pooled).flatten(1).all(1)
     _count(row, forward, x.grad, pool)
-    if check:
-        matrix = assigned.grouping.detach()
+    if check and pool.decomposition in ROOTS:
+        matrix = grouping.detach()
         nearest = _nearest(matrix)
         error = root.detach() @ root.detach().mT - nearest
         trace = nearest.diagonal(dim1=1, dim2=2).sum(-1)
@@ -207,24 +206,6 @@ def _random_batch(pool: GMPool, x: Tensor, bucket, row: dict, *, check: bool) ->
         row["checked"] += len(x)
         row["largest_error"] = max(row["largest_error"], float(error.abs().max()))
         row["largest_share_left_out"] = max(row["largest_share_left_out"], float(left_out.max()))
-
-
-def _random_readout(
-    pool: GMPool, x: Tensor, layout: RaggedLayout, row: dict, *, root: bool, check: bool
-) -> None:
-    b, n, _ = x.shape
-    x = x.detach().requires_grad_()
-    pool.zero_grad()
-    out, weights = weighted_readout(pool.grouping, layout, x.flatten(0, 1), mean=True, root=root)
-    (out * torch.randn_like(out)).sum().backward()
-    _count(row, torch.isfinite(out).all(1), x.grad, pool)
-    if check:
-        with torch.no_grad():
-            matrix = pool.grouping(x)
-            matrix = symmetric_root(matrix)[0] if root else matrix
-        error = weights.detach().view(b, n) - matrix.sum(-1) / n
-        row["checked"] += b
-        row["largest_error"] = max(row["largest_error"], float(error.abs().max()))
 
 
 def _count(row: dict, forward: Tensor, grad: Tensor, pool: GMPool) -> None:
@@ -319,7 +300,7 @@ def adversarial_study() -> dict:
         for kind, matrix in adversarial_matrices(n, seed).items():
             for dtype in (torch.float64, torch.float32):
                 nearest = _nearest(matrix.to(dtype)[None])
-                for decomposition in DECOMPOSITIONS:
+                for decomposition in ROOTS:
                     leaf = matrix.to(dtype)[None].clone().requires_grad_()
                     where = f"{kind}, n={n}, {decomposition}, {dtype}"
                     row = table["matrices", f"{decomposition}, {str(dtype)[6:]}"]
@@ -327,31 +308,19 @@ def adversarial_study() -> dict:
                     if root is not None:
                         error = root.double() @ root.double().mT - nearest
                         row["largest_error"] = max(row["largest_error"], float(error.abs().max()))
-            _guarded_product(f"{kind}, n={n}", table, failures, matrix[None])
         for kind, feat in adversarial_features(n, seed).items():
             for similarity in SIMILARITIES:
                 for weight in (1.0, 100.0):
                     torch.manual_seed(n)
-                    pool = GMPool(WIDTH, similarity=similarity)
+                    pool = GMPool(WIDTH, similarity=similarity, **PAPER)
                     with torch.no_grad():
                         pool.grouping.weight *= weight
-                    for decomposition in DECOMPOSITIONS:
+                    for decomposition in ROOTS:
                         leaf = feat[None].clone().requires_grad_()
                         matrix = pool.grouping(leaf)
                         where = f"{kind}, n={n}, {similarity} x {weight:g}, {decomposition}"
                         row = table["features", f"{decomposition}, {similarity}"]
                         _guarded(where, row, failures, leaf, decomposition, matrix)
-                    layout = RaggedLayout.from_counts(torch.tensor([n]))
-                    for name, root in READOUTS.items():
-                        row = table["features", f"{name}, {similarity}"]
-                        found = defaultdict(float)
-                        _random_readout(pool, feat[None], layout, found, root=root, check=True)
-                        row["matrices"] += 1
-                        row["largest_error"] = max(row["largest_error"], found["largest_error"])
-                        bad = sum(found[each] for each in found if each.startswith("not_finite"))
-                        row["failures"] += int(bad > 0)
-                        if bad:
-                            failures.append(f"{kind}, n={n}, {similarity} x {weight:g}, {name}")
     rows = [{"input": a, "path": b, **row} for (a, b), row in sorted(table.items())]
     return {"rows": rows, "failures": failures}
 
@@ -371,26 +340,6 @@ def _guarded(where, row, failures, leaf, decomposition, matrix=None) -> Tensor |
         row["failures"] += 1
         failures.append(f"{where}: not finite")
     return root.detach()
-
-
-def _guarded_product(where: str, table: dict, failures: list[str], matrix: Tensor) -> None:
-    """S v and its gradient without S, against those through S; relative to the largest entry."""
-    row = table["matrices", "sqrtm, readout, float64"]
-    row["matrices"] += 1
-    row.setdefault("failures", 0)
-    vector, grad = torch.randn_like(matrix[:, :, :1]), torch.randn_like(matrix[:, :, :1])
-    product, kept = root_times(matrix, vector)
-    both = root_times_gradient(kept, grad)
-    leaf = matrix.clone().requires_grad_()
-    expected = symmetric_root(leaf)[0] @ vector
-    (expected * grad).sum().backward()
-    for found, wanted in ((product, expected.detach()), (both, leaf.grad + leaf.grad.mT)):
-        if not torch.isfinite(found).all():
-            row["failures"] += 1
-            failures.append(f"{where}, sqrtm, readout: not finite")
-            return
-        error = (found - wanted).abs().max() / wanted.abs().max().clamp(min=1.0)
-        row["largest_error"] = max(row["largest_error"], float(error))
 
 
 # 3. Gradients against 60 digits. ---------------------------------------------------------------

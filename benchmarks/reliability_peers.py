@@ -13,7 +13,7 @@ import torch
 from dgl import DGLGraph
 from torch import Tensor, nn
 
-from dgl_gmpool.nn.graph_batch import node_counts
+from dgl_gmpool.nn.batch import node_counts
 
 #: Coarse nodes for poolings that want a number, and the share kept for those that want a ratio.
 CLUSTERS = 4
@@ -27,8 +27,8 @@ class Peer(nn.Module):
         self, graph: DGLGraph, feat: Tensor, *, batch_num_nodes: Tensor | None = None
     ) -> Tensor:
         counts = node_counts(graph, feat, batch_num_nodes)
-        edges = torch.stack([ids.long() for ids in graph.edges()])
-        batch = torch.repeat_interleave(counts)
+        edges = torch.stack([ids.long() for ids in graph.edges()]).to(feat.device)
+        batch = torch.repeat_interleave(counts).to(feat.device)
         out, losses = self.pool(feat, edges, batch, len(counts))
         return out + 0 * sum(losses) if losses else out
 

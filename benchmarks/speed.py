@@ -42,7 +42,7 @@ from text_table import text_table
 from threads import use_threads
 from torch import Tensor, nn
 
-from dgl_gmpool import get_readout
+from dgl_gmpool import collect_losses, get_readout
 from dgl_gmpool._io import atomic_write_json, atomic_write_text
 from dgl_gmpool._options import unknown_name
 from dgl_gmpool.data import featurize, load_sodium_channel
@@ -86,7 +86,9 @@ class Readout(nn.Module):
         self.pool = pool
 
     def forward(self, graph: dgl.DGLGraph, feat: Tensor) -> Tensor:
-        return with_losses(self.pool(graph, feat), getattr(self.pool, "losses", {}))
+        with collect_losses() as losses:
+            out = self.pool(graph, feat)
+        return with_losses(out, losses)
 
 
 class Coarsening(nn.Module):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dgl_gmpool._environment import import_dgl
+import importlib
+from typing import TYPE_CHECKING, Any
 
-import_dgl()
+from dgl_gmpool._environment import enable_dgl
+from dgl_gmpool._version import __version__
 
-from dgl_gmpool._version import __version__  # noqa: E402
-from dgl_gmpool.lifesci import register, registered, swap_readout, unregister  # noqa: E402
-from dgl_gmpool.models.dmpnn import DMPNN  # noqa: E402
-from dgl_gmpool.models.predictor import MoleculePredictor  # noqa: E402
-from dgl_gmpool.nn.exchange import GroupExchange  # noqa: E402
-from dgl_gmpool.nn.pooled_graph import PooledGraph  # noqa: E402
-from dgl_gmpool.nn.readout import collect_losses  # noqa: E402
-from dgl_gmpool.poolings.gmpool import GMPool  # noqa: E402
-from dgl_gmpool.poolings.ngmpool import NGMPool  # noqa: E402
-from dgl_gmpool.registry import get_readout, list_readouts  # noqa: E402
+if TYPE_CHECKING:
+    from dgl_gmpool.lifesci import register, registered, swap_readout, unregister
+    from dgl_gmpool.models.dmpnn import DMPNN
+    from dgl_gmpool.models.predictor import MoleculePredictor
+    from dgl_gmpool.nn.exchange import GroupExchange
+    from dgl_gmpool.nn.pooled_graph import PooledGraph
+    from dgl_gmpool.nn.readout import collect_losses
+    from dgl_gmpool.poolings.gmpool import GMPool
+    from dgl_gmpool.poolings.ngmpool import NGMPool
+    from dgl_gmpool.registry import get_readout, list_readouts
 
 __all__ = [
     "DMPNN",
@@ -26,6 +28,7 @@ __all__ = [
     "PooledGraph",
     "__version__",
     "collect_losses",
+    "enable_dgl",
     "get_readout",
     "list_readouts",
     "register",
@@ -33,3 +36,36 @@ __all__ = [
     "swap_readout",
     "unregister",
 ]
+
+# Name -> module. Imported when first asked for: torch and DGL take seconds, in which the command
+# must answer --version and Ctrl-C.
+_WHERE = {
+    "DMPNN": "models.dmpnn",
+    "GMPool": "poolings.gmpool",
+    "GroupExchange": "nn.exchange",
+    "MoleculePredictor": "models.predictor",
+    "NGMPool": "poolings.ngmpool",
+    "PooledGraph": "nn.pooled_graph",
+    "collect_losses": "nn.readout",
+    "get_readout": "registry",
+    "list_readouts": "registry",
+    "register": "lifesci",
+    "registered": "lifesci",
+    "swap_readout": "lifesci",
+    "unregister": "lifesci",
+}
+_PARTS = ("data", "lifesci", "models", "nn", "poolings", "registry", "training")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_PARTS})

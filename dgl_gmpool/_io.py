@@ -2,34 +2,128 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
-import tempfile
-from collections.abc import Callable
+import secrets
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import torch
+#: What the system says when there is no room: the disk, a quota, a limit on the size of files.
+NO_SPACE = frozenset(
+    {errno.ENOSPC, errno.EFBIG} | ({errno.EDQUOT} if hasattr(errno, "EDQUOT") else set())
+)
 
 
 def atomic_write(path: str | os.PathLike[str], write: Callable[[BinaryIO], Any]) -> None:
-    """Call ``write(file)`` on a temporary neighbour of ``path``, then move it into place."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    """Call ``write(file)`` on a temporary neighbour of ``path``, then move it into place.
+
+    A link is written through: the file that it leads to is replaced. What is no plain file (a
+    device, a pipe, standard output as ``/dev/stdout``) is written to.
+
+    Raises
+    ------
+    OSError
+        With the path, and what to do about it where the system says too little.
+    """
+    with _explained(Path(path)):
+        if is_stdout(path):
+            if sys.stdout is None:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            sys.stdout.flush()
+            write(sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+            return
+        if _is_special(path):
+            with open(path, "wb") as file:
+                write(file)
+            return
+        target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        try:
+            with open(temporary, "xb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def check_output(path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Find out before any work whether a file can be written, as far as that can be known.
+
+    Raises
+    ------
+    ValueError
+        It exists and ``overwrite`` is false, or it is a folder.
+    OSError
+        Its folder cannot be made or written to.
+    """
+    path = Path(path)
+    if is_stdout(path) or _is_special(path):
+        return
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give the path of a file, such as {path / 'out.csv'}")
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path} exists; add --overwrite or name another --output")
+    target = Path(os.path.realpath(path))
+    probe = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    with _explained(path):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(probe, "xb"):
+            pass
+        probe.unlink()
+
+
+def is_stdout(path: str | os.PathLike[str]) -> bool:
+    """Whether a path means this process's standard output: ``-``, ``/dev/stdout`` and the like."""
+    if str(path) == "-":
+        return True
     try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes private files; results are for sharing, so honour the umask instead.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        return os.path.samestat(os.stat(path), os.fstat(sys.stdout.fileno()))
+    except (OSError, ValueError, AttributeError):  # no such file; no stdout, or one without a file
+        return False
+
+
+def _is_special(path: str | os.PathLike[str]) -> bool:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
         raise
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        if error.errno in NO_SPACE:
+            said = f"no space left to write {path} ({why}); free some, or write elsewhere"
+        elif isinstance(error, (FileExistsError, NotADirectoryError)):
+            said = f"{path} cannot be written: {path.parent} is not a folder, nor can it be one; "
+            said += "write elsewhere"
+        else:
+            said = f"{path} cannot be written ({why}); write to a place where you may"
+        raise _WriteError(error.errno, said) from error
+
+
+class _WriteError(OSError):
+    """An OSError that is its message."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -62,4 +156,10 @@ def without_nan(value: Any) -> Any:
 def atomic_torch_save(path: str | os.PathLike[str], value: Any) -> None:
     """``torch.save`` into place; keep ``value`` to tensors and plain containers so that
     ``torch.load(weights_only=True)`` reads it back."""
-    atomic_write(path, lambda file: torch.save(value, file))
+    import torch
+
+    # Through memory: torch turns an OSError of the file (a full disk) into a RuntimeError of its
+    # own, which says nothing of it.
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    atomic_write(path, lambda file: file.write(buffer.getbuffer()))

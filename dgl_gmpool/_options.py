@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import difflib
 from collections.abc import Iterable
@@ -34,6 +35,17 @@ def positive_int(name: str, value: object) -> int:
     """Return ``value`` if it is an integer >= 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} is {value!r}; give an integer >= 1")
+    return value
+
+
+def whole_number(text: str, *, least: int = 1) -> int:
+    """``type`` of a flag that takes a whole number of at least ``least``."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least {least}")
     return value
 
 

@@ -192,14 +192,9 @@ def check_options(entry: ReadoutEntry, options: Iterable[str]) -> None:
 
 
 def _installed() -> dict[str, list[EntryPoint]]:
-    """Entry points of the group by name. Python 3.9's ``entry_points`` takes no group."""
-    found: Any = entry_points()
-    if hasattr(found, "select"):
-        group = found.select(group=ENTRY_POINT_GROUP)
-    else:
-        group = found.get(ENTRY_POINT_GROUP, ())
+    """Entry points of the group by name."""
     by_name: dict[str, list[EntryPoint]] = {}
-    for point in group:
+    for point in entry_points(group=ENTRY_POINT_GROUP):
         # One installation can be seen twice, through its folder and through its metadata.
         same = by_name.setdefault(point.name, [])
         if point.value not in [other.value for other in same]:

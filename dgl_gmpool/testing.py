@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
+import dgl_gmpool._dgl  # noqa: F401  # isort: skip  (before DGL)
 import dgl
 import torch
 from dgl import DGLGraph
@@ -30,6 +31,7 @@ from torch.utils.checkpoint import checkpoint
 from dgl_gmpool._environment import import_dgllife
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.nn.pooled_graph import PooledGraph
+from dgl_gmpool.nn.readout import collect_losses
 
 #: Width of the node features that the conditions use.
 IN_FEATS = 16
@@ -145,10 +147,11 @@ class Subject:
         feat = graph.ndata["h"] if feat is None else feat
         options = {} if batch_num_nodes is None else {"batch_num_nodes": batch_num_nodes}
         if self.face == "readout":
-            out = pool(graph, feat, **options)
+            with collect_losses() as losses:
+                out = pool(graph, feat, **options)
             if not isinstance(out, Tensor) or out.dim() != 2:
                 raise ConditionFailed(f"the readout is no matrix but {type(out).__name__}")
-            return {"readout": out, **_losses(getattr(pool, "losses", {}))}
+            return {"readout": out, **_losses(losses)}
         edge_feat = graph.edata["e"]
         if feat.is_floating_point():
             edge_feat = edge_feat.to(feat.dtype)
@@ -223,6 +226,7 @@ def _order_free(coarse: PooledGraph, feat: Tensor, counts: Tensor) -> dict[str, 
         "sum of E'": total(coarse.edge_feat, edge_owner),
         "lifted": total(carried, node_owner),
         "number of clusters": coarse.num_clusters,
+        "soft count": coarse.soft_count,
         "effective rank": coarse.effective_rank,
     }
     return {**out, **_losses(coarse.losses)}
@@ -453,6 +457,43 @@ def _pickled(subject: Subject) -> None:
     _equal_modules(subject, pool, torch.load(buffer, weights_only=False), "after torch.save")
 
 
+def _pickled_result(subject: Subject) -> None:
+    """A coarse graph survives ``pickle`` and deep copies, gradients aside; a readout's rows do."""
+    pool = subject.make()
+    graph = dgl.batch(batch_members())
+    if subject.face == "readout":
+        rows = subject.call(pool, graph)["readout"].detach()
+        _same({"rows": pickle.loads(pickle.dumps(rows))}, {"rows": rows}, "after pickle")
+        return
+    feat = graph.ndata["h"].clone().requires_grad_()
+    coarsen: Callable[..., PooledGraph] = getattr(pool, "coarsen")  # noqa: B009 - for mypy
+    coarse = coarsen(graph, feat, graph.edata["e"])
+    counts = graph.batch_num_nodes()
+    expected = _detached(_order_free(coarse, feat, counts))
+    for when, other in (
+        ("after pickle", pickle.loads(pickle.dumps(coarse))),
+        ("as a deep copy", copy.deepcopy(coarse)),
+        ("detached", coarse.detach()),
+    ):
+        _same(_detached(_order_free(other, feat, counts)), expected, when, tolerance=EQUAL)
+
+
+def _several_types(subject: Subject) -> None:
+    """A heterograph and a block (message flow graph): a ValueError that says what to do."""
+    pool = subject.make()
+    ends = ([0, 1], [1, 0])
+    several = dgl.heterograph({("a", "to", "a"): ends, ("b", "to", "b"): ends})
+    for graph, remedy in (
+        (several, "to_homogeneous"),
+        (dgl.to_block(dgl.graph(ends)), "block_to_graph"),
+    ):
+        run: Callable[..., object] = (
+            pool if subject.face == "readout" else getattr(pool, "coarsen")  # noqa: B009
+        )
+        with _complaint(ValueError, naming=(remedy,)):
+            run(graph, torch.zeros(2, IN_FEATS))
+
+
 def _wrong_width(subject: Subject) -> None:
     """Features of another width, or too few rows: a ValueError that gives both numbers."""
     pool = subject.make()
@@ -550,6 +591,8 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition("integer features", _integer_features),
     Condition("NaN features", _not_a_number),
     Condition("batch information lost", _batch_information),
+    Condition("result copied", _pickled_result),
+    Condition("several types of nodes", _several_types),
 )
 
 
@@ -641,6 +684,10 @@ def _finite(name: str, values: Tensor) -> None:
 def _per_graph(rows: Rows) -> Rows:
     """Without what is one number for the whole batch: losses."""
     return {name: values for name, values in rows.items() if values.dim()}
+
+
+def _detached(rows: Rows) -> Rows:
+    return {name: values.detach() for name, values in rows.items()}
 
 
 def _pick(rows: Rows, graphs: Sequence[int]) -> Rows:

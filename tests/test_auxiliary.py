@@ -114,8 +114,8 @@ def test_the_gradient_is_that_of_the_weighted_sum_of_mean_losses():
     by_hand = copy.deepcopy(model)
 
     from dgl_gmpool.training.batches import collate
+    from dgl_gmpool.training.data_parallel import share_model
     from dgl_gmpool.training.distributed import World
-    from dgl_gmpool.training.shared_model import share_model
 
     loss = train_epoch(
         share_model(model, World(), CPU),
@@ -162,8 +162,8 @@ def test_a_fitted_model_predicts_its_own_targets_only(kind, tmp_path):
     ]
     assert fitted.history != plain.history
     # The epoch is chosen by the data set's own targets: all other outputs are gone by then.
-    from dgl_gmpool.training.inference import raw_outputs
     from dgl_gmpool.training.metrics import scores
+    from dgl_gmpool.training.model import raw_outputs
 
     outputs = fitted.target_scaler.inverse(
         raw_outputs(fitted.model, [dataset.graphs[i] for i in VALID], batch_size=8)
@@ -228,7 +228,7 @@ def test_a_configuration_names_what_it_learns_beside_and_what_is_missing():
     assert "auxiliary" not in config().to_dict()
     with pytest.raises(ValueError, match="auxiliary a=-1: expected a positive weight"):
         config(auxiliary={"a": -1})
-    with pytest.raises(ValueError, match="expected a mapping of names to weights"):
+    with pytest.raises(ValueError, match="expected a mapping of names to values"):
         config(auxiliary=["a"])
     with pytest.raises(ValueError, match=r"'flags' \(it has: none\); add them with"):
         fit_fold(small_dataset(), TRAIN, VALID, settings)
@@ -268,7 +268,7 @@ def test_a_recipe_learns_beside_and_predicts_its_own_label(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "what"),
     [
-        (["assay"], "'assay': this recipe has assays, properties"),
+        (["assay"], "'assay': this data set has assays, properties"),
         (["assays=much"], "'assays=much': expected NAME=WEIGHT"),
     ],
 )

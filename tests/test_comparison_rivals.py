@@ -16,9 +16,8 @@ from training_data import small_dataset, with_targets
 import experiments.table2.chemprop_rival as chemprop_rival
 from dgl_gmpool.data import MoleculeDataset, MoleculeTable, SelectionReport, featurize
 from dgl_gmpool.training import TrainingError
-from dgl_gmpool.training.batches import count_batches
-from dgl_gmpool.training.seeds import derived_seed
-from dgl_gmpool.training.standardize import Standardizer
+from dgl_gmpool.training.batches import count_batches, derived_seed
+from dgl_gmpool.training.task import Standardizer
 from experiments.table2.chemprop_rival import fit_chemprop
 from experiments.table2.forest import fit_forest, morgan_fingerprints
 from experiments.table2.rival_fold import RivalFold

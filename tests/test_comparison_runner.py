@@ -95,6 +95,7 @@ def test_unknown_names_are_corrected():
         choose_datasets(["tox"])
 
 
+@pytest.mark.slow
 def test_a_whole_comparison_and_its_table(tmp_path):
     done = plan(tmp_path, methods=("mean", "gmpool", "forest"))
     done = replace(
@@ -128,6 +129,7 @@ def test_a_whole_comparison_and_its_table(tmp_path):
     json.loads((done.output / "table.json").read_text())
 
 
+@pytest.mark.slow
 def test_auxiliary_targets_are_held_against_the_same_network_without(tmp_path):
     methods = with_auxiliary_twins(choose_methods(["gmpool", "forest"]))
     assert [m.name for m in methods] == ["gmpool", "gmpool+auxiliary", "forest"]
@@ -181,6 +183,7 @@ def test_a_twin_has_the_configuration_of_its_original_and_is_held_against_it(tmp
     }
 
 
+@pytest.mark.slow
 def test_a_stopped_comparison_goes_on_and_ends_with_the_same_numbers(tmp_path, monkeypatch):
     whole = plan(tmp_path, output=tmp_path / "whole")
     run_comparison(whole, processes=1)
@@ -270,6 +273,7 @@ def test_a_run_of_one_data_set_takes_the_configurations_of_the_whole_table(tmp_p
     assert choose_trials(here, folder)["mean"] == 1
 
 
+@pytest.mark.slow
 def test_another_protocol_in_the_same_folder_is_refused(tmp_path):
     first = plan(tmp_path, methods=("mean",), tune=False)
     run_comparison(first, processes=1)
@@ -287,6 +291,7 @@ def test_another_protocol_in_the_same_folder_is_refused(tmp_path):
         (torch.linalg.LinAlgError("no convergence\nmore"), "LinAlgError: no convergence"),
     ],
 )
+@pytest.mark.slow
 def test_a_training_that_fails_is_reported_and_the_others_go_on(tmp_path, monkeypatch, error, said):
     original = runner.run_job
 
@@ -306,6 +311,7 @@ def test_a_training_that_fails_is_reported_and_the_others_go_on(tmp_path, monkey
     assert "1 of 2" in write_report(done.output)
 
 
+@pytest.mark.slow
 def test_only_the_first_folds_are_trained_where_asked_for(tmp_path):
     done = plan(tmp_path, methods=("mean",), tune=False, folds=3, first_folds=1)
     run_comparison(done, processes=1)
@@ -364,6 +370,7 @@ def test_a_variant_that_failed_is_in_the_report(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_failed_job_is_tried_again_when_the_comparison_goes_on(tmp_path, monkeypatch):
     original = runner.run_job
 
@@ -411,6 +418,7 @@ def test_groupings_are_held_against_the_same_readout_without_groups(tmp_path):
     assert methods["gmpool"]["paired"]["difference"] == pytest.approx(0.1)
 
 
+@pytest.mark.slow
 def test_two_workers_give_what_one_process_gives(tmp_path):
     one, two = (plan(tmp_path, methods=("mean",), tune=False, output=tmp_path / n) for n in "ab")
     run_comparison(one, processes=1)

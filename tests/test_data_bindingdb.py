@@ -205,7 +205,7 @@ def test_other_measures(tmp_path):
     path = write(tmp_path / "a.tsv", [row("CCO", "", ki="1")])
     table = load(path, measure="Ki")
     assert (table.units, table.task_names, table.targets[0, 0]) == ("pKi", ("pKi",), 9.0)
-    with pytest.raises(ValueError, match=r"no column 'EC50 \(nM\)'.*'ic50 \(nm\)'"):
+    with pytest.raises(ValueError, match=r"no column 'EC50 \(nM\)'.*'IC50 \(nM\)'"):
         load(path, measure="EC50")
 
 
@@ -339,7 +339,7 @@ def test_parse_value(text, expected):
 
 def test_potency_is_nine_minus_log_nanomolar(tmp_path):
     table = load(write(tmp_path / "a.tsv", [row("CCO", "250.7")]))
-    assert table.targets[0, 0] == np.float32(9 - math.log10(250.7))
+    assert table.targets[0, 0] == 9 - math.log10(250.7)
     assert (table.kind, table.units) == ("regression", "pIC50")
 
 

@@ -156,6 +156,7 @@ def test_options_are_checked(tmp_path):
             featurize(table, processes=processes)
 
 
+@pytest.mark.slow
 def test_several_processes_give_the_same_graphs_in_order(monkeypatch):
     from dgl_gmpool.data import featurize as module
 
@@ -321,3 +322,26 @@ def test_another_tables_file_under_this_name_is_not_trusted(tmp_path, built, cap
 def test_no_molecules_at_all():
     flat, failed = featurize_smiles(["C1CC"], "canonical")
     assert (len(flat), flat.node_feats.shape, failed) == (0, (0, 74), [(0, "not a SMILES")])
+
+
+@pytest.mark.parametrize(
+    ("featurizer", "unknown"),
+    [("canonical", {"*C": ("*",), "[Og].[He]": ("He", "Og")}),
+     ("attentivefp", {"*C": ("*",), "[Og].[He]": ("He", "Og"), "[Na+].[Cl-]": ("Na",)})],
+)  # fmt: skip
+def test_atoms_without_a_feature_of_their_own_are_named(tmp_path, featurizer, unknown):
+    smiles = ["CCO", "*C", "[Og].[He]", "[Na+].[Cl-]", "CCO", "*C"]
+    path = tmp_path / "m.csv"
+    path.write_text("smiles,y\n" + "".join(f"{s},{i}\n" for i, s in enumerate(smiles)))
+    table = load_csv(path, smiles_column="smiles", target_columns="y")
+    for _ in range(2):  # built, and from the cache
+        data = featurize(table, featurizer=featurizer, cache_dir=tmp_path, progress=False)
+        assert data.unknown_atoms == unknown
+        rows = sum(s in unknown for s in smiles)
+        symbols = ", ".join(sorted({symbol for found in unknown.values() for symbol in found}))
+        assert data.table.report.notes[-1].startswith(
+            f"{rows} rows have atoms of kinds that the features do not tell apart ({symbols})"
+        )
+    plain = featurize(table.take([0, 4]), featurizer=featurizer, progress=False)
+    assert plain.unknown_atoms == {}
+    assert not any("kinds" in note for note in plain.table.report.notes)

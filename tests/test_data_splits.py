@@ -102,6 +102,7 @@ def test_scaffolds_do_not_lump_molecules_without_rings():
     assert one == two != three
 
 
+@pytest.mark.slow
 def test_scaffold_split_keeps_scaffolds_together():
     table = load_sodium_channel()
     splits = make_splits(table, kind="scaffold", seed=3)

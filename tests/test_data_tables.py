@@ -246,11 +246,22 @@ def test_csv_files_that_cannot_be_used(tmp_path, content, message):
         load(path)
 
 
-def test_another_separator_is_recognised(tmp_path):
+@pytest.mark.parametrize("separator", list(",;\t|"))
+@pytest.mark.parametrize("name", ["m.csv", "m.tsv", "m.txt"])
+def test_separators_are_recognised_by_the_columns(tmp_path, separator, name):
+    header = separator.join(["smiles", '"mol/l; 25, | deg"' if separator != "\t" else "mol/l", "y"])
+    row = separator.join(["C", "x", "5.1"])
+    path = write(tmp_path / name, f"{header}\n{row}\n")
+    assert load(path, target_columns="y").targets.tolist() == [[5.1]]
+    assert load(path, target_columns="y", delimiter=separator).ids == ("2",)
+    with pytest.raises(ValueError, match=r"no column 'z'.*Columns: smiles, "):
+        load(path, target_columns="z")
+
+
+def test_a_separator_that_was_given_is_named_where_it_does_not_fit(tmp_path):
     path = write(tmp_path / "m.csv", "smiles;pIC50\nC;5.1\n")
-    with pytest.raises(ValueError, match=r"separated by ';'.*give delimiter=';'"):
-        load(path)
-    assert len(load(path, delimiter=";")) == 1
+    with pytest.raises(ValueError, match="read as separated by ','"):
+        load(path, delimiter=",")
 
 
 def test_repeated_columns_that_are_not_used_do_not_matter(tmp_path):
@@ -340,7 +351,7 @@ def test_sodium_channel_has_its_published_size():
 
 def test_without_rdkits_folder_the_error_names_the_other_command(tmp_path, monkeypatch):
     monkeypatch.setattr(sodium_channel, "_contrib_folder", lambda: tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"recipes/molecules_csv\.py --csv YOUR\.csv"):
+    with pytest.raises(FileNotFoundError, match=r"dgl-gmpool train csv --csv YOUR\.csv"):
         load_sodium_channel()
 
 
@@ -369,7 +380,7 @@ def table(**changes) -> MoleculeTable:
         ({"smiles": ("C",)}, "smiles has 1 rows where ids has 2"),
         ({"canonical": ("CCO", "")}, "canonical is empty in row 1"),
         ({"targets": np.zeros((2, 2), np.float32)}, r"expected \(rows, tasks\) = \(2, 1\)"),
-        ({"targets": np.zeros((2, 1))}, "float32"),
+        ({"targets": np.zeros((2, 1), np.int64)}, "float64"),
         ({"targets": np.array([[1], [np.inf]], np.float32)}, "infinite"),
         ({"kind": "ranking"}, "kind"),
         ({"kind": "classification"}, "id '2' has 2 for 'y'"),

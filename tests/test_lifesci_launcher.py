@@ -114,6 +114,7 @@ def test_another_readout_than_the_recorded_one_is_refused(folder):
     infer(readout="gmpool", options={"similarity": "cauchy"})
 
 
+@pytest.mark.slow
 def test_plain_inference_on_a_swapped_model_fails_loudly(folder):
     train(readout="ngmpool")
     result = plain(INFER, "-f", "molecules.csv", "-sc", "smiles")
@@ -132,7 +133,7 @@ def test_says_so_where_plain_inference_would_not_notice(folder, capsys):
 
 def test_names_auxiliary_losses_that_the_script_cannot_add(folder, capsys):
     train(readout="mincut")
-    assert "auxiliary losses (cut, orthogonality)" in capsys.readouterr().err
+    assert "auxiliary losses (MinCutPool cut, MinCutPool orthogonality)" in capsys.readouterr().err
     train(readout="gmpool")
     assert "auxiliary" not in capsys.readouterr().err
 
@@ -206,7 +207,7 @@ def test_leaves_the_process_as_it_was(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "utils", other)
     before = (sys.argv, list(sys.path), torch.save, torch.load, os.getcwd())
     train(readout="mean")
-    with pytest.raises(ValueError, match="made no model but ValueError"):
+    with pytest.raises(ValueError, match=r"utils\.load_model made no model but ValueError"):
         train("-mo", "Transformer", readout="mean")
     with pytest.raises(SystemExit):
         train("--no-such-flag", readout="mean")
@@ -234,8 +235,15 @@ def test_two_scripts_with_their_own_utils(folder, tmp_path):
         (dict(options={"tol": 1}), ValueError, "need a readout"),
         (dict(readout="mean", loader="load_model"), ValueError, r"module\.function"),
         (dict(readout="mean", loader="utils.make"), ValueError, "has no function 'make'"),
-        (dict(readout="mean", loader="models.load"), ValueError, "no module 'models' next to"),
-        (dict(readout="mean", loader="json.loads"), ValueError, "no module 'json' next to"),
+        (dict(readout="mean", loader="models.load"), ValueError, "no module 'models', neither"),
+        (dict(readout="mean", loader="utils.read_csvs"), ValueError, "mean 'read_csv'"),
+        (dict(readout="mean", loader="utils..x"), ValueError, r"module\.function"),
+        (dict(readout="mean", loader="csv.Sniffer"), ValueError, "class of Sniffer objects"),
+        (dict(readout="mean", loader="math.pi"), ValueError, r"math\.pi is 3"),
+        (dict(readout="mean", loader="__main__.build"), ValueError, "has no 'build'"),
+        (dict(readout="mean", loader="classification_train.build"), ValueError, "no 'build'"),
+        (dict(readout="mean", seed=-1), ValueError, "seed is -1; give a whole number from 0"),
+        (dict(readout="mean", seed=2**32), ValueError, "give a whole number from 0"),
     ],
 )
 def test_errors_before_the_script_starts(folder, how, error, match):
@@ -260,6 +268,157 @@ def test_a_script_that_makes_its_model_elsewhere(folder):
     )
     arguments = ["-c", "molecules.csv", "-sc", "smiles"]
     assert run_with_readout("own.py", arguments, readout="mean", loader="models.build")
+
+
+SCRIPT = """
+import pathlib, sys, torch
+print("body", __name__)
+{setup}
+if __name__ == "__main__":
+    made = {call}
+    model = {model}
+    pathlib.Path("seen.txt").write_text(type(model.readout).__name__)
+    torch.save(model.state_dict(), "model.pth")
+"""
+GCN = "GCNPredictor(74, hidden_feats=[4], n_tasks=1)"
+FROM = "from dgllife.model import GCNPredictor"
+OWN = f"{FROM}\nclass Own(GCNPredictor): pass"
+
+
+@pytest.mark.parametrize(
+    ("loader", "setup", "call", "model"),
+    [
+        ("dgllife.model.GCNPredictor", FROM, GCN, "made"),
+        # Under another name, taken before the run and from deeper inside.
+        (
+            "dgllife.model.GCNPredictor",
+            "from dgllife.model.model_zoo.gcn_predictor import GCNPredictor as G",
+            f"G{GCN[12:]}",
+            "made",
+        ),
+        ("dgllife.model.GCNPredictor", OWN, f"Own{GCN[12:]}", "made"),
+        ("__main__.build", f"{FROM}\ndef build(): return {GCN}", "build()", "made"),
+        ("script.build", f"{FROM}\ndef build(): return {GCN}", "build()", "made"),
+        ("__main__.build", f"{FROM}\nbuild = lambda: {GCN}", "build()", "made"),
+        ("__main__.GCNPredictor", FROM, GCN, "made"),
+        ("__main__.Own", OWN, f"Own{GCN[12:]}", "made"),
+        (
+            "__main__.Make.model",
+            f"{FROM}\nclass Make:\n    @staticmethod\n    def model(): return {GCN}",
+            "Make.model()",
+            "made",
+        ),
+        ("__main__.build", f"{FROM}\ndef build(): return {GCN}, 'name'", "build()", "made[0]"),
+        ("__main__.build", f"{FROM}\ndef build(): return [3, {GCN}]", "build()", "made[1]"),
+        ("__main__.build", f"{FROM}\ndef build(): return dict(m={GCN})", "build()", "made['m']"),
+        ("src.models.build", "from src.models import build", "build()", "made"),
+        ("src.models.Make.plain", "from src.models import Make", "Make().plain()", "made"),
+        ("src.models.Make.of_class", "from src.models import Make", "Make.of_class()", "made"),
+        ("src.models.Make.static", "from src.models import Make", "Make().static()", "made"),
+    ],
+)  # fmt: skip
+def test_what_makes_the_models_may_be_anything_that_can_be_called(
+    folder, capsys, loader, setup, call, model
+):
+    from dgllife.model import GCNPredictor
+
+    before = GCNPredictor.__init__
+    (folder / "src").mkdir()  # a namespace package: no __init__.py
+    (folder / "src" / "models.py").write_text(
+        f"{FROM}\n"
+        f"def build(): return {GCN}\n"
+        "class Make:\n"
+        f"    def plain(self): return {GCN}\n"
+        "    @classmethod\n"
+        f"    def of_class(cls): return {GCN}\n"
+        "    @staticmethod\n"
+        f"    def static(): return {GCN}\n"
+    )
+    Path("script.py").write_text(SCRIPT.format(setup=setup, call=call, model=model))
+    main = sys.modules["__main__"]
+    assert run_with_readout("script.py", readout="ngmpool", loader=loader)
+    assert Path("seen.txt").read_text() == "NGMPool"
+    assert recorded_beside("model.pth") == ReadoutChoice("ngmpool")
+    said = capsys.readouterr()
+    assert said.out == "body __main__\n"  # once
+    assert said.err.count("readout ngmpool in ") == 1
+    assert GCNPredictor.__init__ is before
+    assert sys.modules["__main__"] is main
+    assert not [name for name in sys.modules if name.split(".")[0] == "src"]
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ("None", r"__main__\.build made no model but None"),
+        ("('a', 'b')", r"no model but a tuple of 2: \('a', 'b'\)"),
+        (f"[{GCN}, {GCN}]", "no model but a list of 2"),
+        (f"(m := {GCN}, torch.optim.Adam(m.parameters()))", "with an optimizer"),
+    ],
+)
+def test_a_loader_that_returns_something_else(folder, returned, message):
+    setup = f"{FROM}\ndef build(): return {returned}"
+    Path("script.py").write_text(SCRIPT.format(setup=setup, call="build()", model="made"))
+    with pytest.raises(ValueError, match=message) as caught:
+        run_with_readout("script.py", readout="mean", loader="__main__.build")
+    assert len(str(caught.value)) < 500
+
+
+def test_a_script_of_the_shape_of_gin_fine_tuning(folder):
+    """A class of dgllife, other classes of models beside it that must stay as they are."""
+    Path("script.py").write_text(
+        "import torch\n"
+        "from dgllife.model import AttentiveFPPredictor, GINPredictor\n"
+        "other = AttentiveFPPredictor(5, 3)\n"
+        "model = GINPredictor([4], [3], num_layers=2, emb_dim=8)\n"
+        "assert type(model.readout).__name__ == 'GMPool', model.readout\n"
+        "assert 'GMPool' not in repr(other)\n"
+        "assert isinstance(model, GINPredictor)\n"
+    )
+    loader = "dgllife.model.GINPredictor"
+    assert run_with_readout("script.py", readout="gmpool", loader=loader)
+    Path("script.py").write_text("from dgllife.model import GINPredictor\n")
+    with pytest.raises(ValueError, match=r"without calling dgllife\.model\.GINPredictor"):
+        run_with_readout("script.py", readout="gmpool", loader=loader)
+
+
+def test_a_module_that_misses_a_module_says_which(folder):
+    Path("broken.py").write_text("import no_such_module_anywhere\n")
+    with pytest.raises(ModuleNotFoundError, match="no_such_module_anywhere"):
+        train(readout="mean", loader="broken.make")
+
+
+def test_hints_for_what_is_started_wrongly(folder, tmp_path, monkeypatch, capsys):
+    def run(*arguments):
+        try:
+            code = cli.main(["run", *arguments])
+        except SystemExit as end:
+            code = end.code
+        except FileNotFoundError:
+            code = 1
+        return code, capsys.readouterr().err
+
+    code, said = run("--readout", "mean", ".")
+    assert code == 2
+    assert "'.' is a folder; give a script in it: classification_inference.py" in said
+    code, said = run("--readout", "mean", "python", TRAIN)
+    assert code == 2
+    assert "leave python out" in said
+    code, said = run("--readout", "mean", "clasification_train.py")
+    assert "did you mean 'classification_train.py'?" in said
+    data = ["-c", "molecules.csv", "-sc", "smiles"]
+    code, said = run(TRAIN, *data, "--readout", "mean")
+    assert code == 2
+    assert "--readout stands behind the script" in said
+    code, said = run("--readout", "mean", "--seed", "-1", TRAIN, *data)
+    assert code == 2
+    assert "error: seed is -1" in said
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    code, said = run("--readout", "mean", str(folder / TRAIN), *data)
+    assert code == 1
+    assert f"start it there: cd {folder}" in said
 
 
 def test_seed(folder):
@@ -303,6 +462,7 @@ def test_command_line(folder, capsys):
         assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_as_a_module(folder):
     module = ["-m", "dgl_gmpool", "run"]
     result = plain(*module, "--readout", "ngmpool", TRAIN, "-c", "molecules.csv", "-sc", "smiles")

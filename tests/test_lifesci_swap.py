@@ -359,6 +359,11 @@ def test_attentivefp_gives_node_weights(readout, inputs):
     out, weights = model(*args, get_node_weight=True)
     assert torch.equal(out, model(*args))
     assert [tuple(w.shape) for w in weights] == [(args[0].num_nodes(), 1)]
+    # A readout that is a weighted sum is that of these weights.
+    options = {} if readout == "mean" else {"aggregate": "mean"}
+    model = swap_readout(build("AttentiveFP"), readout, **options)
+    out, weights = model(*args, get_node_weight=True)
+    assert [tuple(w.shape) for w in weights] == [(args[0].num_nodes(), 1)]
     states = model.gnn(*args)
     owner = torch.repeat_interleave(args[0].batch_num_nodes())
     pooled = torch.zeros(4, 8).index_add(0, owner.long(), weights[0] * states)
@@ -395,7 +400,7 @@ def test_options_widths_dtype_and_mode():
     assert {p.dtype for p in model.parameters()} == {torch.float64}
     assert all(module.training for module in model.modules())
     # From wide to wider, and modules by instance.
-    swap_readout(model, GMPool(6, similarity="cauchy"))
+    swap_readout(model, GMPool.paper(6, similarity="cauchy"))
     assert model.readout.grouping.similarity == "cauchy"
     assert {p.dtype for p in model.parameters()} == {torch.float64}
     assert model.predict.predict[1].in_features == 6
@@ -417,8 +422,13 @@ def test_a_frozen_backbone_stays_frozen_and_the_new_parts_train():
     assert free == [
         "predict.predict.1.bias",
         "predict.predict.1.weight",
-        "readout.grouping.bias",
+        "readout.group_readout.gain",
+        "readout.group_readout.linear.bias",
+        "readout.group_readout.linear.weight",
+        "readout.group_readout.node_norm.bias",
+        "readout.group_readout.node_norm.weight",
         "readout.grouping.weight",
+        "readout.locality.log_time",
     ]
 
 
@@ -469,7 +479,7 @@ def test_escape_hatch():
     graph = dgl.batch([dgl.graph(([0], [1])), dgl.graph(([0], [1]))])
     model = Own(dgl.nn.pytorch.Set2Set(4, 2, 1), 8, extra=3)
     swap_readout(model, "gmpool", attribute="net.pool", layer="out")
-    assert model.out.in_features == 4 + 3
+    assert model.out.in_features == 5 * 4 + 3
     assert model(graph, torch.randn(4, 4), torch.randn(2, 3)).shape == (2, 2)
     swap_readout(model, "set2set", attribute="net.pool", layer="out")
     assert model.out.in_features == 8 + 3
@@ -484,7 +494,7 @@ def test_a_readout_that_does_not_state_its_width():
     with pytest.raises(ValueError, match=r"Strange, does not say how wide.*in_feats="):
         swap_readout(model, "gmpool", attribute="net.pool", layer="out")
     swap_readout(model, "gmpool", attribute="net.pool", layer="out", in_feats=5)
-    assert (model.net.pool.in_feats, model.out.in_features) == (5, 5)
+    assert (model.net.pool.in_feats, model.out.in_features) == (5, 5 * 5)
 
 
 @pytest.mark.parametrize(
@@ -531,7 +541,7 @@ def test_automatic_detection_refuses_what_does_not_add_up():
         swap_readout(model, "gmpool")
     # Naming the layer confirms that 3 of its inputs come from elsewhere.
     swap_readout(model, "gmpool", layer="predict.predict.1")
-    assert model.predict.predict[1].in_features == 6 + 3
+    assert model.predict.predict[1].in_features == 5 * 6 + 3
 
 
 def test_wrong_types():

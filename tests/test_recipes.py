@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import importlib.util
 import itertools
@@ -21,7 +22,8 @@ from training_data import rows_of
 from dgl_gmpool import cli
 from dgl_gmpool._options import parse_options
 from dgl_gmpool.cli.entry import run_script
-from dgl_gmpool.cli.train import plan_runs, recipe_parser
+from dgl_gmpool.cli.train_flags import TrainFlags
+from dgl_gmpool.cli.train_plan import plan_runs
 from dgl_gmpool.training import TrainingError, markdown_table
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
@@ -133,13 +135,14 @@ def test_help_shows_the_shared_flags(name, capsys):
 def test_several_readouts_levels_and_seeds_share_splits_and_a_table(tmp_path, capsys):
     flags = ["--csv", str(own_table(tmp_path)), "--target", "logS", *SMALL]
     flags += ["--output", str(tmp_path / "run"), "--readout", "mean", "gmpool"]
-    flags += ["--levels", "1", "2", "--seed", "0", "1", "--readout-option", "similarity=cauchy"]
+    flags += ["--levels", "1", "2", "--seed", "0", "1"]
+    flags += ["--readout-option", "similarity=cauchy", "gmpool.decomposition=sqrtm"]
     module = recipe("molecules_csv")
     module.main(flags)
     printed = capsys.readouterr().out
     assert "note: mean cannot do 2 levels; it is left out there" in printed
     assert "note: mean has no option similarity=cauchy; it goes to gmpool" in printed
-    assert printed.count("decomposition=cholesky keeps one node per group") == 1
+    assert printed.count("decomposition=pivot keeps one node per group") == 1
     rows = json.loads((tmp_path / "run" / "table.json").read_text())["rows"]
     assert [(row["readout"], row["levels"], row["seeds"], row["models"]) for row in rows] == [
         ("mean", 1, [0, 1], 4),
@@ -168,7 +171,9 @@ def test_several_readouts_levels_and_seeds_share_splits_and_a_table(tmp_path, ca
 
 
 def parsed(tmp_path, *flags):
-    return recipe_parser("", output=str(tmp_path / "run")).parse_args(list(flags))
+    parser = argparse.ArgumentParser()
+    known = TrainFlags(parser, output=str(tmp_path / "run"))
+    return known.resolve(parser.parse_args(list(flags)))
 
 
 @pytest.mark.parametrize(
@@ -180,11 +185,24 @@ def parsed(tmp_path, *flags):
         (["--readout-option", "similarty=cauchy"], "Did you mean 'similarity'"),
         (["--readout-option", "similarity=cauchi"], "cauchy"),
         (["--readout", "gmpool", "mean", "--readout-option", "tol=2"], "tol is 2"),
-        (["--readout", "gmpool", "topk", "--readout-option", "aggregate=avg"], "Known: max"),
+        (
+            ["--readout", "gmpool", "topk", "--readout-option", "aggregate=avg"],
+            "unknown aggregate 'avg'",
+        ),
         (["--readout-option", "similarity"], "KEY=VALUE"),
         (["--readout-option", "mean.similarity=cauchy"], "not among --readout"),
         (["--readout", "mean", "mean"], "given twice"),
-        (["--epochs", "0"], "epochs=0"),
+        (["--epochs", "0"], "--epochs 0: expected a whole number of at least 1"),
+        (["--hidden", "-3"], "--hidden -3: expected"),
+        (["--batch-size", "0"], "--batch-size 0: expected"),
+        (["--levels", "0"], "--levels 0: expected"),
+        (["--seed", "0", "-1"], "--seed -1: expected a whole number, 0 or larger"),
+        (["--lr", "0"], "--lr 0.0: expected"),
+        (["--dropout", "1"], "--dropout 1.0: expected"),
+        (["--positive-weight", "-1"], "--positive-weight -1.0: expected"),
+        (["--folds", "1"], "--folds 1: expected a whole number of at least 2"),
+        (["--processes", "0"], "--processes 0: expected"),
+        (["--metric", "roc"], "Did you mean 'roc_auc'"),
         (["--threads", "0"], "--threads 0"),
         (["--device", "tpu"], "device"),
     ],
@@ -197,18 +215,19 @@ def test_flags_that_make_no_sense_are_refused_before_any_work(tmp_path, flags, m
 
 def test_options_go_to_the_readouts_that_know_them(tmp_path, capsys):
     flags = ["--readout", "mean", "ngmpool", "gmpool", "--readout-option", "similarity=cauchy"]
-    flags += ["gmpool.decomposition=eigen", "--readout-option", "gmpool.num_clusters=4"]
+    flags += ["gmpool.decomposition=cholesky", "--readout-option", "gmpool.num_clusters=4"]
     options = {c.readout: dict(c.readout_options) for c in plan_runs(parsed(tmp_path, *flags))}
     assert options == {
         "mean": {},
         "ngmpool": {"similarity": "cauchy"},
-        "gmpool": {"similarity": "cauchy", "decomposition": "eigen", "num_clusters": 4},
+        "gmpool": {"similarity": "cauchy", "decomposition": "cholesky", "num_clusters": 4},
     }
     assert parse_options(["a=None", "b=true", "c=[1]", "d=1.5"], flag="--option") == {
         "a": None, "b": True, "c": "[1]", "d": 1.5,
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_recipe_killed_by_the_system_continues_to_the_same_numbers(tmp_path):
     """SIGKILL in the middle of an epoch of a real process."""
     table = own_table(tmp_path)
@@ -232,6 +251,7 @@ def test_a_recipe_killed_by_the_system_continues_to_the_same_numbers(tmp_path):
     assert content(killed / "gmpool-seed0") == content(whole / "gmpool-seed0")
 
 
+@pytest.mark.slow
 def test_quickstart_runs_anywhere_and_reports_again(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     flags = ["quickstart", "--epochs", "1", "--hidden", "8", "--folds", "2", "--threads", "1"]
@@ -248,12 +268,29 @@ def test_quickstart_runs_anywhere_and_reports_again(tmp_path, monkeypatch, capsy
     assert markdown_table(rows) in again
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--epochs", "0"], "--epochs 0: expected"),
+        (["--hidden", "0"], "--hidden 0: expected"),
+        (["--seed", "-1"], "--seed -1: expected"),
+        (["--folds", "1"], "--folds 1: expected"),
+        (["--threads", "0"], "--threads 0: expected"),
+    ],
+)
+def test_quickstart_refuses_numbers_that_make_no_sense(flags, message, tmp_path, capsys):
+    assert cli.main(["quickstart", *flags, "--output", str(tmp_path / "run")]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert not printed.out  # before the data
+
+
 def test_quickstart_without_rdkits_data_says_what_to_run(tmp_path, monkeypatch, capsys):
     from rdkit import RDConfig
 
     monkeypatch.setattr(RDConfig, "RDContribDir", str(tmp_path))
     assert cli.main(["quickstart", "--output", str(tmp_path / "run")]) == 2
-    assert "python recipes/molecules_csv.py" in capsys.readouterr().err
+    assert "dgl-gmpool train csv --csv YOUR.csv" in capsys.readouterr().err
 
 
 def test_version_and_unknown_commands(capsys):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from dgl_gmpool import GMPool, NGMPool, get_readout, list_readouts
+from dgl_gmpool.poolings.gmpool import DECOMPOSITIONS
 from dgl_gmpool.registry import readout_entry
 from dgl_gmpool.testing import CONDITIONS, IN_FEATS, ConditionFailed, batch_members
 
@@ -21,30 +22,45 @@ def _cases():
         if readout_entry(name).coarsens:
             yield name, make, "coarsen"
     # Ours once more with the options that change the mathematics.
+    paper = {"similarity": "linear", "locality": "none", "feature_norm": "none"}
     for options in (
-        {"similarity": "cauchy"},
-        {"normalize": True},
-        {"similarity": "gaussian", "aggregate": "max"},
-        {"decomposition": "cholesky"},
-        {"decomposition": "cholesky", "similarity": "cauchy", "aggregate": "max"},
-        {"decomposition": "cholesky", "similarity": "cauchy", "max_clusters": 6},
+        # The coarse graph of each decomposition, and readouts over S' X.
+        {"decomposition": "pivot", "aggregate": "mean_and_max", "similarity": "cauchy"},
+        {"decomposition": "sqrtm", "aggregate": "mean_max_and_sum"},
+        {"decomposition": "cholesky", "aggregate": "max", "normalize": True},
+        # The default readout.
+        {"similarity": "cauchy", "locality": "none"},
+        {"similarity": "linear", "feature_norm": "layer"},
+        {"feature_norm": "none", "rank_weight": 0.1},
+        {"num_clusters": 3, "aggregate": "mean"},
+        # The paper's.
+        *(
+            {"decomposition": decomposition, "aggregate": "mean", **paper}
+            for decomposition in DECOMPOSITIONS
+        ),
+        {"decomposition": "sqrtm", "aggregate": "sum", "normalize": True, **paper},
+        {
+            "decomposition": "eigen",
+            "aggregate": "sum",
+            "similarity": "cauchy",
+            "locality": "none",
+            "feature_norm": "none",
+        },
         {
             "decomposition": "cholesky",
-            "similarity": "gaussian",
+            "aggregate": "mean",
+            "locality": "none",
             "max_clusters": 6,
             "normalize": True,
         },
-        {"decomposition": "eigen", "similarity": "cauchy"},
-        {"decomposition": "eigen", "aggregate": "sum"},
-        {"similarity": "cauchy", "init_scale": 300.0, "aggregate": "mean_and_max"},
     ):
         label = " ".join(("gmpool", *map(str, options.values())))
         for face in ("readout", "coarsen"):
             yield label, functools.partial(_make, "gmpool", **options), face
     for options in (
-        {"similarity": "cauchy", "aggregate": "max"},
-        {"aggregate": "sum"},
-        {"normalize": True, "aggregate": "mean_and_max"},
+        {"similarity": "cauchy", "aggregate": "max", "locality": "none"},
+        {"aggregate": "atoms_and_groups"},
+        {"aggregate": "mean", "normalize": False, **paper},
     ):
         label = " ".join(("ngmpool", *map(str, options.values())))
         for face in ("readout", "coarsen"):

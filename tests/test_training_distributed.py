@@ -31,11 +31,13 @@ from test_training_run import content
 
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool.cli.processes import _say_once
-from dgl_gmpool.models.readout_norm import ReadoutNorm
-from dgl_gmpool.training import World, current_world, join_world, shared_model
+from dgl_gmpool.nn.norm import RowNorm
+from dgl_gmpool.training import World, current_world, data_parallel, join_world
+from dgl_gmpool.training.batches import derived_seed
+from dgl_gmpool.training.data_parallel import release_model, share_model
 from dgl_gmpool.training.distributed import PATIENCE, ElsewhereError
-from dgl_gmpool.training.seeds import derived_seed
-from dgl_gmpool.training.shared_model import release_model, share_model
+
+pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).resolve().parent
 # Long enough for a busy machine, and it ends a hang.
@@ -161,18 +163,18 @@ def test_every_group_of_processes_waits_as_long(monkeypatch):
     """One may write to a slow disk meanwhile; the default of a new group is 30 minutes."""
     asked = []
     monkeypatch.setattr(dist, "new_group", lambda **options: asked.append(options))
-    shared_model._statistics_group.__wrapped__()
-    shared_model._gradient_group.__wrapped__("cuda")
+    data_parallel._statistics_group.__wrapped__()
+    data_parallel._gradient_group.__wrapped__("cuda")
     assert [options["timeout"] for options in asked] == [PATIENCE, PATIENCE]
 
 
 def test_a_model_after_training_is_alone_again():
     """It can be trained further, copied and pickled when the other processes are gone."""
-    norm = ReadoutNorm(2)
+    norm = RowNorm(2)
     norm.total = current_world  # of another process group: never called, never copied
     assert copy.deepcopy(norm).total is None
     assert pickle.loads(pickle.dumps(norm)).total is None
-    model = MoleculePredictor(3, 0, hidden_feats=4, readout_norm="batch")
+    model = MoleculePredictor(3, 0, hidden_feats=4, readout="mean", readout_norm="batch")
     model.norm.total = current_world
     release_model(model)
     assert model.norm.total is None
@@ -219,6 +221,7 @@ def test_a_killed_run_goes_on_with_two_processes_or_one(pair, flags, tmp_path, c
     """SIGKILL of one process: torchrun ends the other; nothing hangs, nothing is lost."""
     whole, killed, alone = pair[0] / "recipe", tmp_path / "killed", tmp_path / "alone"
     script = HERE.parent / "recipes" / "molecules_csv.py"
+    command = ("-m", "dgl_gmpool", "train", "csv")  # the same as the script
     process = torchrun(script, *flags, "--output", killed)
     checkpoint = killed / "gmpool-seed0" / "fold_1" / "checkpoint.pt"
     deadline = time.monotonic() + LIMIT
@@ -236,7 +239,7 @@ def test_a_killed_run_goes_on_with_two_processes_or_one(pair, flags, tmp_path, c
     assert 1 <= len(torch.load(checkpoint, weights_only=True)["history"]) < 12
     shutil.copytree(killed, alone)
 
-    code, out, err = ended(torchrun(script, *flags, "--output", killed, "--resume"))
+    code, out, err = ended(torchrun(*command, *flags, "--output", killed, "--resume"))
     assert code == 0, err
     assert "note:" not in out
     assert out.count("fold 2 of 2") == 1

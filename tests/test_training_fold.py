@@ -10,11 +10,13 @@ import torch
 from training_data import small_dataset, small_options, with_targets
 
 import dgl_gmpool.training.fold as fold_module
+from dgl_gmpool import collect_losses
 from dgl_gmpool._io import atomic_torch_save
 from dgl_gmpool.training import TrainingConfig, TrainingError, build_model, fit_fold
 from dgl_gmpool.training.batches import collate, row_batches, shuffled
 from dgl_gmpool.training.config import SCHEDULES
-from dgl_gmpool.training.inference import raw_outputs
+from dgl_gmpool.training.model import raw_outputs
+from dgl_gmpool.training.task import SquaredError
 
 TRAIN, VALID = list(range(0, 24)), list(range(24, 32))
 
@@ -158,24 +160,24 @@ def test_the_best_epoch_is_returned_not_the_last(regression):
 
 
 def test_a_first_score_that_is_not_a_number_is_never_kept(regression, monkeypatch):
-    real, calls = fold_module.scores, []
+    real, calls = SquaredError.scores, []
 
     def nan_at_first(kind, targets, outputs):
         calls.append(1)
         result = real(kind, targets, outputs)
         return {**result, "rmse": float("nan")} if len(calls) == 1 else result
 
-    monkeypatch.setattr(fold_module, "scores", nan_at_first)
+    monkeypatch.setattr(SquaredError, "scores", nan_at_first)
     fitted = fit_fold(regression, TRAIN, VALID, TrainingConfig(**small_options(epochs=3)))
     assert fitted.best_epoch > 1
-    monkeypatch.setattr(fold_module, "scores", lambda *a: {**real(*a), "rmse": float("nan")})
+    monkeypatch.setattr(SquaredError, "scores", lambda *a: {**real(*a), "rmse": float("nan")})
     with pytest.raises(TrainingError, match="RMSE was not a number in any of 2 epochs"):
         fit_fold(regression, TRAIN, VALID, TrainingConfig(**small_options()))
 
 
 def test_patience_ends_a_fold(regression, monkeypatch):
-    real = fold_module.scores
-    monkeypatch.setattr(fold_module, "scores", lambda *a: {**real(*a), "rmse": 1.0})
+    real = SquaredError.scores
+    monkeypatch.setattr(SquaredError, "scores", lambda *a: {**real(*a), "rmse": 1.0})
     fitted = fit_fold(
         regression, TRAIN, VALID, TrainingConfig(**small_options(epochs=9, patience=3))
     )
@@ -198,12 +200,13 @@ def test_features_that_are_not_finite_stop_with_epoch_and_rows(regression, reado
 def test_a_loss_that_is_not_finite_stops_with_epoch_and_rows(regression, monkeypatch, bad):
     calls = []
 
-    def loss(kind, outputs, targets, weight=None):
-        calls.append(1)
-        value = torch.nn.functional.mse_loss(outputs, targets)
-        return value * bad if len(calls) == 5 else value
+    real = SquaredError.total
 
-    monkeypatch.setattr(fold_module, "masked_loss", loss)
+    def total(*given):
+        calls.append(1)
+        return real(*given) * (bad if len(calls) == 5 else 1)
+
+    monkeypatch.setattr(SquaredError, "total", total)
     with pytest.raises(TrainingError, match=f"loss became {bad} in fold 0, epoch 2 .*8 rows"):
         fit_fold(regression, TRAIN, VALID, TrainingConfig(**small_options()))
 
@@ -277,5 +280,10 @@ def test_auxiliary_losses_train_the_pooling(regression, weight):
     ]
     assert moved
     # Without the losses there is rounding only, of which Adam makes steps of some size.
-    assert set(fitted.model.losses) == ({"level 1, link", "level 1, entropy"} if weight else set())
+    batch = collate(
+        regression.graphs[:8], edge_in_feats=regression.edge_in_feats, device=torch.device("cpu")
+    )
+    with collect_losses() as losses:
+        fitted.model(*batch)
+    assert set(losses) == ({"DiffPool link", "DiffPool entropy"} if weight else set())
     assert max(moved) > 1e-3 or not weight

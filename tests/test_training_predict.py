@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 import torch
 from training_data import SMILES, rows_of, small_dataset, small_options
 
+from dgl_gmpool import __version__
 from dgl_gmpool.cli import main
 from dgl_gmpool.data import make_splits
 from dgl_gmpool.data.chromophores import SOLVENT_DESCRIPTORS, solvent_descriptors
@@ -88,6 +92,207 @@ def test_the_command_keeps_every_row_and_column(classifier, tmp_path, capsys):
     assert main([*arguments, "--overwrite"]) == 0
 
 
+def command(model, table, output, *more):
+    return main(["predict", "--model", str(model), "--csv", str(table), "--output", str(output),
+                 *more])  # fmt: skip
+
+
+def cells_of(path, delimiter=","):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.reader(file, delimiter=delimiter))
+
+
+def test_rows_of_one_molecule_get_equal_numbers(run):
+    """However it is written, wherever it stands, whatever the processor's rounding."""
+    smiles = ["CCO", "c1ccccc1C", "OCC", "CC(C)O", "C(O)C", "Cc1ccccc1", "CCO |r|", *SMILES, "CCO"]
+    found = predict_smiles(load_models(run), smiles, batch_size=3)
+    for rows in ([0, 2, 4, 6, len(smiles) - 1], [1, 5]):
+        assert len({float(found.mean[row, 0]) for row in rows}) == 1
+        assert len({float(found.std[row, 0]) for row in rows}) == 1
+    assert not np.isnan(found.mean).any()
+    assert [row for row, note in enumerate(found.notes) if note] == [6]
+
+
+def test_atoms_that_the_features_do_not_tell_apart_are_noted(run):
+    found = predict_smiles(
+        load_models(run), ["CCO", "*C", "[Og]", "[He]", "[Na+].[Cl-]", "[*]O[Og]"]
+    )
+    said = "atoms of kinds that the features do not tell apart: "
+    assert found.notes == ("", f"{said}*", f"{said}Og", f"{said}He", "", f"{said}*, Og")
+    assert found.reasons == ("",) * 6
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, True])
+def test_a_batch_holds_at_least_one_molecule(run, size):
+    with pytest.raises(ValueError, match=f"batch_size is {size}; give an integer >= 1"):
+        predict_smiles(load_models(run), ["CCO"], batch_size=size)
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "x", "1.5"])
+def test_the_commands_batch_size(run, tmp_path, capsys, size):
+    with pytest.raises(SystemExit) as end:
+        command(run, "t.csv", tmp_path / "out.csv", f"--batch-size={size}")
+    assert end.value.code == 2
+    assert (
+        f"--batch-size: '{size}': expected a whole number of at least 1" in capsys.readouterr().err
+    )
+
+
+def test_no_row_and_no_cell_is_lost(run, tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text('smiles,name\nCCO,a,EXTRA,MORE\nCC OC,b\n"CC",c\n\nC\n')
+    assert command(run, table, tmp_path / "out.csv") == 0
+    header, *rows = cells_of(tmp_path / "out.csv")
+    assert header == [
+        "smiles",
+        "name",
+        "",
+        "",
+        "task0 predicted",
+        "task0 std over models",
+        "reason",
+    ]
+    assert [row[:4] for row in rows] == [
+        ["CCO", "a", "EXTRA", "MORE"],
+        ["CC OC", "b", "", ""],
+        ["CC", "c", "", ""],
+        ["", "", "", ""],
+        ["C", "", "", ""],
+    ]
+    assert [bool(row[4]) for row in rows] == [False, False, True, False, False]
+    assert [row[-1][:16] for row in rows] == [
+        "4 cells where th", "not a SMILES: 'O", "", "blank row", "1 cells where th",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "separator"),
+    [
+        ("t.csv", "# made by a tool\nname;smiles\na;CCO\nb;CC\n", ";"),
+        ("t.csv", "sep=|\nname|smiles\na|CCO\nb|CC\n", "|"),
+        ("t.tsv", 'name\tsmiles\n"a\tCCO\nb"b\tCC\n', "\t"),
+        ("t.smi", "CCO a\nCC b\n", "\t"),
+        ("t.csv", "smiles,task0 predicted,reason\nCCO,1,x\nCC,2,y\n", ","),
+    ],
+)
+def test_output_is_input(run, tmp_path, name, text, separator):
+    first, second, third = (tmp_path / f"{n}{name}" for n in range(3))
+    first.write_text(text)
+    assert command(run, first, second) == 0
+    assert command(run, second, third) == 0
+    for before, after in ((first, second), (second, third)):
+        above = before.read_text().splitlines()[: -3 if name != "t.smi" or before != first else -2]
+        assert after.read_text().splitlines()[: len(above)] == above
+        rows = [line.split(separator) for line in after.read_text().splitlines()[-3:]]
+        assert len({len(row) for row in rows}) == 1
+        assert len(set(rows[0])) == len(rows[0])
+    width = len(second.read_text().splitlines()[-1].split(separator))
+    for old, new in zip(second.read_text().splitlines()[-2:], third.read_text().splitlines()[-2:]):
+        assert new.startswith(old)
+        cells = new.split(separator)
+        assert cells[width - 3 : width] == cells[width:]
+
+
+def test_the_table_can_come_by_pipe_and_go_to_standard_output(run, tmp_path):
+
+    shell = (
+        f"printf 'smiles\\nCCO\\n' | {sys.executable} -m dgl_gmpool predict --model {run} --csv - "
+        "--output {} {}"
+    )
+    for output, more in (
+        ("-", ""),
+        ("/dev/stdout", ""),
+        ("/dev/stdout", f"> {tmp_path / 'o.csv'}"),
+    ):
+        done = subprocess.run(
+            ["bash", "-c", shell.format(output, more)], capture_output=True, text=True, check=True
+        )
+        text = (tmp_path / "o.csv").read_text() if more else done.stdout
+        lines = text.splitlines()
+        assert lines[0] == "smiles,task0 predicted,task0 std over models,reason"
+        assert len(lines) == 2
+        assert f"{output}: 1 rows, 1 predicted by 2 model(s)" in done.stderr
+    assert os.path.islink("/dev/stdout")
+
+
+def test_output_that_cannot_be_written_is_found_before_the_model_is_read(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for output in (tmp_path, tmp_path / "file" / "out.csv"):
+        assert command("no model", "no table", output) == 2
+        error = capsys.readouterr().err
+        assert "folder" in error
+        assert "no run folder" not in error
+
+
+def test_a_link_as_output_is_written_through(run, tmp_path):
+    (tmp_path / "t.csv").write_text("smiles\nCCO\n")
+    (tmp_path / "old.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to("old.csv")
+    assert command(run, tmp_path / "t.csv", tmp_path / "link.csv", "--overwrite") == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert len(cells_of(tmp_path / "old.csv")) == 2
+
+
+def test_an_unfinished_run_is_not_used_in_silence(tmp_path, monkeypatch, capsys):
+    from dgl_gmpool.training import run as run_module
+
+    train = run_module._train_fold
+
+    def killed(dataset, splits, config, number, *args, **kwargs):
+        if number == 1:
+            raise KeyboardInterrupt
+        train(dataset, splits, config, number, *args, **kwargs)
+
+    monkeypatch.setattr(run_module, "_train_fold", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trained_folder(small_dataset(), tmp_path / "run", readout="mean")
+    with pytest.raises(
+        ValueError, match=r"is not finished \(1 of its folds .*--resume, or"
+    ) as caught:
+        load_models(tmp_path / "run")
+    (tmp_path / "t.csv").write_text("smiles\nCCO\n")
+    assert command(tmp_path / "run", tmp_path / "t.csv", tmp_path / "out.csv") == 2
+    assert not (tmp_path / "out.csv").exists()
+    # The way out that the message offers.
+    alone = str(caught.value).rpartition(": ")[2]
+    assert command(alone, tmp_path / "t.csv", tmp_path / "out.csv") == 0
+    assert "1 predicted by 1 model(s)" in capsys.readouterr().out
+
+
+def test_models_of_other_versions_say_which(run, tmp_path):
+    whole = torch.load(run / "fold_0" / "model.pt", weights_only=True)
+    state = dict(whole["state_dict"])
+    key, value = next(iter(state.items()))
+    for changes, said in (
+        ({"format": 2}, "it has the format 2, expected 1"),
+        ({"format": None}, "it has the format None"),
+        ({"config": {**whole["config"], "new_option": 3}}, "argument 'new_option'"),
+        ({"config": {**whole["config"], "readout": "newpool"}}, "unknown readout 'newpool'"),
+        ({"state_dict": {k: v for k, v in state.items() if k != key}}, f'"{key}"'),
+        ({"state_dict": {**state, key: value[:1]}}, "size mismatch"),
+        ({"target_scaler": {"mean": torch.zeros(1)}}, "'std'"),
+        *(({name: KeyError}, f"it lacks {name}") for name in whole if name not in
+          ("format", "dgl_gmpool", "loss")),
+    ):  # fmt: skip
+        saved = {k: v for k, v in {**whole, **changes}.items() if v is not KeyError}
+        torch.save({**saved, "dgl_gmpool": "9.9.9"}, tmp_path / "m.pt")
+        with pytest.raises(ValueError, match=r"written by dgl_gmpool 9\.9\.9 and") as caught:
+            load_model(tmp_path / "m.pt")
+        assert said in str(caught.value)
+        assert f"by this one, {__version__}" in str(caught.value)
+        assert "pip install dgl_gmpool==9.9.9" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        torch.save(saved, tmp_path / "m.pt")
+        with pytest.raises(ValueError, match="it was changed or damaged"):
+            load_model(tmp_path / "m.pt")
+
+
+def test_a_models_configuration_is_a_copy(run):
+    model = load_model(run / "fold_0" / "model.pt").model
+    model.config["readout_options"]["tol"] = 0.9
+    assert "tol" not in model.config["readout_options"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -126,7 +331,7 @@ def test_a_damaged_or_foreign_model_file_is_refused(tmp_path):
         load_model(tmp_path / "torn.pt")
     assert "weights_only" not in str(caught.value)  # torch's advice would run the file's code
     torch.save({"weights": torch.zeros(1)}, tmp_path / "foreign.pt")
-    with pytest.raises(ValueError, match="was not written by this version"):
+    with pytest.raises(ValueError, match="something else than a model of dgl_gmpool"):
         load_model(tmp_path / "foreign.pt")
 
 

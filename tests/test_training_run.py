@@ -160,6 +160,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.slow
 def test_killed_at_any_write_it_continues_to_the_same_numbers(
     moment, finished, regression, config, tmp_path, monkeypatch
 ):

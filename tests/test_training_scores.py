@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import math
+import pickle
 
 import numpy as np
 import pytest
 import torch
 
 from dgl_gmpool.training import TrainingConfig
-from dgl_gmpool.training.early_stopping import EarlyStopping
-from dgl_gmpool.training.fold_data import positive_weights
-from dgl_gmpool.training.losses import masked_bce, masked_mse
+from dgl_gmpool.training.fold import EarlyStopping
 from dgl_gmpool.training.metrics import choose_metric, scores
-from dgl_gmpool.training.standardize import Standardizer
+from dgl_gmpool.training.task import (
+    AbsoluteError,
+    CrossEntropy,
+    SquaredError,
+    Standardizer,
+    get_task,
+)
 
 NAN = float("nan")
+LOSSES = [CrossEntropy().loss, SquaredError().loss, AbsoluteError().loss]
 
 
 def cells(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -26,7 +34,7 @@ def cells(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("weight", [None, [1.0, 3.0, 0.5]])
-def test_masked_bce_is_the_mean_over_measured_cells(weight):
+def test_cross_entropy_is_the_mean_over_measured_cells(weight):
     logits, targets = cells()
     total, count = 0.0, 0
     for i in range(7):
@@ -40,10 +48,10 @@ def test_masked_bce_is_the_mean_over_measured_cells(weight):
             count += 1
     assert 0 < count < 21
     w = None if weight is None else torch.tensor(weight, dtype=torch.float64)
-    assert masked_bce(logits, targets, w).item() == pytest.approx(total / count, rel=1e-12)
+    assert CrossEntropy().loss(logits, targets, w).item() == pytest.approx(total / count, rel=1e-12)
 
 
-@pytest.mark.parametrize("loss", [masked_bce, masked_mse])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_missing_cells_have_no_part_in_value_or_gradient(loss):
     logits, targets = cells(1)
     missing = torch.isnan(targets)
@@ -60,7 +68,7 @@ def test_missing_cells_have_no_part_in_value_or_gradient(loss):
     assert (gradients[0][~missing] != 0).all()
 
 
-@pytest.mark.parametrize("loss", [masked_bce, masked_mse])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_a_batch_without_any_measured_cell_changes_nothing(loss):
     leaf = torch.randn(3, 2, requires_grad=True)
     value = loss(leaf, torch.full((3, 2), NAN))
@@ -69,10 +77,11 @@ def test_a_batch_without_any_measured_cell_changes_nothing(loss):
     assert (leaf.grad == 0).all()
 
 
-def test_masked_mse_is_the_mean_over_measured_cells():
+def test_squared_and_absolute_error_are_the_mean_over_measured_cells():
     outputs, targets = cells(2)
-    expected = np.nanmean((outputs.numpy() - targets.numpy()) ** 2)
-    assert masked_mse(outputs, targets).item() == pytest.approx(expected, rel=1e-12)
+    off = outputs.numpy() - targets.numpy()
+    for task, expected in ((SquaredError(), off**2), (AbsoluteError(), abs(off))):
+        assert task.loss(outputs, targets).item() == pytest.approx(np.nanmean(expected), rel=1e-12)
 
 
 def auc_by_pairs(y: np.ndarray, z: np.ndarray) -> float:
@@ -167,10 +176,13 @@ def test_early_stopping_never_keeps_nan_and_keeps_the_first_of_equals(higher):
 
 def test_balanced_weights_make_both_classes_count_alike():
     targets = np.array([[1, 0, NAN], [0, 0, 1], [0, NAN, 1], [0, 0, 1]], float)
-    weight = positive_weights(TrainingConfig(positive_weight="balanced"), targets)
+    weight = get_task("classification").positive_weight("balanced", targets)
     assert weight.tolist() == [3.0, 1.0, 1.0]
-    assert positive_weights(TrainingConfig(positive_weight=2.5), targets).tolist() == [2.5] * 3
-    assert positive_weights(TrainingConfig(), targets) is None
+    assert CrossEntropy().positive_weight(2.5, targets).tolist() == [2.5] * 3
+    assert CrossEntropy().positive_weight(None, targets) is None
+    assert SquaredError().positive_weight(None, targets) is None
+    with pytest.raises(ValueError, match="actives of a classification"):
+        SquaredError().positive_weight("balanced", targets)
 
 
 @pytest.mark.parametrize(
@@ -183,8 +195,45 @@ def test_balanced_weights_make_both_classes_count_alike():
         ({"seed": -1}, "seed"),
         ({"positive_weight": "balance"}, "balanced"),
         ({"positive_weight": 0.0}, "positive_weight"),
+        ({"positive_weight": float("nan")}, "positive_weight"),
+        ({"lr": "fast"}, "lr='fast'"),
+        ({"lr": float("inf")}, "lr=inf"),
+        ({"epochs": True}, "epochs=True"),
+        ({"readout": 3}, "readout=3"),
+        ({"readout_options": 3}, "readout_options=3"),
+        ({"auxiliary": {"a": "1"}}, "auxiliary a='1'"),
+        ({"metric": "rsme"}, "Did you mean 'rmse'"),
     ],
 )
 def test_a_configuration_out_of_range_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         TrainingConfig(**changes)
+
+
+def test_a_configuration_stays_what_it_was():
+    options, beside = {"tol": 0.02, "deep": [1]}, {"a": 1.0}
+    config = TrainingConfig(readout_options=options, auxiliary=beside)
+    options["tol"], beside["a"] = 0.9, 2.0
+    options["deep"].append(2)
+    record = config.to_dict()
+    record["readout_options"]["deep"].append(3)
+    assert dict(config.readout_options) == {"tol": 0.02, "deep": [1]}
+    assert dict(config.auxiliary) == {"a": 1.0}
+    for mapping in (config.readout_options, config.auxiliary):
+        with pytest.raises(TypeError):
+            mapping["new"] = 1
+
+
+def test_a_configuration_is_a_key_and_can_be_copied_pickled_and_read_back():
+    options = {"tol": 0.02}
+    config = TrainingConfig(readout_options=options, auxiliary={"a": 1})
+    same = TrainingConfig(readout_options=options, auxiliary={"a": 1.0}, lr=0.001)
+    assert {config: 1}[same] == 1
+    assert config != TrainingConfig(readout_options={"tol": 0.03}, auxiliary={"a": 1})
+    for copied in (copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
+        assert copied == config
+        assert dict(copied.readout_options) == options
+    record = json.loads(json.dumps(config.to_dict()))
+    assert TrainingConfig.from_dict(record) == config
+    with pytest.raises(ValueError, match=r"in run: 'hidden_feat'. Did you mean 'hidden_feats'"):
+        TrainingConfig.from_dict({"hidden_feat": 3}, "run")

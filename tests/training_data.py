@@ -71,7 +71,7 @@ def with_small_auxiliary(dataset: MoleculeDataset) -> MoleculeDataset:
 
 def with_targets(dataset: MoleculeDataset, targets: np.ndarray) -> MoleculeDataset:
     """The same molecules with other targets."""
-    table = replace(dataset.table, targets=np.asarray(targets, np.float32))
+    table = replace(dataset.table, targets=np.asarray(targets, np.float64))
     return replace(dataset, table=table)
 
 

@@ -4,38 +4,43 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from dgl_gmpool._version import __version__
+from dgl_gmpool.cli.entry import run_script
 
-# name -> (module with add_arguments(parser) and main(args), one line of help). A module is
-# imported only when its command is used: --version must not wait for torch.
+
+class Command(NamedTuple):
+    """A command as the list of commands shows it."""
+
+    module: str  # with add_arguments(parser) and main(args); imported only when it is used
+    summary: str
+    resume: str | None = None  # the flag that continues what Ctrl-C stopped; "": none is needed
+
+
 COMMANDS = {
-    "quickstart": (
+    "quickstart": Command(
         "dgl_gmpool.cli.quickstart",
         "train three readouts on 1,017 measured potencies that come with RDKit (2 minutes)",
+        resume="",
     ),
-    "predict": ("dgl_gmpool.cli.predict", "predict the molecules of a table"),
-    "explain": (
+    "train": Command(
+        "dgl_gmpool.cli.train",
+        "train on a table of your own, or on Tox21, BindingDB or chromophores",
+        resume="--resume",
+    ),
+    "predict": Command("dgl_gmpool.cli.predict", "predict the molecules of a table"),
+    "explain": Command(
         "dgl_gmpool.cli.explain",
         "show what a model sees in molecules: groups, contributions, pictures, a page",
     ),
-    "embed": ("dgl_gmpool.cli.embed", "write a model's vector of each molecule of a table"),
-    "run": (
-        "dgl_gmpool.cli.run",
-        "run an unmodified DGL-LifeSci script with another readout",
+    "embed": Command("dgl_gmpool.cli.embed", "write a model's vector of each molecule of a table"),
+    "run": Command(
+        "dgl_gmpool.cli.run", "run an unmodified DGL-LifeSci script with another readout"
     ),
 }
-
-
-def _available() -> dict[str, tuple[str, str]]:
-    return {
-        name: (module, text)
-        for name, (module, text) in COMMANDS.items()
-        if importlib.util.find_spec(module) is not None
-    }
 
 
 def _parser(chosen: str | None) -> argparse.ArgumentParser:
@@ -46,7 +51,7 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dgl-gmpool {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (module, text) in _available().items():
+    for name, (module, text, _) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         if name == chosen:
             importlib.import_module(module).add_arguments(command)
@@ -60,17 +65,15 @@ def _command(arguments: Sequence[str]) -> str | None:
 
 def _run(arguments: list[str]) -> int:
     args = _parser(_command(arguments)).parse_args(arguments)
-    module = importlib.import_module(COMMANDS[args.command][0])
+    module = importlib.import_module(COMMANDS[args.command].module)
     return int(module.main(args) or 0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code (0, 2 for an error in the input, 130 after Ctrl-C)."""
-    from dgl_gmpool.cli.entry import run_script
-
     arguments = list(sys.argv[1:] if argv is None else argv)
-    # The quickstart continues by itself where it was stopped; the other commands keep nothing.
-    resume = "" if _command(arguments) == "quickstart" else None
+    command = COMMANDS.get(_command(arguments) or "")
+    resume = None if command is None else command.resume
     return run_script(_run, arguments, program="dgl-gmpool", resume=resume)
 
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import dgl_gmpool
-from dgl_gmpool.cli.processes import speak_as_one
-from dgl_gmpool.training.distributed import World, join_world
-from dgl_gmpool.training.errors import TrainingError
+from dgl_gmpool._io import NO_SPACE
 
-_MAY_BE_THE_USERS = (ValueError, TypeError, OSError, ImportError, TrainingError)
+# Nothing here may import torch before run_script is inside its try: Ctrl-C in the seconds that
+# takes is to be answered as well.
+if TYPE_CHECKING:
+    from dgl_gmpool.training.distributed import World
+
+_MAY_BE_THE_USERS = (ValueError, TypeError, OSError, ImportError)
+#: Of a process that ends because nobody reads its output, as a shell reports it.
+_NOBODY_READS = 128 + 13
 
 
 def run_script(
@@ -45,7 +53,8 @@ def run_script(
     -------
     int
         0; 2 after an error in what the user gave, shown as one line (``--debug`` among the
-        arguments shows the traceback instead); 130 after Ctrl-C.
+        arguments shows the traceback instead); 130 after Ctrl-C; 141, without a word, where the
+        reader of the output has gone (``| head -1``).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if program is None:
@@ -55,22 +64,51 @@ def run_script(
     def explain(error: BaseException) -> tuple[int, str] | None:
         if isinstance(error, KeyboardInterrupt):
             return 130, f"\nStopped. {_how_to_continue(started, arguments, resume)}"
-        if isinstance(error, _MAY_BE_THE_USERS) and "--debug" not in arguments and _is_ours(error):
-            return 2, f"error: {error}"
-        return None
+        if "--debug" in arguments or not _is_the_users(error):
+            return None
+        said = f"error: {error}"
+        if isinstance(error, OSError) and error.errno in NO_SPACE and resume is not None:
+            said += f". {_how_to_continue(started, arguments, resume)}"
+        return 2, said
 
+    _make_printable()
     try:
-        world = join_world()
-        if world.size > 1:
+        try:
+            if "RANK" not in os.environ:  # one process: torch is imported only when it is used
+                return main(arguments) or 0
+            from dgl_gmpool.cli.processes import speak_as_one
+            from dgl_gmpool.training.distributed import join_world
+
+            world = join_world()
+            if world.size == 1:
+                return main(arguments) or 0
             started = _launched(program, world)
             return speak_as_one(lambda: main(arguments), world, explain)
-        return main(arguments) or 0
+        finally:
+            if sys.stdout is not None:  # closed, as by >&-
+                sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+        return _NOBODY_READS
     except BaseException as error:
         explained = explain(error)
         if explained is None:
             raise
         print(explained[1], file=sys.stderr)
         return explained[0]
+
+
+def _make_printable() -> None:
+    """Replace characters that the terminal lacks (Greek letters on latin-1) instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
+
+
+def _silence_stdout() -> None:
+    """Python writes what is left in the buffer when it ends, which would fail once more."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _launched(program: str, world: World) -> str:
@@ -88,15 +126,19 @@ def _how_to_continue(program: str, arguments: list[str], resume: str | None) -> 
     return f"Finished epochs are kept; continue with: {command}"
 
 
-def _is_ours(error: BaseException) -> bool:
+def _is_the_users(error: BaseException) -> bool:
     """True for a message written for the user: raised by this package's own code.
 
     An error from inside another library, or from a script that this package runs, needs its
     traceback. The standard library's frames do not count: a missing file is an error of the one
     who opened it.
     """
-    if isinstance(error, TrainingError):
-        return True
+    if isinstance(error, RuntimeError):
+        from dgl_gmpool.training.distributed import TrainingError
+
+        return isinstance(error, TrainingError)
+    if not isinstance(error, _MAY_BE_THE_USERS):
+        return False
     package = Path(dgl_gmpool.__file__).resolve().parent
     standard = Path(os.__file__).resolve().parent
     trace: TracebackType | None = error.__traceback__

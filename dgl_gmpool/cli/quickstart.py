@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from dgl_gmpool.cli.train import torch_threads
+from dgl_gmpool.cli.train_plan import check_numbers, in_words_of_the_flags
 from dgl_gmpool.data import MoleculeTable, Splits, featurize, load_sodium_channel, make_splits
 from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.device import torch_threads
 from dgl_gmpool.training.metrics import scores
 from dgl_gmpool.training.run import train_run
+from dgl_gmpool.training.run_folder import check_free_folder
 from dgl_gmpool.training.table import duration, write_table
 
 READOUTS = ("mean", "ngmpool", "gmpool")
@@ -70,6 +72,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """``dgl-gmpool quickstart``."""
     started = time.perf_counter()
+    check_numbers(args, threads=1, folds=2)
+    check_free_folder(args.output, resume=True)
+    with in_words_of_the_flags():
+        configs = [
+            TrainingConfig(
+                readout=readout,
+                hidden_feats=args.hidden,
+                epochs=args.epochs,
+                patience=args.epochs,
+                # Smaller batches than the paper's: 20 epochs of so small a set are few steps
+                # otherwise.
+                batch_size=40,
+                lr=2e-3,
+                seed=args.seed,
+            )
+            for readout in READOUTS
+        ]
     table = load_sodium_channel()
     print(
         f"{len(table)} inhibitors of a voltage-gated sodium channel with measured pIC50\n"
@@ -81,18 +100,7 @@ def main(args: argparse.Namespace) -> int:
     splits = make_splits(dataset.table, seed=args.seed, folds=args.folds)
     results = []
     with torch_threads(args.threads):
-        for readout in READOUTS:
-            config = TrainingConfig(
-                readout=readout,
-                hidden_feats=args.hidden,
-                epochs=args.epochs,
-                patience=args.epochs,
-                # Smaller batches than the paper's: 20 epochs of so small a set are few steps
-                # otherwise.
-                batch_size=40,
-                lr=2e-3,
-                seed=args.seed,
-            )
+        for config in configs:
             folder = args.output / config.run_name
             results.append(train_run(dataset, splits, config, folder, resume=True))
     baseline = training_mean_row(dataset.table, splits)
@@ -108,10 +116,9 @@ def main(args: argparse.Namespace) -> int:
         f"  predict molecules of your own         dgl-gmpool predict --model {best} \\\n"
         "                                            --csv YOUR.csv --smiles-column smiles "
         "--output PREDICTED.csv\n"
-        "  train on a table of your own          python recipes/molecules_csv.py --csv YOUR.csv "
-        "\\\n"
+        "  train on a table of your own          dgl-gmpool train csv --csv YOUR.csv \\\n"
         "                                            --smiles-column smiles --target YOUR_COLUMN\n"
-        "  the paper's data                      python recipes/tox21.py --readout mean ngmpool "
+        "  the paper's data                      dgl-gmpool train tox21 --readout mean ngmpool "
         "gmpool"
     )
     return 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from dgl_gmpool._options import parse_options
-from dgl_gmpool.lifesci.launcher import LOADER, run_with_readout
+from dgl_gmpool.lifesci.launcher import run_with_readout
+from dgl_gmpool.lifesci.loader import LOADER
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--loader",
         default=LOADER,
-        metavar="MODULE.FUNCTION",
-        help=f"what makes the script's models (default: {LOADER})",
+        metavar="MODULE.NAME",
+        help="what makes the script's models: a function, a class of models or a method of any "
+        f"module, or __main__.NAME for one of the script itself (default: {LOADER})",
     )
     parser.add_argument(
         "--seed", type=int, metavar="N", help="seed the generators; the scripts themselves do not"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dgl_gmpool._dgl  # noqa: F401  (DGL, without its side effects)
 from dgl_gmpool.data.auxiliary import AuxiliaryTargets
 from dgl_gmpool.data.bindingdb import HUMAN_ATP_RECEPTORS, load_bindingdb
 from dgl_gmpool.data.chromophores import load_chromophores

@@ -16,11 +16,14 @@ from dgl_gmpool.data.bindingdb_tsv import BindingDBRows
 from dgl_gmpool.data.molecule import (
     BLANK_SMILES,
     NOT_A_SMILES,
-    REFUSED,
     canonical_smiles,
     count_atoms,
+    ignored_extensions,
     is_missing,
+    refusal,
+    split_smiles,
 )
+from dgl_gmpool.data.number import CENSORED, parse_value
 from dgl_gmpool.data.report import SelectionTally
 from dgl_gmpool.data.size_rule import SEVERAL_FRAGMENTS, SizeRule
 from dgl_gmpool.data.table import MoleculeTable
@@ -38,7 +41,6 @@ HUMAN_ATP_RECEPTORS = (
     "P41231",
 )
 MEASURES = ("IC50", "Ki", "Kd", "EC50")
-CENSORED = ("exclude", "as_measured")
 
 ROW_ID = "BindingDB Reactant_set_id"
 BLANK_ROW = "blank row"
@@ -47,7 +49,6 @@ NOT_A_NUMBER = "a value that is not a number"
 APPROXIMATE = "an approximate value ('~')"
 NOT_POSITIVE = "a value of zero or below"
 
-_VALUE = re.compile(r"(>>|<<|>=|<=|>|<|=|~)?\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
 _ACCESSION = re.compile(r"[OPQ][0-9][A-Z0-9]{3}[0-9]|[A-NR-Z][0-9](?:[A-Z][A-Z0-9]{2}[0-9]){1,2}")
 
 
@@ -143,12 +144,9 @@ def load_bindingdb(
         """Canonical SMILES, reason to leave the molecule out, detail if it is to be named."""
         if smiles not in known:
             atoms = count_atoms(smiles)
-            if atoms is None:
-                known[smiles] = "", NOT_A_SMILES, NOT_A_SMILES
-            else:
-                outside = rule.reason_against(atoms)
-                canonical, why = ("", "") if outside else canonical_smiles(smiles)
-                known[smiles] = canonical, outside or (REFUSED if why else ""), why
+            outside = "" if atoms is None else rule.reason_against(atoms)
+            canonical, why = ("", "") if outside else canonical_smiles(smiles)
+            known[smiles] = canonical, outside or (refusal(why) if why else ""), why
         return known[smiles]
 
     measured: dict[str, list[tuple[str, str, float]]] = {}
@@ -192,11 +190,14 @@ def load_bindingdb(
     tally.merge("more measurements of one molecule (median)", rows - len(measured))
     if bounds_used:
         tally.notes.append(f"{bounds_used} rows are bounds used as if they had been measured")
+    tally.notes += ignored_extensions(
+        smiles for values in measured.values() for _, smiles, _ in values
+    )
     report = tally.finish("molecules", len(measured))
     if not measured:
         raise ValueError(
             f"no molecule is left; check accessions= ({', '.join(targets)}), measure= and the "
-            f"limits:\n{report}"
+            f"limits:\n{report.text()}"
         )
     keys = list(measured)
     return MoleculeTable(
@@ -204,32 +205,17 @@ def load_bindingdb(
         kind="regression",
         task_names=(f"p{measure}",),
         ids=tuple(measured[key][0][0] for key in keys),
-        smiles=tuple(measured[key][0][1] for key in keys),
+        smiles=tuple(split_smiles(measured[key][0][1])[0] for key in keys),
         canonical=tuple(keys),
         groups=tuple(keys),
         targets=np.array(
             [[statistics.median(value for _, _, value in measured[key])] for key in keys],
-            dtype=np.float32,
+            dtype=np.float64,
         ),
         global_feats=None,
         report=report,
         units=f"p{measure}",
     )
-
-
-def parse_value(text: str) -> tuple[str, float] | None:
-    """``(relation, number)`` of a cell; relation is ``">"``, ``"<"``, ``"~"`` or ``""``.
-
-    None if the cell is no finite number.
-
-    >>> [parse_value(cell) for cell in (">10000", " 1e+3", "<= 0.1", "1e-5", "n.d.")]
-    [('>', 10000.0), ('', 1000.0), ('<', 0.1), ('', 1e-05), None]
-    """
-    match = _VALUE.fullmatch(text.strip())
-    if match is None:
-        return None
-    value = float(match.group(2))
-    return ((match.group(1) or "=")[0].replace("=", ""), value) if math.isfinite(value) else None
 
 
 def _checked(accessions: Collection[str]) -> tuple[str, ...]:

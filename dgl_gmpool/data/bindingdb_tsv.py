@@ -71,8 +71,9 @@ class BindingDBLayout:
         if name in self.names:
             return self.names.index(name)
         plain = self.names[: self.accessions[0]]
-        near = closest(name, {other.lower(): other for other in plain if other})
-        hint = f" The closest is {near!r}." if near else ""
+        by_lower = {other.lower(): other for other in plain if other}
+        near = closest(name, by_lower)
+        hint = f" The closest is {by_lower[near]!r}." if near else ""
         raise ValueError(f"{path} has no column {name!r}.{hint}")
 
     def primary_ids(self, cells: Sequence[bytes]) -> Iterator[bytes]:
@@ -114,6 +115,11 @@ class BindingDBRows:
 
     def __post_init__(self) -> None:
         self.path = existing_file(self.path)
+        if not self.path.is_file():
+            raise ValueError(
+                f"{self.path} is a pipe, which can be read only once; give the file itself (.tsv, "
+                ".gz and .zip are read as they are)"
+            )
         with damage_explained(self.path), self._open() as (file, _, _):
             header, _ = _header_and_blocks(file, self.path)
         self.layout = BindingDBLayout.from_header(header, self.path)

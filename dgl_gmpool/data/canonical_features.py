@@ -90,11 +90,11 @@ class _Rows:
     """Feature rows met so far, by the properties they depend on."""
 
     def __init__(self, compute: Any) -> None:
-        self.known: dict[tuple, int] = {}
+        self.known: dict[tuple[Any, ...], int] = {}
         self._compute = compute
         self._rows: list[np.ndarray] = []
 
-    def learn(self, key: tuple, item: Any) -> int:
+    def learn(self, key: tuple[Any, ...], item: Any) -> int:
         with rdBase.BlockLogs():
             self._rows.append(np.asarray(self._compute(item)).astype(np.float32))
         self.known[key] = len(self._rows) - 1

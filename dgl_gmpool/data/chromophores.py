@@ -3,7 +3,6 @@ paper's private quantum-yield and emission sets."""
 
 from __future__ import annotations
 
-import math
 import os
 import statistics
 from collections.abc import Callable
@@ -15,13 +14,15 @@ from rdkit.Chem import rdMolDescriptors
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.data.delimited_text import BLANK_ROW, WRONG_LENGTH, DelimitedText
 from dgl_gmpool.data.molecule import (
-    NOT_A_SMILES,
-    REFUSED,
     canonical_smiles,
     count_atoms,
+    ignored_extensions,
     is_missing,
     read_molecule,
+    refusal,
+    split_smiles,
 )
+from dgl_gmpool.data.number import read_cell
 from dgl_gmpool.data.report import SelectionTally
 from dgl_gmpool.data.size_rule import SizeRule
 from dgl_gmpool.data.table import MoleculeTable
@@ -95,10 +96,9 @@ def load_chromophores(
     check_choice("target", target, CHROMOPHORE_TARGETS)
     rule = SizeRule(min_atoms, max_atoms, one_fragment=False)
     column, films, task, units = CHROMOPHORE_TARGETS[target]
-    text = DelimitedText(path)
-    molecule_at, solvent_at, value_at = (
-        text.column(name) for name in ("Chromophore", "Solvent", column)
-    )
+    columns = ("Chromophore", "Solvent", column)
+    text = DelimitedText(path, columns=columns)
+    molecule_at, solvent_at, value_at = (text.column(name) for name in columns)
     id_at = text.header.index("Tag") if text.header.count("Tag") == 1 else None
 
     known: dict[str, tuple[str, str, int]] = {}
@@ -140,14 +140,13 @@ def load_chromophores(
         if is_missing(row.cells[value_at]):
             tally.leave_out(blank)
             continue
-        value = _value(row.cells[value_at])
-        if value is None:
-            detail = f"{column!r} is {row.cells[value_at]!r}, not a finite number"
+        found = read_cell(row.cells[value_at])
+        if found.why:
+            detail = f"{column!r} {found.why}"
             tally.refuse(ident, smiles, detail, reason="a value that is not a number")
             continue
         if not canonical:
-            reason = NOT_A_SMILES if why == NOT_A_SMILES else REFUSED
-            tally.refuse(ident, smiles, why, reason=reason)
+            tally.refuse(ident, smiles, why, reason=refusal(why))
             continue
         atoms = count_atoms(smiles)
         outside = "" if atoms is None else rule.reason_against(atoms)
@@ -155,7 +154,7 @@ def load_chromophores(
             tally.leave_out(outside)
             continue
         key = (canonical, "" if films else solvent_canonical)
-        measured.setdefault(key, []).append((ident, smiles, value))
+        measured.setdefault(key, []).append((ident, smiles, found.value))
 
     used = sum(len(rows) for rows in measured.values())
     tally.total(
@@ -169,34 +168,27 @@ def load_chromophores(
         f"{'' if films else ' in one solvent'} (median)",
         used - len(measured),
     )
+    tally.notes += ignored_extensions(smiles for rows in measured.values() for _, smiles, _ in rows)
     report = tally.finish("molecules" if films else "molecules in a solvent", len(measured))
     if not measured:
-        raise ValueError(f"{text.path} has no usable row for target={target!r}:\n{report}")
+        raise ValueError(f"{text.path} has no usable row for target={target!r}:\n{report.text()}")
     keys = list(measured)
     return MoleculeTable(
         name=f"chromophores_{target}",
         kind="regression",
         task_names=(task,),
         ids=tuple(measured[key][0][0] for key in keys),
-        smiles=tuple(measured[key][0][1] for key in keys),
+        smiles=tuple(split_smiles(measured[key][0][1])[0] for key in keys),
         canonical=tuple(canonical for canonical, _ in keys),
         groups=tuple(canonical for canonical, _ in keys),
         targets=np.array(
             [[statistics.median(value for _, _, value in measured[key])] for key in keys],
-            dtype=np.float32,
+            dtype=np.float64,
         ),
         global_feats=None if films else _solvent_features([solvent for _, solvent in keys]),
         report=report,
         units=units,
     )
-
-
-def _value(cell: str) -> float | None:
-    try:
-        value = float(cell)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _solvent_features(solvents: list[str]) -> np.ndarray:

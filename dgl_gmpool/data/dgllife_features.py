@@ -17,6 +17,26 @@ FEATURIZERS = {
     "attentivefp": ("AttentiveFPAtomFeaturizer", "AttentiveFPBondFeaturizer"),
 }
 
+#: An atom's first features: one for each of so many elements. All other elements look alike.
+ELEMENT_FEATURES = {"canonical": 43, "attentivefp": 15}
+
+
+#: Where a molecule holds together: what these bond features add to the conductance of a bond, which
+#: is about 1 without (``dgl_gmpool.nn.locality.Conductance``). Rings 10, double and triple bonds
+#: and the bonds of end atoms 6 make a diffusion agree best with BRICS fragments.
+IN_RING, MULTIPLE, AT_END = 9.5, 5.5, 5.5
+
+
+def conductance_start(edge_in_feats: int) -> list[float]:
+    """A chemist's start of the conductances: one number for each bond feature, and one for bonds of
+    end atoms. All featurizers here begin with single, double, triple, aromatic, conjugated, in a
+    ring.
+
+    >>> conductance_start(10)
+    [0.0, 5.5, 5.5, 0.0, 0.0, 9.5, 0.0, 0.0, 0.0, 0.0, 5.5]
+    """
+    return [0.0, MULTIPLE, MULTIPLE, 0.0, 0.0, IN_RING, *[0.0] * (edge_in_feats - 6), AT_END]
+
 
 def dgllife_featurizers(featurizer: str) -> tuple[Any, Any]:
     """dgllife's atom and bond featurizer of a name."""

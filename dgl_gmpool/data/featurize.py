@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import dgl
+import numpy as np
 from rdkit import Chem
 
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.data.canonical_features import CanonicalEncoder
-from dgl_gmpool.data.dgllife_features import FEATURIZERS, DgllifeEncoder, feature_widths
+from dgl_gmpool.data.dgllife_features import (
+    ELEMENT_FEATURES,
+    FEATURIZERS,
+    DgllifeEncoder,
+    conductance_start,
+    feature_widths,
+)
 from dgl_gmpool.data.flat_graphs import FlatGraphs
 from dgl_gmpool.data.graph_cache import GraphCache, smiles_hash, versions
 from dgl_gmpool.data.molecule import read_molecule
@@ -40,6 +47,9 @@ class MoleculeDataset:
         without bonds. Node i is atom ``atom_order(smiles)[i]`` of the SMILES.
     node_in_feats, edge_in_feats : int
     featurizer : str
+    unknown_atoms : dict of str to tuple of str
+        SMILES -> symbols of its atoms that the featurizer does not tell apart; only SMILES that
+        have such.
     """
 
     table: MoleculeTable
@@ -47,6 +57,12 @@ class MoleculeDataset:
     node_in_feats: int
     edge_in_feats: int
     featurizer: str = "canonical"
+    unknown_atoms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def conductance_start(self) -> list[float]:
+        """How well bonds conduct in the beginning, for ``MoleculePredictor``."""
+        return conductance_start(self.edge_in_feats)
 
     def __len__(self) -> int:
         return len(self.graphs)
@@ -136,13 +152,43 @@ def featurize(
     if refused:
         steps = [("could not be featurised", len(refused))]
         table = table.take(rows, report=table.report.then(steps, refused, "featurised molecules"))
+    strange = _unknown_atoms(unique, why, flat, featurizer)
+    rows_with = [smiles for smiles in table.smiles if smiles in strange]
+    if rows_with:
+        symbols = sorted({symbol for smiles in rows_with for symbol in strange[smiles]})
+        note = (
+            f"{len(rows_with)} rows have atoms of kinds that the features do not tell apart "
+            f"({', '.join(symbols)}), such as {rows_with[0]!r}"
+        )
+        report = replace(table.report, notes=(*table.report.notes, note))
+        table = replace(table, report=report)
     return MoleculeDataset(
         table=table,
         graphs=flat.graphs([position[smiles] for smiles in table.smiles]),
         node_in_feats=flat.node_feats.shape[1],
         edge_in_feats=flat.edge_feats.shape[1],
         featurizer=featurizer,
+        unknown_atoms=strange,
     )
+
+
+def _unknown_atoms(
+    unique: Sequence[str], failed: Mapping[str, str], flat: FlatGraphs, featurizer: str
+) -> dict[str, tuple[str, ...]]:
+    """SMILES -> symbols of atoms that have no place of their own among the features."""
+    nodes = np.flatnonzero(~flat.node_feats[:, : ELEMENT_FEATURES[featurizer]].any(axis=1))
+    ends = np.cumsum(flat.node_counts)
+    graphs = np.searchsorted(ends, nodes, side="right")
+    featurised = [smiles for smiles in unique if smiles not in failed]
+    found: dict[str, tuple[str, ...]] = {}
+    for index in np.unique(graphs):
+        smiles = featurised[index]
+        mol, order = read_molecule(smiles)[0], atom_order(smiles)
+        if mol is not None:
+            first = ends[index] - flat.node_counts[index]
+            atoms = [mol.GetAtomWithIdx(order[node - first]) for node in nodes[graphs == index]]
+            found[smiles] = tuple(sorted({atom.GetSymbol() for atom in atoms}))
+    return found
 
 
 def atom_order(smiles: str) -> list[int]:
@@ -212,7 +258,10 @@ def _results(
 
     # loky starts clean processes: forking one that has run OpenMP (torch, DGL) can hang.
     parallel = Parallel(n_jobs=workers, backend="loky", return_as="generator")
-    return parallel(delayed(featurize_smiles)(chunk, featurizer) for chunk in chunks)
+    found: Iterator[tuple[FlatGraphs, list[tuple[int, str]]]] = parallel(
+        delayed(featurize_smiles)(chunk, featurizer) for chunk in chunks
+    )
+    return found
 
 
 def featurize_smiles(

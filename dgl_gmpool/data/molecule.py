@@ -1,26 +1,116 @@
-"""From a SMILES to what a selection needs: fragments, heavy atoms, canonical SMILES, or why not."""
+"""From a cell to a molecule: what RDKit may see, fragments, canonical SMILES, or why not."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rdkit import Chem, rdBase
 
-#: What spreadsheets and data frames write for "no value".
-MISSING_WORDS = frozenset({"", "nan", "na", "n/a", "null", "none", "<na>"})
+#: What spreadsheets, data frames and people write for "no value".
+MISSING_WORDS = frozenset(
+    {"", "-", "--", "---", "\u2013", "\u2014", ".", "?", "na", "n/a", "n.a", "n.a.", "#n/a n/a"}
+    | {"nan", "-nan", "1.#qnan", "1.#ind", "-1.#ind", "<na>", "null", "none", "missing", "unknown"}
+    | {"nd", "n.d", "n.d.", "nt", "n.t", "n.t.", "not determined", "not measured", "not tested"}
+    | {"not available"}
+)
+#: "#N/A", "#VALUE!", "#DIV/0!", "#NAME?", and what Excel writes in other languages ("#WERT!").
+_SPREADSHEET_ERROR = re.compile(r"#[^\W\d_]+(/[^\W\d_]*0?)?[!?]?")
 
 REFUSED = "refused by RDKit"
 BLANK_SMILES = "blank SMILES"
 NOT_A_SMILES = "not a SMILES"
 
+#: What may stand behind a SMILES (CXSMILES): labels, coordinates, "r", or KEY:..., after a bar.
+_EXTENSION = re.compile(r"\|(\||\$|\(|r[,|]|r$|[A-Za-z&^@_]+\d*[:=]).*", re.DOTALL)
+
+#: Letters of other alphabets that look like those of a SMILES; full-width and raised or lowered
+#: ones are found by normalisation.
+_LOOKS_LIKE = dict(
+    zip(
+        "\u0410\u0412\u0421\u041d\u0406\u041a\u041e\u0420\u0405\u0391\u0392\u0397\u0399\u039a\u039d"
+        "\u039f\u03a1\u0430\u0441\u0435\u0456\u043e\u043f\u0440\u0455\u03bf"
+        "\u2010\u2011\u2012\u2013\u2014\u2212\u2261\u2044\u2215\u00d7\u2217",
+        "ABCHIKOPSABHIKNOPaceionpso------#//**",
+    )
+)
+
 
 def is_missing(text: str | None) -> bool:
     """Whether a cell holds no value.
 
-    >>> is_missing(" NaN "), is_missing("0")
-    (True, False)
+    >>> [is_missing(cell) for cell in (" NaN ", "#N/A", "n.d.", "0")]
+    [True, True, True, False]
     """
-    return text is None or text.strip().lower() in MISSING_WORDS
+    if text is None:
+        return True
+    word = text.strip().lower()
+    return word in MISSING_WORDS or _SPREADSHEET_ERROR.fullmatch(word) is not None
+
+
+def split_smiles(text: str) -> tuple[str, str, str]:
+    """``(SMILES, extension behind it, "")``, or ``("", "", why the cell holds no SMILES)``.
+
+    RDKit is tolerant: it stops at the first space and skips leading bytes that it does not know,
+    so a cell that is no SMILES becomes another molecule. It is therefore asked about one word of
+    printable ASCII only. A CXSMILES extension (``|...|``) may follow and is cut off: RDKit refuses
+    the molecule for extensions that it cannot read.
+
+    >>> split_smiles(" CCO |r,THB:3:4:5.6|")
+    ('CCO', '|r,THB:3:4:5.6|', '')
+    >>> split_smiles("CC OC")[2]
+    "not a SMILES: 'OC' stands behind 'CC'; a cell holds one SMILES and nothing else"
+    """
+    smiles, behind = [*text.split(maxsplit=1), "", ""][:2]
+    if not (smiles.isascii() and smiles.isprintable()):
+        foreign = (c for c in enumerate(smiles, start=1) if not "!" <= c[1] <= "~")
+        return "", "", f"{NOT_A_SMILES}: {_character(*next(foreign))}"
+    behind = behind.rstrip()
+    if not behind:
+        return smiles, "", ""
+    bars = _EXTENSION.fullmatch(behind)
+    # Without its closing bar it is cut short, and still no part of the molecule.
+    after = behind.rpartition("|")[2].strip() if bars and behind.count("|") > 1 else ""
+    if bars and not after:
+        return smiles, behind, ""
+    found = f"{_short(after or behind)!r} stands behind {_short(smiles)!r}"
+    return "", "", f"{NOT_A_SMILES}: {found}; a cell holds one SMILES and nothing else"
+
+
+def _character(position: int, character: str) -> str:
+    name = unicodedata.name(character, "a control character")
+    like = _LOOKS_LIKE.get(character) or unicodedata.normalize("NFKC", character)
+    looks = f", which looks like {like!r}" if like.isascii() and like.isprintable() else ""
+    return (
+        f"character {position} is {character!r} (U+{ord(character):04X}, {name}){looks}; "
+        "a SMILES is plain ASCII"
+    )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def ignored_extensions(cells: Iterable[str]) -> list[str]:
+    """A note for a report if any of the SMILES has an extension behind it, else none.
+
+    >>> ignored_extensions(["CCO |r|", "CC"])
+    ["1 row has an extension behind the SMILES (such as '|r|'), which is ignored"]
+    """
+    found = [extension for _, extension, _ in map(split_smiles, cells) if extension]
+    if not found:
+        return []
+    rows = "1 row has" if len(found) == 1 else f"{len(found)} rows have"
+    return [
+        f"{rows} an extension behind the SMILES (such as {_short(found[0])!r}), which is ignored"
+    ]
+
+
+def refusal(why: str) -> str:
+    """The reason to count a refused molecule under: no SMILES at all, or one that RDKit refuses."""
+    return NOT_A_SMILES if why.startswith(NOT_A_SMILES) else REFUSED
 
 
 @dataclass(frozen=True)
@@ -42,9 +132,9 @@ def count_atoms(smiles: str) -> AtomCount | None:
     >>> count_atoms("C1CC") is None
     True
     """
-    options = _unchecked()
+    smiles, _, _ = split_smiles(smiles)
     with rdBase.BlockLogs():
-        mol = Chem.MolFromSmiles(smiles, options)
+        mol = Chem.MolFromSmiles(smiles, _unchecked())
     if mol is None or mol.GetNumAtoms() == 0:
         return None
     return AtomCount(len(Chem.GetMolFrags(mol)), mol.GetNumHeavyAtoms())
@@ -58,8 +148,9 @@ def _unchecked() -> Chem.SmilesParserParams:
     return options
 
 
-def read_molecule(smiles: str) -> tuple[Chem.Mol | None, str]:
-    """``(molecule, "")``, or ``(None, why RDKit refuses it)``.
+def read_molecule(text: str) -> tuple[Chem.Mol | None, str]:
+    """``(molecule, "")``, or ``(None, why it is none)``; an extension behind the SMILES is left
+    out.
 
     >>> mol, _ = read_molecule("OCC")
     >>> mol.GetNumAtoms()
@@ -67,6 +158,9 @@ def read_molecule(smiles: str) -> tuple[Chem.Mol | None, str]:
     >>> read_molecule("c1cccc1")[1]
     "Can't kekulize mol.  Unkekulized atoms: 0 1 2 3 4"
     """
+    smiles, _, why = split_smiles(text)
+    if why:
+        return None, why
     with rdBase.BlockLogs():
         mol = Chem.MolFromSmiles(smiles)
         if mol is not None and mol.GetNumAtoms() > 0:

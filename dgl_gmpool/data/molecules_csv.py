@@ -16,11 +16,21 @@ from dgl_gmpool.data.molecule import (
     REFUSED,
     canonical_smiles,
     count_atoms,
+    ignored_extensions,
     is_missing,
+    refusal,
+    split_smiles,
 )
+from dgl_gmpool.data.number import BOUND, CENSORED, Cell
 from dgl_gmpool.data.report import SelectionTally
 from dgl_gmpool.data.size_rule import SEVERAL_FRAGMENTS, SizeRule
 from dgl_gmpool.data.table import KINDS, MoleculeTable
+from dgl_gmpool.data.target_column import (
+    TargetColumn,
+    guess_kind,
+    repeat_notes,
+    unused_notes,
+)
 
 BLANK_TARGET = "blank target"
 NOT_A_NUMBER = "a target that is not a number"
@@ -39,27 +49,32 @@ def load_csv(
     one_fragment: bool = False,
     strict: bool = False,
     delimiter: str | None = None,
+    censored: str = "exclude",
     name: str | None = None,
     units: str = "",
 ) -> MoleculeTable:
-    """Molecules and targets from a CSV or TSV file, plain or gzipped.
+    """Molecules and targets from separated text (.csv, .tsv, .smi), plain or gzipped.
 
     Rows without a SMILES or a target, with a SMILES that RDKit refuses or a target that is not a
     number stay out; the report names each by row number (the header is row 1, as in a
     spreadsheet), value and reason. Salts and single atoms are allowed. One molecule on several
-    rows stays on several rows, in one group.
+    rows stays on several rows, in one group; the report counts them, and those with different
+    targets.
 
     Parameters
     ----------
     path : path
-        ``.csv`` or ``.tsv``, or either with ``.gz``; UTF-8, with or without a byte-order mark.
+        ``.csv``, ``.tsv`` or ``.smi``, or either with ``.gz``; UTF-8, with or without a byte-order
+        mark. A pipe, or ``-`` for standard input, can be read as well.
     smiles_column : str
+        A CXSMILES extension (``|...|``) behind a SMILES is ignored, and the report counts it.
     target_columns : str or sequence of str
-        With several targets a blank cell is a missing label (NaN), and a row stays out only if all
-        its targets are blank.
+        With several targets a cell that is blank or not a number is a missing label (NaN; the
+        report names the latter), and a row stays out only if it has none.
     kind : str, optional
-        "classification" (targets 0 or 1) or "regression". By default classification if every
-        value is 0 or 1, else regression.
+        "classification" (targets 0 or 1, or words: active and inactive, true and false, yes and no,
+        positive and negative, toxic and nontoxic) or "regression". By default classification if
+        every value is 0 or 1, else regression; the report says so.
     group_column : str, optional
         Rows of one group never straddle a split. By default (and where the cell is blank) a
         molecule is its own group.
@@ -72,7 +87,12 @@ def load_csv(
     strict : bool
         Raise at the first row that would be left out as unreadable or blank.
     delimiter : str, optional
-        By default a tab for .tsv, otherwise a comma.
+        By default recognised by the columns' names: a comma, semicolon, tab or bar. Between
+        semicolons a decimal comma is read where a column leaves no doubt.
+    censored : str
+        ``"exclude"`` (default): bounds such as ``>100`` are left out and named. ``"as_measured"``:
+        they are used as if the bound had been measured, which biases the targets; the report says
+        how many.
     name, units : str, optional
         For the table; ``name`` is the file's name by default.
 
@@ -100,6 +120,7 @@ def load_csv(
     rule = SizeRule(min_atoms, max_atoms, one_fragment=one_fragment)
     if kind is not None:
         check_choice("kind", kind, KINDS)
+    check_choice("way to treat censored values", censored, CENSORED)
     tasks = [target_columns] if isinstance(target_columns, str) else list(target_columns)
     if not tasks:
         raise ValueError("target_columns is empty; name at least one column")
@@ -108,11 +129,24 @@ def load_csv(
     if repeated:
         raise ValueError(f"the columns {repeated} are named more than once")
 
-    text = DelimitedText(path, delimiter=delimiter)
+    others = [column for column in (group_column, id_column) if column is not None]
+    text = DelimitedText(path, delimiter=delimiter, columns=[*used, *others])
     smiles_at = text.column(smiles_column)
-    targets_at = [text.column(task) for task in tasks]
     group_at = None if group_column is None else text.column(group_column)
     id_at = None if id_column is None else text.column(id_column)
+    # Of rows that fit: what stands in a wrong column says nothing about it.
+    fitting = [row.cells for row in text if not text.wrong_length(row)]
+    columns = [
+        TargetColumn.from_cells(
+            task,
+            at,
+            [cells[at] for cells in fitting],
+            kind=kind,
+            sep=text.delimiter,
+            bounds=censored == "as_measured",
+        )
+        for task, at in zip(tasks, map(text.column, tasks))
+    ]
 
     tally = SelectionTally(text.path.name)
     tally.expect(BLANK_ROW, WRONG_LENGTH, BLANK_SMILES, BLANK_TARGET, NOT_A_NUMBER)
@@ -122,7 +156,9 @@ def load_csv(
     canonicals: list[str] = []
     groups: list[str] = []
     targets: list[list[float]] = []
-    without_group = 0
+    smiles_written: list[str] = []
+    without_group = bounds_used = 0
+    unused: list[Cell] = []
 
     def refuse(row: int, smiles: str, detail: str, reason: str) -> None:
         if strict:
@@ -145,23 +181,20 @@ def load_csv(
         if is_missing(smiles):
             refuse(row.number, row.cells[smiles_at], BLANK_SMILES, BLANK_SMILES)
             continue
-        cells = [row.cells[at] for at in targets_at]
-        if all(is_missing(cell) for cell in cells):
+        found = [column.read(row.cells[column.at]) for column in columns]
+        values = [cell.value for cell in found]
+        faults = [f"target {task!r} {cell.why}" for task, cell in zip(tasks, found) if cell.why]
+        unused += [cell for cell in found if cell.why]
+        nothing = all(math.isnan(value) for value in values)
+        if nothing and not faults:
             refuse(row.number, smiles, f"{_named(tasks)} blank", BLANK_TARGET)
             continue
-        values = [_number(cell) for cell in cells]
-        if None in values:
-            bad = values.index(None)
-            refuse(
-                row.number,
-                smiles,
-                f"target {tasks[bad]!r} is {cells[bad]!r}, not a finite number",
-                NOT_A_NUMBER,
-            )
+        if faults and (nothing or strict):
+            refuse(row.number, smiles, "; ".join(faults), NOT_A_NUMBER)
             continue
         canonical, why = canonical_smiles(smiles)
         if not canonical:
-            refuse(row.number, smiles, why, NOT_A_SMILES if why == NOT_A_SMILES else REFUSED)
+            refuse(row.number, smiles, why, refusal(why))
             continue
         atoms = count_atoms(smiles)
         outside = "" if atoms is None else rule.reason_against(atoms)
@@ -171,22 +204,35 @@ def load_csv(
         group = "" if group_at is None else row.cells[group_at].strip()
         without_group += group_at is not None and not group
         ids.append(str(row.number) if id_at is None else row.cells[id_at].strip())
-        smiles_kept.append(smiles)
+        smiles_written.append(smiles)
+        smiles_kept.append(split_smiles(smiles)[0])
         canonicals.append(canonical)
         groups.append(f"group {group}" if group else canonical)
-        targets.append([value for value in values if value is not None])
+        targets.append(values)
+        bounds_used += sum(cell.sort == BOUND and not cell.why for cell in found)
+        for fault in faults:
+            tally.leave_out_cell(f"row {row.number}", smiles, fault)
 
+    if text.rows_above:
+        tally.notes.append(
+            f"the header is in row {text.rows_above + 1}; what stands above it is left out"
+        )
+    tally.notes += [note for column in columns for note in column.notes]
     if without_group:
         tally.notes.append(
             f"{without_group} rows have a blank {group_column!r}: each is grouped by its molecule"
         )
+    tally.notes += ignored_extensions(smiles_written)
+    if bounds_used:
+        tally.notes.append(f"{bounds_used} values are bounds used as if they had been measured")
+    tally.notes += unused_notes(unused)
+    array = np.array(targets, dtype=np.float64).reshape(len(ids), len(tasks))
+    if ids:
+        kind, notes = guess_kind(kind, tasks, array)
+        tally.notes += [*notes, *repeat_notes(kind, canonicals, array)]
     report = tally.finish("usable rows" if rule.takes_all else str(rule), len(ids))
-    if not ids:
-        raise ValueError(f"{text.path} has no usable row:\n{report}")
-    array = np.array(targets, dtype=np.float32)
-    if kind is None:
-        labels = np.isnan(array) | (array == 0) | (array == 1)
-        kind = "classification" if labels.all() else "regression"
+    if not ids or kind is None:
+        raise ValueError(f"{text.path} has no usable row:\n{report.text()}")
     return MoleculeTable(
         name=name if name is not None else text.path.name.split(".")[0],
         kind=kind,
@@ -200,18 +246,6 @@ def load_csv(
         report=report,
         units=units,
     )
-
-
-def _number(cell: str) -> float | None:
-    """The number in a cell, NaN if it is blank, None if it is something else."""
-    if is_missing(cell):
-        return math.nan
-    try:
-        value = float(cell)
-    except ValueError:
-        return None
-    # float32 has a smaller range than the float that parsed the cell.
-    return value if math.isfinite(value) and abs(value) < 3e38 and "_" not in cell else None
 
 
 def _named(tasks: Sequence[str]) -> str:

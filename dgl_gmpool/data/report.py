@@ -24,6 +24,8 @@ class SelectionReport:
         ``(id, SMILES, reason)`` of every row that was wanted and could not be used.
     notes : tuple of str
         What a reader must know to interpret the counts.
+    cells : tuple of (str, str, str)
+        ``(id, SMILES, reason)`` of every cell that could not be used in a row that could.
 
     Examples
     --------
@@ -40,6 +42,7 @@ class SelectionReport:
     counts: tuple[tuple[str, int], ...]
     refused: tuple[tuple[str, str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    cells: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -89,18 +92,32 @@ class SelectionReport:
                 for row, smiles, reason in self.refused
             ],
             "notes": list(self.notes),
+            "cells": [
+                {"id": row, "smiles": smiles, "reason": reason}
+                for row, smiles, reason in self.cells
+            ],
         }
 
     def __str__(self) -> str:
+        return self.text(shown=20)
+
+    def text(self, *, shown: int | None = None) -> str:
+        """The report for people; at most ``shown`` of the refused rows and cells, or all."""
         lines = [f"selection from {self.source}"]
         for label, count in self.counts:
             taken = label.startswith((LEFT_OUT, MERGED))
             lines.append(f"{-count if taken else count:8d}  {label}")
-        shown = 20
-        for row, smiles, reason in self.refused[:shown]:
-            lines.append(f"  refused {row}: {smiles!r}: {reason}")
-        if len(self.refused) > shown:
-            lines.append(f"  ... and {len(self.refused) - shown} more refused rows (see .refused)")
+        for found, what, place in (
+            (self.refused, "refused", "refused"),
+            (self.cells, "cell left out,", "cells"),
+        ):
+            for row, smiles, reason in found[:shown]:
+                lines.append(f"  {what} {row}: {smiles!r}: {reason}")
+            if shown is not None and len(found) > shown:
+                lines.append(
+                    f"  ... and {len(found) - shown} more (all of them: config.json of the run's "
+                    f"folder, under report.{place}; in Python, .report.{place})"
+                )
         lines.extend(f"  note: {note}" for note in self.notes)
         return "\n".join(lines)
 
@@ -120,6 +137,7 @@ class SelectionTally:
     _counts: list[tuple[str, int]] = field(default_factory=list)
     _pending: dict[str, int] = field(default_factory=dict)
     _refused: list[tuple[str, str, str]] = field(default_factory=list)
+    _cells: list[tuple[str, str, str]] = field(default_factory=list)
 
     def leave_out(self, reason: str, count: int = 1) -> None:
         """Count rows that stay out."""
@@ -138,6 +156,10 @@ class SelectionTally:
         """Leave one row out and name it."""
         self._refused.append((row, smiles, detail))
         self.leave_out(reason)
+
+    def leave_out_cell(self, row: str, smiles: str, detail: str) -> None:
+        """Name a cell that stays out of a row that is kept; the row is counted with the others."""
+        self._cells.append((row, smiles, detail))
 
     def total(self, label: str, count: int) -> None:
         """Close a step: the last total less what was left out must be ``count``."""
@@ -159,7 +181,11 @@ class SelectionTally:
         """The report, with ``count`` rows in the end."""
         self.total(label, count)
         return SelectionReport(
-            self.source, tuple(self._counts), tuple(self._refused), tuple(self.notes)
+            self.source,
+            tuple(self._counts),
+            tuple(self._refused),
+            tuple(self.notes),
+            tuple(self._cells),
         )
 
     def _add(self, label: str, count: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dgl_gmpool.data.delimited_text import DelimitedText
-from dgl_gmpool.data.molecule import NOT_A_SMILES, REFUSED, canonical_smiles
+from dgl_gmpool.data.molecule import canonical_smiles, refusal
 from dgl_gmpool.data.report import SelectionTally
 from dgl_gmpool.data.table import MoleculeTable
 
@@ -43,7 +43,7 @@ def load_sodium_channel() -> MoleculeTable:
         if not file.is_file():
             raise FileNotFoundError(
                 f"this RDKit comes without {file.name} (looked in {folder}). Use molecules of your "
-                f"own instead: python recipes/molecules_csv.py --csv YOUR.csv "
+                f"own instead: dgl-gmpool train csv --csv YOUR.csv "
                 f"--smiles-column SMILES --target YOUR_TARGET"
             )
     text = DelimitedText(activity_file)
@@ -60,10 +60,10 @@ def load_sodium_channel() -> MoleculeTable:
             continue
         canonical, why = canonical_smiles(smiles)
         if not canonical:
-            tally.refuse(name, smiles, why, reason=NOT_A_SMILES if why == NOT_A_SMILES else REFUSED)
+            tally.refuse(name, smiles, why, reason=refusal(why))
             continue
         rows.append((name, smiles, canonical))
-    targets = np.array([[activity[name]] for name, _, _ in rows], dtype=np.float32)
+    targets = np.array([[activity[name]] for name, _, _ in rows], dtype=np.float64)
     return MoleculeTable(
         name="sodium_channel",
         kind="regression",

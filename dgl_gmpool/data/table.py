@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dgl_gmpool.data.auxiliary import KINDS, AuxiliaryTargets
+from dgl_gmpool.data.auxiliary import KINDS as KINDS
+from dgl_gmpool.data.auxiliary import AuxiliaryTargets
 from dgl_gmpool.data.report import SelectionReport
 
 
@@ -28,13 +29,14 @@ class MoleculeTable:
     ids : tuple of str
         Identity of each row in its source (mol_id, row number, ...).
     smiles : tuple of str
-        As written in the source.
+        As written in the source, without an extension (``|...|``) behind it.
     canonical : tuple of str
         RDKit's canonical SMILES, never empty.
     groups : tuple of str
         Rows of one group never straddle a split. By default the canonical SMILES.
     targets : numpy.ndarray
-        ``(rows, tasks)`` float32; NaN is a missing label.
+        ``(rows, tasks)`` float64, so that large targets that differ little stay different until
+        they are standardised (float32 is converted); NaN is a missing label.
     global_feats : numpy.ndarray or None
         ``(rows, g)`` float32, finite: what is known beside the molecule (a solvent), unscaled.
     report : SelectionReport
@@ -81,8 +83,9 @@ class MoleculeTable:
                 f"targets has the shape {self.targets.shape}, expected (rows, tasks) = "
                 f"{(rows, len(self.task_names))}"
             )
-        if self.targets.dtype != np.float32:
-            raise ValueError(f"targets must be float32, got {self.targets.dtype}")
+        if not np.issubdtype(self.targets.dtype, np.floating):
+            raise ValueError(f"targets must be float64, got {self.targets.dtype}")
+        object.__setattr__(self, "targets", self.targets.astype(np.float64, copy=False))
         if np.isinf(self.targets).any():
             raise ValueError("targets holds infinite values; leave those rows out")
         if self.kind == "classification":
@@ -92,7 +95,8 @@ class MoleculeTable:
                 raise ValueError(
                     f"classification targets are 0, 1 or NaN; id {self.ids[row]!r} has "
                     f"{self.targets[row, task]:g} for {self.task_names[task]!r}. "
-                    f"For measured values use kind='regression'"
+                    f"Write 0 and 1 for the classes, or use kind='regression' (--kind regression) "
+                    f"for measured values"
                 )
         extra = self.global_feats
         if extra is not None and (extra.ndim != 2 or extra.shape[0] != rows):

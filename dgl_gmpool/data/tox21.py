@@ -16,7 +16,9 @@ from dgl_gmpool.data.molecule import (
     REFUSED,
     canonical_smiles,
     count_atoms,
+    ignored_extensions,
     is_missing,
+    split_smiles,
 )
 from dgl_gmpool.data.report import SelectionTally
 from dgl_gmpool.data.size_rule import SEVERAL_FRAGMENTS, SizeRule
@@ -82,7 +84,8 @@ def load_tox21(
     Source: Tox21 Data Challenge 2014, through MoleculeNet (Wu et al. 2018).
     """
     rule = SizeRule(min_atoms, max_atoms, one_fragment=True)
-    text = DelimitedText(_downloaded() if path is None else path)
+    columns = ("mol_id", "smiles", *TOX21_TASKS)
+    text = DelimitedText(_downloaded() if path is None else path, columns=columns)
     id_column, smiles_column = text.column("mol_id"), text.column("smiles")
     assay_columns = [text.column(task) for task in TOX21_TASKS]
 
@@ -108,7 +111,7 @@ def load_tox21(
             continue
         atoms = count_atoms(smiles)
         if atoms is None:
-            tally.refuse(name, smiles, NOT_A_SMILES, reason=NOT_A_SMILES)
+            tally.refuse(name, smiles, canonical_smiles(smiles)[1], reason=NOT_A_SMILES)
             continue
         reason = rule.reason_against(atoms)
         if reason:
@@ -118,6 +121,7 @@ def load_tox21(
 
     tally.total(str(rule), len(selected))
     kept: list[tuple[str, str, str]] = []
+    written: list[str] = []
     assays: list[list[float]] = []
     for name, smiles, labels in selected:
         if all(math.isnan(label) for label in labels):
@@ -127,8 +131,10 @@ def load_tox21(
         if not canonical:
             tally.refuse(name, smiles, why, reason=REFUSED)
             continue
-        kept.append((name, smiles, canonical))
+        written.append(smiles)
+        kept.append((name, split_smiles(smiles)[0], canonical))
         assays.append(labels)
+    tally.notes += ignored_extensions(written)
     measured = np.array(assays, dtype=np.float32).reshape(len(kept), len(TOX21_TASKS))
     tasks: tuple[str, ...] = TOX21_TASKS
     targets = measured

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import dgl
 import torch
 
 from dgl_gmpool._io import atomic_write_json
 from dgl_gmpool._version import __version__
+from dgl_gmpool.nn.readout import collect_losses
 from dgl_gmpool.registry import get_readout
 
 #: The key in a script's configuration. Not ``readout``: DGL-LifeSci's GIN configurations have one.
@@ -39,6 +41,14 @@ class ReadoutChoice:
         """Raise a ValueError now, rather than after the script has featurised its molecules."""
         with torch.random.fork_rng(devices=[]):
             get_readout(self.readout, in_feats=8, **self.options)
+
+    def auxiliary_losses(self) -> list[str]:
+        """Names of the losses that the readout adds to that of its model, if any."""
+        with torch.random.fork_rng(devices=[]):
+            readout = get_readout(self.readout, in_feats=8, **self.options)
+            with collect_losses() as losses:
+                readout(dgl.graph(([0, 1, 1, 2], [1, 0, 2, 1])), torch.randn(3, 8))
+        return sorted(losses)
 
     def to_dict(self) -> dict[str, Any]:
         """What goes into JSON."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import random
-import runpy
+import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from dgl_gmpool._options import closest
 from dgl_gmpool.lifesci.choice import (
     KEY,
     ReadoutChoice,
@@ -24,10 +24,10 @@ from dgl_gmpool.lifesci.choice import (
     recorded_beside,
     recorded_in,
 )
+from dgl_gmpool.lifesci.loader import LOADER, running
 from dgl_gmpool.lifesci.swap import swap_readout
 
-#: The function that DGL-LifeSci's property prediction scripts make their models with.
-LOADER = "utils.load_model"
+_OUR_FLAGS = ("--readout", "--option", "--readout-option", "--loader", "--seed")
 
 
 def run_with_readout(
@@ -41,12 +41,13 @@ def run_with_readout(
 ) -> ReadoutChoice:
     """Run a script as ``python SCRIPT ARGUMENTS`` would, swapping the readout of its models.
 
-    The script's own ``utils.load_model`` is wrapped, for this run, so that each model it returns
-    goes through :func:`~dgl_gmpool.swap_readout`. No file of the script is touched. The choice is
-    added to the configuration that ``load_model`` gets, under the key ``dgl_gmpool``, so it lands
-    in ``configure.json`` where the script writes one; and it is written to ``dgl_gmpool.json``
-    next to every model file that the script saves with ``torch.save``. Later runs on that model
-    find it there and need no ``readout``.
+    The script's own ``utils.load_model`` is wrapped, for this run, so that each model it returns,
+    alone or in a tuple, goes through :func:`~dgl_gmpool.swap_readout`. No file of the script is
+    touched. The choice is added to the configuration that ``load_model`` gets, under the key
+    ``dgl_gmpool``, so it lands in ``configure.json`` where the script writes one; and it is
+    written to ``dgl_gmpool.json`` next to every model file that the script saves with
+    ``torch.save``, which is another function while the script runs. Later runs on that model find
+    it there and need no ``readout``.
 
     Parameters
     ----------
@@ -58,7 +59,10 @@ def run_with_readout(
     options : mapping, optional
         Of that readout; values that JSON can hold.
     loader : str, optional
-        ``module.function`` that makes the models. Default ``"utils.load_model"``.
+        What makes the models: ``module.function``, a class of models (``module.Class``: every one
+        that is made gets the readout), ``module.Class.method``, or ``__main__.name`` for what the
+        script itself defines. Any module that the script could import. Default
+        ``"utils.load_model"``.
     seed : int, optional
         Seed Python's, NumPy's and torch's generators before the script starts. DGL-LifeSci's
         scripts have no seed of their own; with one, readouts are compared on the same random
@@ -78,27 +82,30 @@ def run_with_readout(
     """
     path = Path(script)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no script {str(path)!r}")
+        raise FileNotFoundError(_no_script(path, arguments))
     if readout is None and options:
         raise ValueError(f"options {sorted(options)} need a readout; give --readout too")
+    if seed is not None and (type(seed) is not int or not 0 <= seed < 2**32):
+        raise ValueError(f"seed is {seed!r}; give a whole number from 0 to {2**32 - 1}")
     given = None if readout is None else ReadoutChoice(readout, dict(options or {}))
     if given is not None:
         given.check()
-    run = _Run(given, list(arguments))
-    with _as_main(path, run.arguments, loader):
-        module, function = _find_loader(path, loader)
-        original = getattr(module, function)
-        setattr(module, function, run.wrap(original))
+    run = _Run(given, list(arguments), loader)
+    with running(path, run.arguments, loader, run.swap) as start:
         if seed is not None:
             random.seed(seed)
             np.random.seed(seed)  # noqa: NPY002 - the generator that the scripts draw from
             torch.manual_seed(seed)
         with run.watching_files():
             try:
-                runpy.run_path(str(path), run_name="__main__")
+                start()
             except SystemExit as end:
                 if end.code not in (None, 0) or {"-h", "--help"} & set(run.arguments):
+                    run.say_flags_behind_the_script()
                     raise
+            except FileNotFoundError as error:
+                _say_other_folder(path, error)
+                raise
     if run.used is None:
         raise ValueError(
             f"{path.name} ended without calling {loader}, so no readout was swapped and its "
@@ -112,58 +119,79 @@ def run_with_readout(
 class _Run:
     """What one run knows about the readout."""
 
-    def __init__(self, given: ReadoutChoice | None, arguments: list[str]) -> None:
+    def __init__(self, given: ReadoutChoice | None, arguments: list[str], loader: str) -> None:
         self.given = given
+        self.loader = loader
         self.arguments = arguments
         self.used: ReadoutChoice | None = None
         self._loaded: ReadoutChoice | None = None
         self._models: list[frozenset[str]] = []
-        self._last: nn.Module | None = None
 
-    def wrap(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """The script's ``load_model``, followed by the swap."""
-
-        def load_model(*args: Any, **kwargs: Any) -> Any:
-            model = original(*args, **kwargs)
-            if not isinstance(model, nn.Module):
-                # DGL-LifeSci's own returns its error instead of raising it.
-                raise ValueError(f"the script's load_model made no model but {model!r}")
-            config = next(
-                (each for each in (*args, *kwargs.values()) if isinstance(each, dict)), {}
+    def swap(self, args: tuple[Any, ...], kwargs: dict[str, Any], made: Any) -> Any:
+        """What the loader made, with another readout in the model."""
+        model = self._model_in(made)
+        config = next((each for each in (*args, *kwargs.values()) if isinstance(each, dict)), {})
+        choice, source = self._choose(config)
+        before = {key: value.shape for key, value in model.state_dict().items()}
+        swap_readout(model, choice.readout, **choice.options)
+        after = {key: value.shape for key, value in model.state_dict().items()}
+        config[KEY] = choice.to_dict()
+        self.used = choice
+        self._models.append(frozenset(after))
+        _say(f"readout {choice} in {type(model).__name__} ({source})")
+        if before == after:
+            _say(
+                "this readout has no parameters and leaves every layer its shape: without "
+                "dgl-gmpool the script would load this model and predict with its own readout"
             )
-            choice, source = self._choose(config)
-            before = {key: value.shape for key, value in model.state_dict().items()}
-            swap_readout(model, choice.readout, **choice.options)
-            after = {key: value.shape for key, value in model.state_dict().items()}
-            config[KEY] = choice.to_dict()
-            self.used = choice
-            self._models.append(frozenset(after))
-            self._last = model
-            _say(f"readout {choice} in {type(model).__name__} ({source})")
-            if before == after:
-                _say(
-                    "this readout has no parameters and leaves every layer its shape: without "
-                    "dgl-gmpool the script would load this model and predict with its own readout"
-                )
-            return model
+        return made
 
-        return load_model
+    def _model_in(self, made: Any) -> nn.Module:
+        if isinstance(made, nn.Module):
+            return made
+        what = textwrap.shorten(repr(made), 200, placeholder=" ...")
+        parts: list[Any] = []
+        if isinstance(made, (tuple, list)):
+            what, parts = f"a {type(made).__name__} of {len(made)}: {what}", list(made)
+        elif isinstance(made, Mapping):
+            what, parts = f"a {type(made).__name__} of {len(made)}: {what}", list(made.values())
+        models = [each for each in parts if isinstance(each, nn.Module)]
+        if len(models) != 1:
+            # DGL-LifeSci's own returns its error instead of raising it.
+            raise ValueError(
+                f"{self.loader} made no model but {what}; name what returns the model: "
+                "--loader module.function"
+            )
+        if any(isinstance(each, torch.optim.Optimizer) for each in parts):
+            raise ValueError(
+                f"{self.loader} returns its model with an optimizer ({what}), which would not "
+                "train the new readout; name what makes the model alone: --loader module.function"
+            )
+        return models[0]
+
+    def say_flags_behind_the_script(self) -> None:
+        """Name our flags among the script's own, where something went wrong."""
+        ours = [text for text in self.arguments if text.partition("=")[0] in _OUR_FLAGS]
+        if ours and self.given is None:
+            _say(
+                f"{ours[0]} stands behind the script and went to the script; dgl-gmpool's own "
+                "flags go before it: dgl-gmpool run --readout NAME SCRIPT ARGS"
+            )
 
     def say_what_was_left_out(self) -> None:
         """Name auxiliary losses: only the script could have added them to its own."""
-        names: set[str] = set()
-        for module in self._last.modules() if self._last is not None else ():
-            names.update(getattr(module, "losses", None) or ())
+        names = [] if self.used is None else self.used.auxiliary_losses()
         if names:
             _say(
-                f"{self.used} has auxiliary losses ({', '.join(sorted(names))}), which the script "
-                "does not know of: the model was trained without them"
+                f"{self.used} has auxiliary losses ({', '.join(names)}), which the script does not "
+                "know of: the model was trained without them"
             )
 
     def _choose(self, config: Mapping[str, Any]) -> tuple[ReadoutChoice, str]:
         recorded, source = self._recorded(config)
         if self.given is None:
             if recorded is None:
+                self.say_flags_behind_the_script()
                 raise ValueError(
                     "no readout is given and none is recorded with the model; give --readout NAME, "
                     "or run the script without dgl-gmpool"
@@ -231,63 +259,28 @@ class _Run:
         return False
 
 
-def _find_loader(script: Path, loader: str) -> tuple[ModuleType, str]:
-    name, _, function = loader.rpartition(".")
-    if not name or not function:
-        raise ValueError(f"loader is {loader!r}; give module.function, such as {LOADER!r}")
-    module: ModuleType | None
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name.split(".")[0]:
-            raise
-        module = None
-    root = sys.modules.get(name.split(".")[0])
-    if module is None or not _is_beside(script.resolve().parent, root):
-        raise ValueError(
-            f"there is no module {name!r} next to {script.name}, whose {function} could be "
-            "wrapped. DGL-LifeSci's property prediction scripts have one; for another script say "
-            "what makes its models: --loader module.function"
+def _no_script(path: Path, arguments: Sequence[str]) -> str:
+    if path.is_dir():
+        inside = sorted(file.name for file in path.glob("*.py"))
+        return f"{str(path)!r} is a folder; give a script in it" + (
+            f": {', '.join(inside[:5])}" if inside else ", a .py file"
         )
-    if not callable(getattr(module, function, None)):
-        raise ValueError(
-            f"{module.__file__} has no function {function!r}; say what makes the script's models: "
-            "--loader module.function"
+    said = f"there is no script {str(path)!r}"
+    if path.name.startswith("python") and any(text.endswith(".py") for text in arguments):
+        return f"{said}; leave {path.name} out: dgl-gmpool run --readout NAME SCRIPT.py ARGS"
+    near = closest(path.name, [file.name for file in path.parent.glob("*.py")])
+    return said + (f"; did you mean {str(path.with_name(near))!r}?" if near else "")
+
+
+def _say_other_folder(script: Path, error: FileNotFoundError) -> None:
+    folder, missing = script.resolve().parent, error.filename
+    if not isinstance(missing, (str, Path)) or folder == Path.cwd():
+        return
+    if not os.path.isabs(missing) and (folder / missing).exists():
+        _say(
+            f"{missing} is in the script's own folder, and the script looks for it in the current "
+            f"one; start it there: cd {shlex.quote(str(folder))}"
         )
-    return module, function
-
-
-@contextmanager
-def _as_main(script: Path, arguments: list[str], loader: str) -> Iterator[None]:
-    """argv, path and modules as if Python had been started with the script."""
-    folder = script.resolve().parent
-    argv, path, modules = sys.argv, list(sys.path), dict(sys.modules)
-    root = loader.split(".")[0]
-    if not _is_beside(folder, sys.modules.get(root)):
-        # Somebody else's utils; the script has its own.
-        for name in [n for n in sys.modules if n.split(".")[0] == root]:
-            del sys.modules[name]
-    sys.argv = [str(script), *arguments]
-    sys.path.insert(0, str(folder))
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.argv = argv
-        sys.path[:] = path
-        for name in set(sys.modules) - set(modules):
-            if _is_beside(folder, sys.modules.get(name.split(".")[0])):
-                del sys.modules[name]
-        sys.modules.update(modules)
-
-
-def _is_beside(folder: Path, module: ModuleType | None) -> bool:
-    """Whether a top-level module or package lies in this folder."""
-    where = getattr(module, "__file__", None)
-    if where is None:
-        return False
-    place = Path(where).resolve()
-    return folder in (place.parent, place.parent.parent if place.stem == "__init__" else None)
 
 
 def _is_path(f: Any) -> bool:

@@ -49,4 +49,5 @@ class PooledHead(nn.Module):
         return self._predict(vector), weights
 
     def _predict(self, vector: Tensor) -> Tensor:
-        return self.out_project(self.activation(self.in_project(vector)))
+        predictions: Tensor = self.out_project(self.activation(self.in_project(vector)))
+        return predictions

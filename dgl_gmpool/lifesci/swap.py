@@ -73,7 +73,7 @@ def swap_readout(
     >>> model = import_dgllife("model").GCNPredictor(74, hidden_feats=[64, 64])
     >>> model.predict.predict[1]
     Linear(in_features=128, out_features=128, bias=True)
-    >>> model = swap_readout(model, "ngmpool", similarity="cauchy")
+    >>> model = swap_readout(model, "ngmpool", aggregate="mean")
     >>> model.predict.predict[1]
     Linear(in_features=64, out_features=128, bias=True)
     """

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from dgl_gmpool._options import check_choice, positive_int, probability
 from dgl_gmpool.models.backbones import Backbone, get_backbone, reset_parameters
 from dgl_gmpool.models.dmpnn import Exchange
-from dgl_gmpool.nn.batch import GraphBatch
-from dgl_gmpool.nn.exchange import EXCHANGE_TIME, ExchangeStep, diffusion_shares
+from dgl_gmpool.nn.batch import GraphBatch, GraphStructure
+from dgl_gmpool.nn.exchange import ExchangeStep, diffusion_shares
+from dgl_gmpool.nn.grouping import compute_dtype
 from dgl_gmpool.nn.locality import Conductance, Diffusion
 from dgl_gmpool.nn.norm import RowNorm
 from dgl_gmpool.nn.pooling import Pooling
+from dgl_gmpool.nn.readout import Readout
 from dgl_gmpool.registry import get_readout, readout_entry
 
 
@@ -69,8 +71,8 @@ class MoleculePredictor(nn.Module):
         readout is GMPool with local groups and its default ``aggregate``.
     conductance_start : sequence of float, optional
         Where groups are local and there are edge features, bonds conduct by them
-        (:class:`~dgl_gmpool.nn.locality.Conductance`): what each edge feature adds in the
-        beginning. Default: nothing, all bonds start alike.
+        (:class:`~dgl_gmpool.nn.locality.Conductance`): what each edge feature, and in the end a
+        bond of an end atom, adds in the beginning. Default: nothing, all bonds start alike.
 
     Examples
     --------
@@ -171,7 +173,9 @@ class MoleculePredictor(nn.Module):
         local = getattr(first, "locality", None) is not None
         if exchange is None:
             exchange = local and bool(getattr(last, "normalised_feats", 0))
-        self.exchange_locality = Diffusion(time=EXCHANGE_TIME) if exchange else None
+        #: The diffusion of the exchange: that of the groups where there are groups.
+        self.exchange_locality = None if local or not exchange else Diffusion()
+        self._exchange_of_groups = local and exchange
         steps = backbones[0].exchanges if exchange else 0
         self.exchange_steps = nn.ModuleList(
             ExchangeStep(backbones[0].out_feats) for _ in range(steps)
@@ -319,15 +323,20 @@ class MoleculePredictor(nn.Module):
     ) -> Tensor:
         """The readout that the head sees. Shape ``(B, out_feats of the readout)``."""
         edge_weight: Tensor | None = None
-        conductance = self._conductance(graph, edge_feats)
-        exchange = self._exchange(graph, node_feats, conductance)
+        structure = GraphStructure(graph, node_feats.device)
+        structure.shared = True
+        conductance = None
+        if self.conductance is not None and edge_feats is not None:
+            conductance = self.conductance(edge_feats, structure.at_end.to(edge_feats.dtype))
+        exchange = self._exchange(structure, node_feats, conductance)
         for gnn, pool in zip(self.backbones[:-1], self.poolings[:-1]):
             node_feats, states = gnn(graph, node_feats, edge_feats, edge_weight, exchange)
             edges = edge_feats if states is None else states
             coarse = cast(Pooling, pool).coarsen(
-                graph, node_feats, edges, edge_weight=edge_weight, conductance=conductance
+                structure, node_feats, edges, edge_weight=edge_weight, conductance=conductance
             )
             graph, node_feats = coarse.graph, coarse.feat
+            structure = GraphStructure(graph, node_feats.device)
             edge_feats = coarse.edge_feat
             edge_weight = coarse.conv_weight
             conductance = exchange = None
@@ -338,28 +347,26 @@ class MoleculePredictor(nn.Module):
             for name, value in given.items()
             if value is not None and name in self._readout_takes
         }
-        return self.poolings[-1](graph, node_feats, **options)
-
-    def _conductance(self, graph: DGLGraph, edge_feats: Tensor | None) -> Tensor | None:
-        """How well each bond conducts, ``(E,)``; None where it is not asked or all are alike."""
-        if self.conductance is None or edge_feats is None:
-            return None
-        return self.conductance(edge_feats)
+        last = self.poolings[-1]
+        return last(structure if isinstance(last, Readout) else graph, node_feats, **options)
 
     def _exchange(
-        self, graph: DGLGraph, node_feats: Tensor, conductance: Tensor | None
+        self, structure: GraphStructure, node_feats: Tensor, conductance: Tensor | None
     ) -> Exchange | None:
         """What lets the atoms exchange in this call, or None."""
-        if self.exchange_locality is None:
+        locality = self.exchange_locality
+        if self._exchange_of_groups:
+            locality = cast(Diffusion, self.poolings[0].locality)
+        if locality is None:
             return None
         batch = GraphBatch(
-            graph,
+            structure,
             node_feats,
             width=node_feats.shape[1],
-            dtype=self.exchange_locality.log_time.dtype,
+            dtype=locality.log_time.dtype,
             conductance=conductance,
         ).without_empty()
-        shares = diffusion_shares(self.exchange_locality, batch)
+        shares = diffusion_shares(locality, batch, compute_dtype(node_feats.device))
 
         def exchange(step: int, values: Tensor) -> Tensor:
             return self.exchange_steps[step](values, batch.layout, shares)

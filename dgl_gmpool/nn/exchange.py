@@ -7,18 +7,17 @@ from dgl import DGLGraph
 from torch import Tensor, nn
 
 from dgl_gmpool.nn.batch import GraphBatch
-from dgl_gmpool.nn.locality import Diffusion
-from dgl_gmpool.nn.norm import RowNorm
+from dgl_gmpool.nn.locality import START_TIME, Diffusion
+from dgl_gmpool.nn.norm import RowNorm, narrowed
 from dgl_gmpool.nn.ragged import RaggedLayout
 from dgl_gmpool.nn.readout import Readout
 
-#: Time of the diffusion that says which atoms exchange.
-EXCHANGE_TIME = 8.0
-
 
 class ExchangeStep(nn.Module):
-    r"""One exchange, :math:`x \leftarrow x + \mathrm{BN}_0(P \phi(P x))`, with :math:`\phi` a
-    linear layer and ReLU, and a gain of the normalisation that starts at zero.
+    r"""One exchange, :math:`x \leftarrow x + \mathrm{BN}_0(W_2 P \mathrm{ReLU}(P W_1 x))`.
+
+    The layer between has a quarter of the width, at least 32. The gain of the normalisation starts
+    at zero.
 
     Parameters
     ----------
@@ -28,13 +27,16 @@ class ExchangeStep(nn.Module):
 
     def __init__(self, in_feats: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(in_feats, in_feats)
+        hidden = narrowed(in_feats, 4)
+        self.to_groups = nn.Linear(in_feats, hidden)
+        self.to_nodes = nn.Linear(hidden, in_feats, bias=False)
         self.norm = RowNorm(in_feats)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw new initial parameters; the step starts as the identity."""
-        self.linear.reset_parameters()
+        self.to_groups.reset_parameters()
+        self.to_nodes.reset_parameters()
         self.norm.reset_parameters()
         nn.init.zeros_(self.norm.weight)
 
@@ -42,34 +44,41 @@ class ExchangeStep(nn.Module):
         """``(N, D)`` to ``(N, D)``; ``shares`` are P of the buckets, ``(b, w, w)``."""
         if not shares:
             return feat
-        groups = [torch.relu(self.linear(p @ x)) for p, x in zip(shares, layout.blocks(feat))]
-        back = layout.rows([p @ group for p, group in zip(shares, groups)])
-        return feat + self.norm(back)
+        # P acts on nodes and W on features, in any order: the narrow one first.
+        blocks = layout.blocks(self.to_groups(feat))
+        back = [share @ torch.relu(share @ block) for share, block in zip(shares, blocks)]
+        return feat + self.norm(self.to_nodes(layout.rows(back)))
 
 
-def diffusion_shares(locality: Diffusion, batch: GraphBatch) -> list[Tensor]:
-    """P = D^-1 K of each bucket: the kernel of the graph with rows divided by their sums."""
+def diffusion_shares(
+    locality: Diffusion, batch: GraphBatch, dtype: torch.dtype | None = None
+) -> list[Tensor]:
+    """P = D^-1 K of each bucket: the kernel of half the time with rows divided by their sums.
+
+    ``dtype`` is that of the diffusion, P has that of the batch.
+    """
     found = []
-    for kernel in locality(batch):
-        size = kernel.sum(-1, keepdim=True)
-        found.append(kernel / size.clamp(min=torch.finfo(size.dtype).tiny ** 0.5))
+    for heat in locality(batch, dtype):
+        size = heat.half.sum(-1, keepdim=True)
+        share = heat.half / size.clamp(min=torch.finfo(size.dtype).tiny ** 0.5)
+        found.append(share.to(batch.feat.dtype))
     return found
 
 
 class GroupExchange(Readout):
     r"""Let every node see its group, and its group's network, between two layers.
 
-    .. math:: x \leftarrow x + \mathrm{BN}_0(P \phi(P x)), \qquad P = D^{-1} K
+    .. math:: x \leftarrow x + \mathrm{BN}_0(W_2 P \mathrm{ReLU}(P W_1 x)), \qquad P = D^{-1} K
 
-    with K the normalised heat kernel of the graph, its time learned, and :math:`\phi` a linear
-    layer with ReLU. The gain of BN_0 starts at zero, so a network starts as it would without.
+    with K the normalised heat kernel of half the time of groups, which is learned. The gain of BN_0
+    starts at zero, so a network starts as it would without.
 
     Parameters
     ----------
     in_feats : int
         Width D of the node features.
     time : float, optional
-        Initial time of the diffusion. Default 8.
+        Initial time of the diffusion, of which the exchange takes half. Default 16.
 
     Examples
     --------
@@ -81,7 +90,7 @@ class GroupExchange(Readout):
     True
     """
 
-    def __init__(self, in_feats: int, *, time: float = EXCHANGE_TIME) -> None:
+    def __init__(self, in_feats: int, *, time: float = START_TIME) -> None:
         super().__init__(in_feats)
         self.locality = Diffusion(time=time)
         self.step = ExchangeStep(in_feats)

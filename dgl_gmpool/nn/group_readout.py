@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dgl_gmpool.nn.batch import GraphBatch
-from dgl_gmpool.nn.norm import RowNorm
+from dgl_gmpool.nn.norm import RowNorm, narrowed
 from dgl_gmpool.nn.reduce import AGGREGATES, reduce
 
 #: What is put side by side of the atoms, and of the groups.
@@ -23,8 +23,9 @@ class GroupReadout(nn.Module):
     Every node i brings the mean of its group c_i, with the weight 1 / n_i, so that each group
     counts once, whatever its size; on disjoint groups (eq. 7) these are the sums over the paper's
     clusters. A mean over S' X alone is a weighted mean of the atoms, which cannot tell more than
-    they do; :math:`\phi` between group and graph can. What the groups add is batch-normalised and
-    has a gain that starts at zero: the readout starts as exactly mean and maximum of the atoms.
+    they do; :math:`\phi`, of half the width (at least 32), between group and graph can. What the
+    groups add is batch-normalised and has a gain that starts at zero: the readout starts as exactly
+    mean and maximum of the atoms.
 
     Parameters
     ----------
@@ -34,9 +35,10 @@ class GroupReadout(nn.Module):
 
     def __init__(self, in_feats: int) -> None:
         super().__init__()
-        width = in_feats * len(AGGREGATES[OF_GROUPS])
-        self.linear = nn.Linear(in_feats, in_feats)
-        self.node_norm = RowNorm(in_feats)
+        hidden = narrowed(in_feats, 2)
+        width = hidden * len(AGGREGATES[OF_GROUPS])
+        self.linear = nn.Linear(in_feats, hidden)
+        self.node_norm = RowNorm(hidden)
         self.group_norm = RowNorm(width, affine=False)
         self.gain = nn.Parameter(torch.zeros(width))
         #: Columns at the end that are normalised already.
@@ -57,7 +59,8 @@ class GroupReadout(nn.Module):
         layout, feat = batch.layout, batch.feat
         atoms, atom_share = reduce(feat, batch.segments, OF_ATOMS)
         rows, counts, shares = [], [], []
-        for block, matrix in zip(batch.blocks, matrices):
+        # W c_i as a mean of W x_j: W is the narrow one.
+        for block, matrix in zip(layout.blocks(self.linear(feat)), matrices):
             matrix = matrix.to(feat.dtype)
             size = matrix.sum(-1, keepdim=True)
             tiny = torch.finfo(size.dtype).tiny ** 0.5
@@ -65,8 +68,7 @@ class GroupReadout(nn.Module):
             rows.append(share @ block)
             counts.append(1 / size[..., 0].clamp(min=tiny))
             shares.append(share)
-        mean = layout.rows(rows)
-        hidden = torch.relu(self.node_norm(self.linear(mean)))
+        hidden = torch.relu(self.node_norm(layout.rows(rows)))
         groups, group_share = reduce(hidden, batch.segments, OF_GROUPS, layout.rows(counts))
         groups = self.group_norm(groups) * self.gain
         of_groups = layout.blocks(group_share[:, None])

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+def narrowed(width: int, by: int) -> int:
+    """The width of a layer between: that part of ``width``, but at least 32 or all of it."""
+    return max(width // by, min(width, 32))
 
 
 class RowNorm(nn.BatchNorm1d):
@@ -68,3 +74,18 @@ class RowNorm(nn.BatchNorm1d):
     def __getstate__(self) -> dict[str, Any]:
         # The other processes are not part of the module.
         return {key: value for key, value in self.__dict__.items() if key != "total"}
+
+
+@contextmanager
+def statistics_kept(module: nn.Module) -> Iterator[None]:
+    """To look at groups is not to train: inside the block batch normalisations of ``module``
+    normalise as before, but remember nothing, and ask no other process."""
+    norms = [each for each in module.modules() if isinstance(each, RowNorm)]
+    before = [(each.track_running_stats, each.total) for each in norms]
+    for each in norms:
+        each.track_running_stats, each.total = False, None
+    try:
+        yield
+    finally:
+        for each, (tracks, total) in zip(norms, before):
+            each.track_running_stats, each.total = tracks, total

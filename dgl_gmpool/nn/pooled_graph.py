@@ -37,13 +37,12 @@ class AssignmentOrigin:
     coarse: RaggedLayout
     #: Of the figures of the spectrum.
     dtype: torch.dtype
-    device: torch.device
 
     def lift(self, feat: Tensor, inverse: bool) -> Tensor:
         return lift(self.layout, self.coarse, self.assignment.blocks, feat, inverse=inverse)
 
     def spectrum(self) -> Spectrum:
-        return self.assignment.spectrum(self.layout, self.dtype, self.device)
+        return self.assignment.spectrum(self.layout, self.dtype, self.layout.position.device)
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,7 +71,7 @@ class PooledGraph:
         ``(B,)``, int64. This and the next three are computed when first read: they may take
         eigenvalues.
     soft_count : Tensor
-        sum_i 1 / (M 1)_i. Shape ``(B,)``, floating point.
+        sum_i 1 / (M 1)_i, see :class:`~dgl_gmpool.nn.counting.Spectrum`. Shape ``(B,)``.
     effective_rank : Tensor
         exp(entropy of the normalised eigenvalues of M, or of S S'). Shape ``(B,)``.
     negative_share : Tensor

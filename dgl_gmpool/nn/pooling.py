@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.nn.assignment import Assignment
-from dgl_gmpool.nn.batch import GraphBatch, batched_graph, check_edges
+from dgl_gmpool.nn.batch import GraphBatch, GraphStructure, batched_graph, check_edges
 from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE, coarsen
 from dgl_gmpool.nn.conv_weight import normalise_edge_weight
 from dgl_gmpool.nn.counting import Spectrum
@@ -36,6 +36,9 @@ class Pooling(Readout):
         Entries of A' with an absolute value up to this make no coarse edge.
     """
 
+    #: Whether the pooling must neither follow nor precede another one.
+    single_level = False
+
     #: Whether A' keeps its diagonal, the edges inside a cluster.
     coarse_self_loops = True
 
@@ -53,6 +56,15 @@ class Pooling(Readout):
     def out_feats(self) -> int:
         """Width of the readout: that of the node features, times the parts of ``aggregate``."""
         return self.in_feats * len(AGGREGATES[self.aggregate])
+
+    def batch(
+        self, graph: DGLGraph | GraphStructure, feat: Tensor, **options: Tensor | None
+    ) -> GraphBatch:
+        plain = graph.graph if isinstance(graph, GraphStructure) else graph
+        before = getattr(plain, "pooled_by", None)
+        if before and (self.single_level or getattr(plain, "pooled_single_level", False)):
+            raise ValueError(_second_level(type(self).__name__, before))
+        return super().batch(graph, feat, **options)
 
     def assign(self, batch: GraphBatch) -> Assignment:
         """S of every graph, and the auxiliary losses."""
@@ -77,7 +89,7 @@ class Pooling(Readout):
 
     def coarsen(
         self,
-        graph: DGLGraph,
+        graph: DGLGraph | GraphStructure,
         feat: Tensor,
         edge_feat: Tensor | None = None,
         *,
@@ -107,7 +119,7 @@ class Pooling(Readout):
             conductance=conductance,
             batch_num_nodes=batch_num_nodes,
         )
-        edge_feat = check_edges("edge_feat", edge_feat, graph, dims=2)
+        edge_feat = check_edges("edge_feat", edge_feat, batch.graph, dims=2)
         if edge_feat is not None:
             edge_feat = edge_feat.to(feat.device, batch.feat.dtype)
         with torch.autocast(feat.device.type, enabled=False):
@@ -137,13 +149,13 @@ class Pooling(Readout):
             feat=self.transform(feat).to(dtype),
             edge_weight=weight.to(dtype),
             edge_feat=None if features is None else features.to(dtype),
-            origin=AssignmentOrigin(assignment, batch.layout, coarse, counted, feat.device),
+            origin=AssignmentOrigin(assignment, batch.layout, coarse, counted),
             losses=assignment.losses,
         )
 
     def assignments(
         self,
-        graph: DGLGraph,
+        graph: DGLGraph | GraphStructure,
         feat: Tensor,
         *,
         edge_weight: Tensor | None = None,
@@ -159,7 +171,8 @@ class Pooling(Readout):
             batch_num_nodes=batch_num_nodes,
         )
         out = [feat.new_zeros(0, 0) for _ in range(len(batch))]
-        assignment = self.assign(batch)
+        with self.looking(feat):
+            assignment = self.assign(batch)
         for bucket, block, columns in zip(
             batch.layout.buckets, assignment.blocks, assignment.columns
         ):
@@ -171,7 +184,7 @@ class Pooling(Readout):
     @torch.no_grad()
     def spectrum(
         self,
-        graph: DGLGraph,
+        graph: DGLGraph | GraphStructure,
         feat: Tensor,
         *,
         edge_weight: Tensor | None = None,
@@ -188,7 +201,8 @@ class Pooling(Readout):
             batch_num_nodes=batch_num_nodes,
         )
         dtype = torch.promote_types(feat.dtype, torch.float32)
-        return self.assign(batch).spectrum(batch.layout, dtype, feat.device)
+        with self.looking(feat):
+            return self.assign(batch).spectrum(batch.layout, dtype, feat.device)
 
     def extra_repr(self) -> str:
         return f"in_feats={self.in_feats}, aggregate={self.aggregate!r}"
@@ -282,3 +296,13 @@ def check_weight(name: str, value: float) -> float:
     if not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
         raise ValueError(f"{name} is {value!r}; give a number >= 0 (0 leaves the loss out)")
     return float(value)
+
+
+def _second_level(name: str, before: str) -> str:
+    return (
+        f"{name} cannot pool a graph that {before} has already coarsened. NGMPool is defined for a "
+        "single level only: two pooling operators do not commute, so a product of them no longer "
+        "reduces to grouping matrices, and activations between the levels do not commute with "
+        "pooling either (section 'Pooling without Decomposing The Grouping Matrix' of the paper). "
+        "Use GMPool on every level"
+    )

@@ -12,7 +12,8 @@ from dgl import DGLGraph
 from torch import Tensor, nn
 
 from dgl_gmpool._options import positive_int
-from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.batch import GraphBatch, GraphStructure
+from dgl_gmpool.nn.norm import statistics_kept
 
 _COLLECTED: ContextVar[dict[str, Tensor] | None] = ContextVar("losses", default=None)
 
@@ -87,9 +88,6 @@ class Readout(nn.Module):
         Width D of the node features.
     """
 
-    #: Whether the pooling must neither follow nor precede another one.
-    single_level = False
-
     def __init__(self, in_feats: int) -> None:
         super().__init__()
         self.in_feats = positive_int("in_feats", in_feats)
@@ -112,7 +110,7 @@ class Readout(nn.Module):
 
     def forward(
         self,
-        graph: DGLGraph,
+        graph: DGLGraph | GraphStructure,
         feat: Tensor,
         get_node_weight: bool = False,
         *,
@@ -125,7 +123,8 @@ class Readout(nn.Module):
         Parameters
         ----------
         graph : DGLGraph
-            A graph or a batch of graphs.
+            A graph or a batch of graphs. (Or a
+            :class:`~dgl_gmpool.nn.batch.GraphStructure`, where several layers share what it holds.)
         feat : Tensor
             Node features. Shape ``(N, in_feats)``, floating point.
         get_node_weight : bool, optional
@@ -178,7 +177,7 @@ class Readout(nn.Module):
 
     def batch(
         self,
-        graph: DGLGraph,
+        graph: DGLGraph | GraphStructure,
         feat: Tensor,
         *,
         edge_weight: Tensor | None = None,
@@ -186,9 +185,6 @@ class Readout(nn.Module):
         batch_num_nodes: Tensor | None = None,
     ) -> GraphBatch:
         """The arguments of :meth:`forward`, checked."""
-        before = getattr(graph, "pooled_by", None)
-        if before and (self.single_level or getattr(graph, "pooled_single_level", False)):
-            raise ValueError(_second_level(type(self).__name__, before))
         dtype = torch.float32
         if isinstance(feat, Tensor):
             own = (parameter.dtype for parameter in self.parameters())
@@ -203,15 +199,11 @@ class Readout(nn.Module):
             batch_num_nodes=batch_num_nodes,
         )
 
+    @contextmanager
+    def looking(self, feat: Tensor) -> Iterator[None]:
+        """For calls that show what the module does, and must not change it."""
+        with statistics_kept(self), torch.autocast(feat.device.type, enabled=False):
+            yield
+
     def extra_repr(self) -> str:
         return f"in_feats={self.in_feats}, out_feats={self.out_feats}"
-
-
-def _second_level(name: str, before: str) -> str:
-    return (
-        f"{name} cannot pool a graph that {before} has already coarsened. NGMPool is defined for a "
-        "single level only: two pooling operators do not commute, so a product of them no longer "
-        "reduces to grouping matrices, and activations between the levels do not commute with "
-        "pooling either (section 'Pooling without Decomposing The Grouping Matrix' of the paper). "
-        "Use GMPool on every level"
-    )

@@ -176,7 +176,9 @@ def cholesky_root(
     # Unused pivots become rows of the identity, which leaves their (zero) columns alone.
     both = used[:, :, None] & used[:, None, :]
     block = torch.where(both, block, torch.eye(most, dtype=block.dtype, device=block.device))
-    lower = torch.linalg.cholesky(block)
+    # Without the check, a NaN in one graph stays there, and no GPU waits.
+    lower, failed = torch.linalg.cholesky_ex(block)
+    lower = lower.masked_fill((failed > 0)[:, None, None], torch.nan)
     root = torch.linalg.solve_triangular(lower.mT, columns, upper=True, left=False)
     return root, ranks
 

@@ -16,3 +16,5 @@ suffer:
 The others are the readouts of DGL and dgllife. All are made by name:
 :func:`dgl_gmpool.get_readout`.
 """
+
+import dgl_gmpool._dgl  # noqa: F401  (DGL, without its side effects)

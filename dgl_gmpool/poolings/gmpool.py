@@ -50,7 +50,8 @@ class GMPool(GroupingPool):
                        >= 0, rows add up to 1; eq. 7 gives eq. 8
     ``"sqrtm"``        symmetric root; unique, so independent of node     n
                        order and eigenvector signs
-    ``"eigen"``        leading eigenvectors times root eigenvalues        by ``tol``
+    ``"eigen"``        leading eigenvectors times root eigenvalues; only  by ``tol``
+                       with ``locality="none"``
     ``"cholesky"``     pivoted Cholesky, one column per pivot node; eq.   by ``tol``
                        7 gives eq. 8
     =================  =================================================  =======================
@@ -72,7 +73,7 @@ class GMPool(GroupingPool):
         ``"pivot"`` (default), ``"sqrtm"``, ``"eigen"`` or ``"cholesky"``: of the coarse graph, and
         of every ``aggregate`` but the default.
     aggregate : str, optional
-        ``"atoms_and_groups"`` (default), five times as wide as the features; or how the readout
+        ``"atoms_and_groups"`` (default), see ``out_feats`` for its width; or how the readout
         reduces the coarse nodes S' X: ``"mean"``, ``"sum"``, ``"max"``, ``"mean_and_max"``,
         ``"mean_max_and_sum"``.
     feature_norm : str or None, optional
@@ -156,6 +157,13 @@ class GMPool(GroupingPool):
         self.decomposition = check_choice("decomposition", decomposition, DECOMPOSITIONS)
         if num_clusters is not None:
             positive_int("num_clusters", num_clusters)
+        if decomposition == "eigen" and self.locality is not None:
+            raise ValueError(
+                "decomposition='eigen' with locality='diffusion': nodes that a symmetry exchanges "
+                "are no longer equal there, and leave signs of eigenvectors open, so the coarse "
+                "graph would depend on their order; use decomposition='pivot' or 'sqrtm', or "
+                "locality='none'"
+            )
         self.num_clusters = num_clusters
         self.max_clusters = max_clusters
         if max_clusters is not None:
@@ -225,7 +233,7 @@ class GMPool(GroupingPool):
         """S of at most ``max_clusters`` columns, for large graphs without M."""
         feat = self.grouping.norm(batch.feat)
         measure = self.grouping.measure(feat.device)
-        blocks, columns = [], []
+        blocks, columns, scales = [], [], []
         priorities = batch.layout.blocks(priority_of(batch)[:, None])
         for bucket, block, priority in zip(
             batch.layout.buckets, batch.layout.blocks(feat), priorities
@@ -251,8 +259,9 @@ class GMPool(GroupingPool):
                 )
             blocks.append(root)
             columns.append(used)
+            scales.append(scale.detach())
         # S S' stands for M: its eigenvalues are those of the small S' S.
-        return Assignment(blocks, columns, num_clusters=None)
+        return Assignment(blocks, columns, scale=scales)
 
     def _scale(self, measure: Measure, block: Tensor, bucket: Bucket) -> Tensor:
         """The diagonal of D^{-1/2}, or ones; zeros in padding. Shape ``(b, w)``. M is not formed,

@@ -36,10 +36,10 @@ class GroupingPool(Pooling):
     """Base class of the poolings that start from a grouping matrix (eq. 5-7).
 
     M is the elementwise product of a similarity of features
-    (:class:`~dgl_gmpool.nn.grouping.GroupingMatrix`) and a kernel of the graph
-    (:class:`~dgl_gmpool.nn.locality.Diffusion`): two nodes are in one group if they are alike *and*
-    near each other. By Schur's product theorem it is positive semidefinite where both are, with
-    M_ii = 1.
+    (:class:`~dgl_gmpool.nn.grouping.GroupingMatrix`), averaged over near nodes before they are
+    compared, and a kernel of the graph (:class:`~dgl_gmpool.nn.locality.Diffusion`): two nodes are
+    in one group if they are alike *and* near each other. By Schur's product theorem it is positive
+    semidefinite where both are, with M_ii = 1.
     """
 
     #: The options that make the pooling the paper's.
@@ -117,19 +117,25 @@ class GroupingPool(Pooling):
         """M of each bucket, ``(b, w, w)``, zero in padding."""
         feat = self.grouping.norm(batch.feat)
         measure = self.grouping.measure(feat.device)
-        kernels: list[Tensor | None] = [None] * len(batch.layout.buckets)
+        dtype, blocks, found = measure.weight.dtype, batch.layout.blocks(feat), []
         if self.locality is not None:
-            kernels = [*self.locality(batch, measure.weight.dtype)]
-        found = []
-        for bucket, block, kernel in zip(batch.layout.buckets, batch.layout.blocks(feat), kernels):
+            for block, heat in zip(blocks, self.locality(batch, dtype)):
+                # Nodes are compared by what is around them: single ones that differ, a hetero atom
+                # in a ring, would otherwise stand out of their group. The kernel is 0 in padding.
+                found.append(measure.within(heat.early.to(block.dtype) @ block) * heat.kernel)
+            return found
+        for bucket, block in zip(batch.layout.buckets, blocks):
             matrix = measure.within(block)
-            if kernel is not None:
-                matrix = matrix * kernel  # which is zero in padding
-            elif not bucket.full:
+            if not bucket.full:
                 mask = bucket.mask.to(matrix.dtype)
                 matrix = matrix * (mask[:, :, None] * mask[:, None, :])
             found.append(matrix)
         return found
+
+    def _looked_at(self, batch: GraphBatch) -> list[Tensor]:
+        """M for somebody who wants to see it."""
+        with self.looking(batch.feat):
+            return self.matrices(batch)
 
     def matrix_losses(self, batch: GraphBatch, matrices: list[Tensor]) -> dict[str, Tensor]:
         """The terms on M that ``rank_weight`` and ``fragment_weight`` ask for.
@@ -193,7 +199,8 @@ class GroupingPool(Pooling):
         places, spectra = [], []
         priority = batch.layout.blocks(priority_of(batch)[:, None])
         for bucket, matrix, first in zip(batch.layout.buckets, matrices, priority):
-            plain = matrix.detach()
+            # Where features are not looked at, a NaN stays in its own graph: S holds M itself.
+            plain = matrix.detach().nan_to_num()
             if self.grouping.positive_semidefinite:
                 eigenvalues = torch.linalg.eigvalsh(plain)
             else:
@@ -232,7 +239,7 @@ class GroupingPool(Pooling):
         ).without_empty()
         if not len(batch):
             return torch.zeros(0, dtype=torch.int64, device=feat.device)
-        matrices = self.matrices(batch)
+        matrices = self._looked_at(batch)
         places, _ = self.by_pivots(batch, matrices)
         return batch.layout.rows(
             [nearest_pivot(matrix, *place) for matrix, place in zip(matrices, places)]
@@ -249,7 +256,7 @@ class GroupingPool(Pooling):
         """How much of each node is in each group of :meth:`groups`: one ``(n_b, K_b)`` tensor per
         graph, with rows that add up to 1."""
         batch = self.batch(graph, feat, conductance=conductance, batch_num_nodes=batch_num_nodes)
-        matrices = self.matrices(batch)
+        matrices = self._looked_at(batch)
         places, _ = self.by_pivots(batch, matrices)
         blocks = [pivot_assignment(matrix, *place) for matrix, place in zip(matrices, places)]
         return per_graph(batch, blocks, [counts for _, counts in places], feat.dtype)
@@ -265,7 +272,7 @@ class GroupingPool(Pooling):
         """M of each graph (eq. 5): list of B tensors ``(n_b, n_b)``, dtype of ``feat``."""
         batch = self.batch(graph, feat, conductance=conductance, batch_num_nodes=batch_num_nodes)
         sizes = [bucket.sizes for bucket in batch.layout.buckets]
-        return per_graph(batch, self.matrices(batch), sizes, feat.dtype)
+        return per_graph(batch, self._looked_at(batch), sizes, feat.dtype)
 
     def extra_repr(self) -> str:
         text = super().extra_repr()

@@ -183,4 +183,5 @@ def select_top(score: Tensor, segments: Segments, keep: Tensor) -> Tensor:
     start = segments.counts.cumsum(0) - segments.counts
     last = order[(start + keep - 1).clamp(min=0, max=len(score) - 1)]
     tolerance = TIE * segments.max(score.abs()[:, None])[:, 0]
-    return score >= (score[last] - tolerance)[segments.owner]
+    # Not below: NaN stays, so that it ends in the result and not in zeros.
+    return ~(score < (score[last] - tolerance)[segments.owner])

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import dgl_gmpool._dgl  # noqa: F401  (DGL, without its side effects)
 from dgl_gmpool.training.config import TrainingConfig
-from dgl_gmpool.training.distributed import World, current_world, join_world, main_first
-from dgl_gmpool.training.errors import TrainingError
+from dgl_gmpool.training.device import choose_device
+from dgl_gmpool.training.distributed import (
+    TrainingError,
+    World,
+    current_world,
+    join_world,
+    main_first,
+)
 from dgl_gmpool.training.fold import FittedFold, fit_fold
-from dgl_gmpool.training.model import build_model, choose_device
+from dgl_gmpool.training.model import build_model
 from dgl_gmpool.training.model_file import TrainedModel, load_model, load_models, save_model
 from dgl_gmpool.training.predict import Predictions, predict_smiles
 from dgl_gmpool.training.run import RunResult, train_run

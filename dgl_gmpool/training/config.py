@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any
 
-from dgl_gmpool._options import check_choice
+from dgl_gmpool._options import check_choice, unknown_name
+from dgl_gmpool.training.metrics import METRICS
+from dgl_gmpool.training.task import TASKS
 
 #: How the learning rate moves over a fold.
 SCHEDULES = ("constant", "one_cycle")
@@ -52,6 +56,9 @@ class TrainingConfig:
         Auxiliary targets to learn beside the targets, name -> weight of their mean loss. What a
         data set offers is in its ``table.auxiliary``; ``with_auxiliary`` adds RDKit's properties.
         ``positive_weight`` is not for them.
+    loss : str, optional
+        Name of the loss, from :data:`dgl_gmpool.training.task.TASKS` (default: ``cross_entropy``
+        or ``squared_error``).
     metric : str, optional
         Validation score that picks the epoch (default: ``roc_auc`` or ``rmse``).
     seed : int
@@ -69,7 +76,8 @@ class TrainingConfig:
     """
 
     readout: str = "gmpool"
-    readout_options: Mapping[str, Any] = field(default_factory=dict)
+    # Not hashed, as their values need not be; two configurations of one hash are still compared.
+    readout_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     levels: int = 1
     backbone: str = "dmpnn"
     hidden_feats: int = 200
@@ -84,40 +92,54 @@ class TrainingConfig:
     weight_decay: float = 0.0
     schedule: str = "constant"
     positive_weight: str | float | None = None
-    auxiliary: Mapping[str, float] = field(default_factory=dict)
+    auxiliary: Mapping[str, float] = field(default_factory=dict, hash=False)
+    loss: str | None = None
     metric: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("levels", "hidden_feats", "num_steps", "epochs", "patience", "batch_size"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name}={value!r}: expected a whole number of at least 1")
-        if self.head_feats is not None and self.head_feats < 1:
-            raise ValueError(f"head_feats={self.head_feats!r}: expected at least 1, or None")
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"seed={self.seed!r}: expected a whole number, 0 or larger")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout!r}: expected 0 <= dropout < 1")
-        if not (self.lr > 0 and math.isfinite(self.lr)):
-            raise ValueError(f"lr={self.lr!r}: expected a positive learning rate, such as 1e-3")
-        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
-            raise ValueError(f"weight_decay={self.weight_decay!r}: expected 0 or more")
+            self._check(name, lambda value: value >= 1, "a whole number of at least 1", int)
+        self._check("head_feats", lambda value: value >= 1, "at least 1, or None", int, True)
+        self._check("seed", lambda value: value >= 0, "a whole number, 0 or larger", int)
+        self._check("dropout", lambda value: 0 <= value < 1, "0 <= dropout < 1", float)
+        self._check("lr", lambda value: value > 0, "a positive learning rate, such as 1e-3", float)
+        self._check("weight_decay", lambda value: value >= 0, "0 or more", float)
+        for name in ("readout", "backbone"):
+            self._check(name, lambda value: value != "", "a name", str)
         check_choice("schedule", self.schedule, SCHEDULES)
-        if not isinstance(self.auxiliary, Mapping):
-            raise ValueError(
-                f"auxiliary={self.auxiliary!r}: expected a mapping of names to weights, such as "
-                "{'properties': 1.0}"
-            )
+        if self.metric is not None:
+            check_choice("metric", self.metric, METRICS)
+        if self.loss is not None:
+            check_choice("loss", self.loss, TASKS)
+        for name in ("readout_options", "auxiliary"):
+            value = getattr(self, name)
+            if not isinstance(value, Mapping):
+                raise ValueError(f"{name}={value!r}: expected a mapping of names to values")
+            # A copy that nobody can change: a configuration stays what it was when it was made.
+            object.__setattr__(self, name, MappingProxyType(copy.deepcopy(dict(value))))
         for name, value in self.auxiliary.items():
-            if not isinstance(value, (int, float)) or not (value > 0 and math.isfinite(value)):
+            if not _is_number(value) or value <= 0:
                 raise ValueError(f"auxiliary {name}={value!r}: expected a positive weight")
-        weight = self.positive_weight
-        if isinstance(weight, str):
-            if weight != "balanced":
-                raise ValueError(f"positive_weight={weight!r}: expected a number or 'balanced'")
-        elif weight is not None and not (weight > 0 and math.isfinite(weight)):
-            raise ValueError(f"positive_weight={weight!r}: expected a positive number")
+        weight: Any = self.positive_weight
+        if weight not in (None, "balanced") and not (_is_number(weight) and weight > 0):
+            raise ValueError(
+                f"positive_weight={weight!r}: expected a positive number or 'balanced'"
+            )
+
+    def _check(
+        self, name: str, fits: Callable[[Any], bool], wanted: str, kind: type, none: bool = False
+    ) -> None:
+        value = getattr(self, name)
+        if value is None and none:
+            return
+        right = _is_number(value) if kind is float else type(value) is kind
+        if not right or not fits(value):
+            raise ValueError(f"{name}={value!r}: expected {wanted}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A read-only view cannot be pickled; what it shows can.
+        return type(self).from_dict, (self.to_dict(),)
 
     @property
     def label(self) -> str:
@@ -127,6 +149,8 @@ class TrainingConfig:
         parts += [f"{key}={self.readout_options[key]}" for key in sorted(self.readout_options)]
         if self.levels > 1:
             parts.append(f"{self.levels}levels")
+        if self.loss is not None:
+            parts.append(self.loss)
         parts += [f"{key}={self.auxiliary[key]:g}" for key in sorted(self.auxiliary)]
         return "-".join(parts)
 
@@ -135,11 +159,29 @@ class TrainingConfig:
         """Name of the run's folder."""
         return re.sub(r"[^A-Za-z0-9_.=+-]", "_", f"{self.label}-seed{self.seed}")
 
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any], source: str = "the record") -> TrainingConfig:
+        """What :meth:`to_dict` gave; ``source`` names it in errors.
+
+        Raises
+        ------
+        ValueError
+            A key is not known (of a newer version?), or a value is out of its range.
+        """
+        known = [field.name for field in fields(cls)]
+        for key in record:
+            if key not in known:
+                raise unknown_name(f"setting in {source}:", key, known)
+        return cls(**record)
+
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able; ``TrainingConfig(**config.to_dict())`` is the same configuration."""
-        record = {**asdict(self), "readout_options": dict(self.readout_options)}
+        """JSON-able; ``TrainingConfig.from_dict(config.to_dict())`` is the same configuration."""
+        record = {field.name: getattr(self, field.name) for field in fields(self)}
+        record["readout_options"] = copy.deepcopy(dict(self.readout_options))
+        record["auxiliary"] = dict(self.auxiliary)
         # Left out where there are none, as in the records of runs from before there were any.
-        if self.auxiliary:
-            return {**record, "auxiliary": dict(self.auxiliary)}
-        del record["auxiliary"]
-        return record
+        return {k: v for k, v in record.items() if v or k not in ("auxiliary", "loss")}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

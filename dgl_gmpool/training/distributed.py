@@ -14,8 +14,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from dgl_gmpool.training.errors import TrainingError
-from dgl_gmpool.training.model import choose_device
+from dgl_gmpool.training.device import choose_device
 
 T = TypeVar("T")
 
@@ -23,6 +22,10 @@ T = TypeVar("T")
 # that ends closes its connections, which the others notice at once, whatever this limit is.
 PATIENCE = timedelta(hours=12)
 _LOST = re.compile("gloo|nccl|connection|broken pipe|timed? ?out", re.IGNORECASE)
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says where it stopped and what to try."""
 
 
 class ElsewhereError(TrainingError):
@@ -154,13 +157,15 @@ class World:
             done, value = self._from_main(None)
             if not done:
                 raise ElsewhereError(f"process 0: {value}")
-            return value
+            theirs: T = value
+            return theirs
         try:
             result = call()
         except Exception as error:
             self._from_main((False, str(error)))
             raise
-        return self._from_main((True, result))[1]
+        self._from_main((True, result))
+        return result
 
     @contextmanager
     def first_here(self, wanted: bool = True) -> Iterator[None]:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,61 @@ from tqdm import tqdm
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool._io import atomic_torch_save
 from dgl_gmpool.data import MoleculeDataset
-from dgl_gmpool.training.batches import collate, count_batches, row_batches, shuffled
+from dgl_gmpool.training.batches import collate, count_batches, derived_seed, row_batches, shuffled
 from dgl_gmpool.training.config import TrainingConfig
-from dgl_gmpool.training.distributed import World, current_world
-from dgl_gmpool.training.early_stopping import EarlyStopping
-from dgl_gmpool.training.errors import TrainingError
+from dgl_gmpool.training.data_parallel import average_buffers, release_model, share_model
+from dgl_gmpool.training.distributed import TrainingError, World, current_world
 from dgl_gmpool.training.fold_data import FoldData, check_fold
-from dgl_gmpool.training.inference import raw_outputs
-from dgl_gmpool.training.losses import masked_loss
-from dgl_gmpool.training.metrics import choose_metric, scores
-from dgl_gmpool.training.model import build_model, detached_state
-from dgl_gmpool.training.seeds import derived_seed
-from dgl_gmpool.training.shared_model import average_buffers, release_model, share_model
-from dgl_gmpool.training.standardize import Standardizer
+from dgl_gmpool.training.metrics import choose_metric
+from dgl_gmpool.training.model import build_model, detached_state, raw_outputs
+from dgl_gmpool.training.task import Standardizer
+
+
+@dataclass
+class EarlyStopping:
+    """Best score so far; NaN is worse than every number, so it is never kept, not even first.
+
+    Parameters
+    ----------
+    higher_is_better : bool
+        Direction of the score.
+    patience : int
+        Stop after this many epochs in a row without a new best.
+
+    Examples
+    --------
+    >>> stop = EarlyStopping(higher_is_better=True, patience=2)
+    >>> [stop.update(epoch, score) for epoch, score in enumerate([float("nan"), 0.6, 0.5, 0.6])]
+    [False, True, False, False]
+    >>> stop.best_epoch, stop.stopped
+    (1, True)
+    """
+
+    higher_is_better: bool
+    patience: int
+    best_score: float | None = None
+    best_epoch: int | None = None
+    epochs_since_best: int = 0
+
+    def update(self, epoch: int, score: float) -> bool:
+        """Take in one epoch's score; True if it is the new best (ties keep the earlier)."""
+        if not math.isnan(score) and (
+            self.best_score is None
+            or (score > self.best_score if self.higher_is_better else score < self.best_score)
+        ):
+            self.best_score, self.best_epoch, self.epochs_since_best = score, epoch, 0
+            return True
+        self.epochs_since_best += 1
+        return False
+
+    @property
+    def stopped(self) -> bool:
+        """True once ``patience`` epochs in a row brought no new best."""
+        return self.epochs_since_best >= self.patience
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers, for a checkpoint."""
+        return asdict(self)
 
 
 @dataclass
@@ -48,7 +90,7 @@ class FittedFold:
     @property
     def seconds(self) -> float:
         """Training and validation time, over all the times the fold was started."""
-        return sum(row["seconds"] for row in self.history)
+        return float(sum(row["seconds"] for row in self.history))
 
 
 def train_epoch(
@@ -82,7 +124,6 @@ def train_epoch(
     world = World() if world is None else world
     torch.manual_seed(derived_seed(config.seed, fold, epoch, world.rank) if world.rank else seed)
     network.train()
-    kind = dataset.table.kind
     loss_sum, cells = 0.0, 0.0
     for whole in row_batches(shuffled(train, seed), config.batch_size):
         rows = world.share(whole)
@@ -103,13 +144,13 @@ def train_epoch(
             said = f"the model refused a batch ({error})"
             raise TrainingError(_blame(said, dataset, members, config, fold, epoch)) from error
         own, *others = outputs.split(data.widths, dim=1)
-        loss = masked_loss(kind, own, targets, data.positive_weight)
+        loss = data.task.loss(own, targets, data.positive_weight)
         value = loss.item()
         # Means over this process's cells and rows become parts of those over the whole batch.
         measured = int(data.measured[members].sum())
         loss = loss * world.weight(measured, int(data.measured[whole.numpy()].sum()))
         for part, found in zip(data.auxiliary, others):
-            beside = masked_loss(part.kind, found, part.targets[rows.to(device)])
+            beside = part.task.loss(found, part.targets[rows.to(device)])
             share = world.weight(
                 int(part.measured[members].sum()), int(part.measured[whole.numpy()].sum())
             )
@@ -265,7 +306,7 @@ def fit_fold(
             outputs = data.target_scaler.inverse(world.join_rows(outputs[:, : data.widths[0]]))
             targets = table.targets[valid_rows]
             # Decided in one place: a last digit that differs must not stop one process only.
-            score = world.on_main(partial(scores, table.kind, targets, outputs))[metric.name]
+            score = world.on_main(partial(data.task.scores, targets, outputs))[metric.name]
             is_best = stopping.update(epoch, score)
             if is_best:
                 best = detached_state(model)

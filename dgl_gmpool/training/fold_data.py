@@ -10,8 +10,8 @@ import torch
 
 from dgl_gmpool.data import AuxiliaryTargets, MoleculeDataset
 from dgl_gmpool.training.config import TrainingConfig
-from dgl_gmpool.training.metrics import scores
-from dgl_gmpool.training.standardize import Standardizer
+from dgl_gmpool.training.metrics import metrics_of
+from dgl_gmpool.training.task import Standardizer, Task, get_task
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class AuxiliaryPart:
 
     Attributes
     ----------
-    kind : str
-        ``"classification"`` or ``"regression"``.
+    task : Task
+        How they are learnt.
     weight : float
         Of their mean loss, beside that of the targets.
     targets : torch.Tensor
@@ -30,7 +30,7 @@ class AuxiliaryPart:
         ``(rows,)`` int, known cells per row.
     """
 
-    kind: str
+    task: Task
     weight: float
     targets: torch.Tensor
     measured: np.ndarray
@@ -42,6 +42,8 @@ class FoldData:
 
     Attributes
     ----------
+    task : Task
+        How the targets are learnt and scored.
     targets : torch.Tensor
         ``(rows, tasks)`` on the training device, NaN where nothing was measured.
     measured : numpy.ndarray
@@ -56,6 +58,7 @@ class FoldData:
         In the order of the model's outputs behind the targets.
     """
 
+    task: Task
     targets: torch.Tensor
     measured: np.ndarray
     global_feats: torch.Tensor | None
@@ -90,12 +93,11 @@ class FoldData:
         if table.global_feats is not None:
             global_scaler = Standardizer.fit(table.global_feats[rows])
             global_feats = torch.as_tensor(global_scaler.transform(table.global_feats))
-        if table.kind == "regression":
-            scaler, weight = Standardizer.fit(table.targets[rows]), None
-        else:
-            scaler = Standardizer.identity(len(table.task_names))
-            weight = positive_weights(config, table.targets[rows])
+        task = get_task(table.kind, config.loss)
+        scaler = task.scaler(table.targets[rows])
+        weight = task.positive_weight(config.positive_weight, table.targets[rows])
         return cls(
+            task,
             torch.as_tensor(scaler.transform(table.targets)).to(device),
             (~np.isnan(table.targets)).sum(axis=1),
             global_feats,
@@ -113,28 +115,12 @@ class FoldData:
 def _auxiliary_part(
     found: AuxiliaryTargets, weight: float, train: np.ndarray, device: torch.device
 ) -> AuxiliaryPart:
-    values = found.values
-    if found.kind == "regression":
-        # A column that no training row has teaches nothing.
-        columns = ~np.isnan(values[train]).all(axis=0)
-        values = values[:, columns]
-        values = Standardizer.fit(values[train]).transform(values)
+    task = get_task(found.kind)
+    # A column that no training row has teaches nothing.
+    values = found.values[:, ~np.isnan(found.values[train]).all(axis=0)]
+    values = task.scaler(values[train]).transform(values)
     known = (~np.isnan(values)).sum(axis=1)
-    return AuxiliaryPart(found.kind, weight, torch.as_tensor(values).to(device), known)
-
-
-def positive_weights(config: TrainingConfig, targets: np.ndarray) -> torch.Tensor | None:
-    """``(tasks,)`` weights of positive cells, or None; ``balanced`` is negatives / positives."""
-    if config.positive_weight is None:
-        return None
-    if not isinstance(config.positive_weight, str):
-        return torch.full((targets.shape[1],), float(config.positive_weight))
-    positive = np.nansum(targets, axis=0)
-    negative = (~np.isnan(targets)).sum(axis=0) - positive
-    # A task with one class only has no balance to restore: it stays at 1.
-    both = (positive > 0) & (negative > 0)
-    weight = np.where(both, negative / np.maximum(positive, 1), 1.0)
-    return torch.as_tensor(weight, dtype=torch.float32)
+    return AuxiliaryPart(task, weight, torch.as_tensor(values).to(device), known)
 
 
 def check_fold(
@@ -161,11 +147,15 @@ def check_fold(
             "leave that target out or use fewer folds"
         )
     targets = table.targets[np.asarray(valid)]
-    if scores(table.kind, targets, np.zeros_like(targets))["tasks"] == 0:
-        wanted = (
-            "both classes of any target" if table.kind == "classification" else "a measured target"
-        )
+    task = get_task(table.kind)
+    if task.scores(targets, np.zeros_like(targets))["tasks"] == 0:
+        labels = np.unique(table.targets[~np.isnan(table.targets)])
+        if metrics_of(task.kind)[0].two_values and len(labels) == 1:
+            raise ValueError(
+                f"every label of {', '.join(table.task_names)} is {labels[0]:g}: there is nothing "
+                "to tell apart; a classification needs rows of both classes, 0 and 1"
+            )
         raise ValueError(
-            f"fold {fold}: its {len(valid)} validation rows do not hold {wanted}, so they cannot "
-            "choose the best epoch; use fewer folds, another kind of split or more data"
+            f"fold {fold}: its {len(valid)} validation rows do not hold {task.scorable}, so they "
+            "cannot choose the best epoch; use fewer folds, another kind of split or more data"
         )

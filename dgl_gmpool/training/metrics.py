@@ -22,6 +22,7 @@ class Metric:
     higher_is_better: bool
     function: Callable[[np.ndarray, np.ndarray], float]
     in_units: bool = False
+    two_values: bool = False  # defined only where two targets differ
 
 
 def _rmse(targets: np.ndarray, outputs: np.ndarray) -> float:
@@ -29,15 +30,38 @@ def _rmse(targets: np.ndarray, outputs: np.ndarray) -> float:
 
 
 _ALL = (
-    Metric("roc_auc", "ROC-AUC", "classification", True, roc_auc_score),
+    Metric("roc_auc", "ROC-AUC", "classification", True, roc_auc_score, two_values=True),
     Metric(
-        "average_precision", "average precision", "classification", True, average_precision_score
+        "average_precision",
+        "average precision",
+        "classification",
+        True,
+        average_precision_score,
+        two_values=True,
     ),
     Metric("rmse", "RMSE", "regression", False, _rmse, in_units=True),
     Metric("mae", "MAE", "regression", False, mean_absolute_error, in_units=True),
-    Metric("r2", "R2", "regression", True, r2_score),
+    Metric("r2", "R2", "regression", True, r2_score, two_values=True),
 )
 METRICS = {metric.name: metric for metric in _ALL}
+KINDS = tuple(dict.fromkeys(metric.kind for metric in _ALL))
+
+
+def metrics_of(kind: str) -> list[Metric]:
+    """The scores of a kind of targets, the one that picks the best epoch first.
+
+    Raises
+    ------
+    ValueError
+        The kind is not known.
+
+    Examples
+    --------
+    >>> [metric.name for metric in metrics_of("classification")]
+    ['roc_auc', 'average_precision']
+    """
+    check_choice("kind of task", kind, KINDS)
+    return [metric for metric in _ALL if metric.kind == kind]
 
 
 def choose_metric(kind: str, name: str | None = None) -> Metric:
@@ -54,8 +78,7 @@ def choose_metric(kind: str, name: str | None = None) -> Metric:
     >>> choose_metric("regression").name
     'rmse'
     """
-    check_choice("kind of task", kind, ("classification", "regression"))
-    names = [metric.name for metric in _ALL if metric.kind == kind]
+    names = [metric.name for metric in metrics_of(kind)]
     return METRICS[names[0] if name is None else check_choice(f"{kind} metric", name, names)]
 
 
@@ -97,8 +120,7 @@ def scores(kind: str, targets: np.ndarray, outputs: np.ndarray) -> dict[str, Any
             f"targets have shape {targets.shape} and outputs {outputs.shape}; "
             "both must be (rows, tasks)"
         )
-    check_choice("kind of task", kind, ("classification", "regression"))
-    chosen = [metric for metric in _ALL if metric.kind == kind]
+    chosen = metrics_of(kind)
     targets, outputs = targets.astype(np.float64), outputs.astype(np.float64)
     per_task = []
     for task in range(targets.shape[1]):
@@ -107,8 +129,7 @@ def scores(kind: str, targets: np.ndarray, outputs: np.ndarray) -> dict[str, Any
         row: dict[str, Any] = {"cells": int(measured.sum())}
         two_values = len(y) > 0 and bool((y != y[0]).any())
         for metric in chosen:
-            needs_two = metric.kind == "classification" or metric.name == "r2"
-            defined = two_values if needs_two else len(y) > 0
+            defined = two_values if metric.two_values else len(y) > 0
             # scikit-learn refuses NaN and infinities; such a model simply has no score.
             defined = defined and bool(np.isfinite(z).all())
             row[metric.name] = float(metric.function(y, z)) if defined else float("nan")

@@ -1,14 +1,17 @@
-"""A fold's model: built from the configuration, with weights that follow from (seed, fold)."""
+"""A fold's model: built from the configuration, copied, and run on a list of molecules."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import dgl
+import numpy as np
 import torch
 
 from dgl_gmpool import MoleculePredictor
+from dgl_gmpool.training.batches import collate, derived_seed, row_batches
 from dgl_gmpool.training.config import TrainingConfig
-from dgl_gmpool.training.seeds import derived_seed
 
 
 def build_model(
@@ -49,33 +52,54 @@ def count_parameters(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def choose_device(name: str) -> torch.device:
-    """``auto`` takes CUDA where torch can use it, else the CPU.
-
-    Raises
-    ------
-    ValueError
-        Another name, or CUDA was asked for and torch cannot use it.
-
-    Examples
-    --------
-    >>> choose_device("cpu")
-    device(type='cpu')
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"unknown device {name!r}: expected auto, cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device {name!r}: torch {torch.__version__} sees no CUDA device here; "
-            "use --device cpu or install a CUDA build of torch"
-        )
-    return device
-
-
 def detached_state(module: torch.nn.Module) -> dict[str, Any]:
     """A copy of the weights on the CPU, safe from later training steps."""
     return {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
+
+
+def raw_outputs(
+    model: MoleculePredictor,
+    graphs: Sequence[dgl.DGLGraph],
+    *,
+    global_feats: np.ndarray | None = None,
+    batch_size: int = 80,
+    device: torch.device | None = None,
+) -> np.ndarray:
+    """Logits or standardised predictions in evaluation mode.
+
+    Parameters
+    ----------
+    model : MoleculePredictor
+        Already on ``device``; its training mode is restored afterwards.
+    graphs : sequence of DGLGraph
+        With ``ndata["h"]`` and ``edata["e"]``.
+    global_feats : numpy.ndarray, optional
+        ``(len(graphs), g)``, standardised.
+    batch_size : int
+        Molecules per forward pass.
+    device : torch.device, optional
+        Default: CPU.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(len(graphs), n_tasks)`` float32.
+    """
+    device = torch.device("cpu") if device is None else device
+    extra = None if global_feats is None else torch.as_tensor(global_feats, dtype=torch.float32)
+    was_training = model.training
+    model.eval()
+    parts = [torch.zeros(0, model.config["n_tasks"])]
+    try:
+        with torch.no_grad():
+            for rows in row_batches(torch.arange(len(graphs)), batch_size):
+                batch = collate(
+                    [graphs[i] for i in rows.tolist()],
+                    edge_in_feats=model.config["edge_in_feats"],
+                    device=device,
+                    global_feats=None if extra is None else extra[rows],
+                )
+                parts.append(model(*batch).float().cpu())
+    finally:
+        model.train(was_training)
+    return torch.cat(parts).numpy()

@@ -15,10 +15,15 @@ import torch
 import dgl_gmpool
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool._io import atomic_torch_save
-from dgl_gmpool.training.inference import raw_outputs
-from dgl_gmpool.training.standardize import Standardizer
+from dgl_gmpool.training.model import raw_outputs
+from dgl_gmpool.training.run_folder import RunFolder
+from dgl_gmpool.training.task import Standardizer, Task, get_task
 
 _FORMAT = 1
+_PARTS = (
+    *("config", "state_dict", "kind", "task_names", "units", "featurizer"),
+    *("target_scaler", "global_scaler"),
+)
 
 
 @dataclass
@@ -41,6 +46,8 @@ class TrainedModel:
         Of the training rows' global features.
     featurizer : str
         Name to pass to ``featurize``.
+    loss : str or None
+        It was trained with; None is the default of its kind.
     """
 
     model: MoleculePredictor
@@ -50,6 +57,12 @@ class TrainedModel:
     target_scaler: Standardizer
     global_scaler: Standardizer | None
     featurizer: str = "canonical"
+    loss: str | None = None
+
+    @property
+    def task(self) -> Task:
+        """How the outputs become predictions."""
+        return get_task(self.kind, self.loss)
 
     def outputs(
         self,
@@ -92,19 +105,7 @@ class TrainedModel:
         outputs = self.outputs(
             graphs, global_feats=global_feats, batch_size=batch_size, device=device
         )
-        return probabilities(outputs) if self.kind == "classification" else outputs
-
-
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Sigmoid in float64, without overflow.
-
-    Examples
-    --------
-    >>> probabilities(np.array([0.0, -800.0, 800.0])).tolist()
-    [0.5, 0.0, 1.0]
-    """
-    small = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1.0, small) / (1.0 + small)
+        return self.task.link(outputs)
 
 
 def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> None:
@@ -123,6 +124,7 @@ def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> None:
             "task_names": list(trained.task_names),
             "units": trained.units,
             "featurizer": trained.featurizer,
+            "loss": trained.loss,
             "target_scaler": _scaler_to_dict(scaler),
             "global_scaler": None if extra is None else _scaler_to_dict(extra),
         },
@@ -137,7 +139,8 @@ def load_model(path: str | os.PathLike[str]) -> TrainedModel:
     FileNotFoundError
         There is no such file.
     ValueError
-        The file is damaged or holds something else.
+        The file is damaged, holds something else, or was written by a version whose models this
+        one cannot build.
     """
     path = Path(path)
     if not path.is_file():
@@ -150,33 +153,56 @@ def load_model(path: str | os.PathLike[str]) -> TrainedModel:
             f"{path} is not a readable model file ({type(error).__name__}): it is damaged or was "
             "not written by dgl_gmpool; expected a fold's model.pt"
         ) from error
-    if not isinstance(saved, dict) or saved.get("format") != _FORMAT:
+    if not isinstance(saved, dict) or "format" not in saved:
         raise ValueError(
-            f"{path} was not written by this version of dgl_gmpool ({dgl_gmpool.__version__}); "
-            "expected a fold's model.pt"
+            f"{path} holds something else than a model of dgl_gmpool; expected a fold's model.pt"
         )
-    model = MoleculePredictor(**saved["config"])
-    model.load_state_dict(saved["state_dict"])
-    model.eval()
-    extra = saved["global_scaler"]
-    return TrainedModel(
-        model,
-        saved["kind"],
-        tuple(saved["task_names"]),
-        saved["units"],
-        _scaler_from_dict(saved["target_scaler"]),
-        None if extra is None else _scaler_from_dict(extra),
-        saved["featurizer"],
-    )
+    written, here = saved.get("dgl_gmpool", "?"), dgl_gmpool.__version__
+    said = f"{path} was written by dgl_gmpool {written} and cannot be read by this one, {here}"
+    # Without that version's name there is nothing to install.
+    remedy = f"install that version (pip install dgl_gmpool=={written}) or train again"
+    if written in ("?", here):
+        remedy = "it was changed or damaged: copy it again or train again"
+    if saved["format"] != _FORMAT:
+        what = f"it has the format {saved['format']!r}, expected {_FORMAT}"
+        raise ValueError(f"{said}: {what}; {remedy}")
+    missing = [name for name in _PARTS if name not in saved]
+    if missing:
+        raise ValueError(f"{said}: it lacks {', '.join(missing)}; {remedy}")
+    try:
+        model = MoleculePredictor(**saved["config"])
+        model.load_state_dict(saved["state_dict"])
+        extra = saved["global_scaler"]
+        trained = TrainedModel(
+            model.eval(),
+            str(saved["kind"]),
+            tuple(saved["task_names"]),
+            saved["units"],
+            _scaler_from_dict(saved["target_scaler"]),
+            None if extra is None else _scaler_from_dict(extra),
+            saved["featurizer"],
+            saved.get("loss"),
+        )
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        # Options, layers or shapes of another version; torch's list of keys is many lines long.
+        raise ValueError(f"{said}: {_first_lines(error)}; {remedy}") from error
+    return trained
+
+
+def _first_lines(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else text[:197] + "..."
 
 
 def load_models(path: str | os.PathLike[str]) -> list[TrainedModel]:
-    """The models of every fold of a run folder, or the one of a ``model.pt``.
+    """The models of every fold of a finished run's folder, or the one of a ``model.pt``.
 
     Raises
     ------
     FileNotFoundError
         Nothing of the kind is there.
+    ValueError
+        The run is not finished: its models so far are not what the run was to give.
     """
     path = Path(path)
     if path.is_file():
@@ -188,6 +214,11 @@ def load_models(path: str | os.PathLike[str]) -> list[TrainedModel]:
         inside = sorted(str(file.parent) for file in path.glob("*/config.json"))
         hint = f"; did you mean {inside[0]}?" if inside else ""
         raise FileNotFoundError(f"{path} holds no fold_*/model.pt{hint}")
+    if not RunFolder(path).finished:
+        raise ValueError(
+            f"the run in {path} is not finished ({len(files)} of its folds are trained): continue "
+            f"it with --resume, or use one fold's model alone: {files[0]}"
+        )
     return [load_model(file) for file in files]
 
 

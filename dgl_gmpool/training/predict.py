@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dgl_gmpool._options import positive_int
 from dgl_gmpool.data import MoleculeTable, SelectionReport, featurize
 from dgl_gmpool.data.chromophores import SOLVENT_DESCRIPTORS, solvent_descriptors
-from dgl_gmpool.data.molecule import canonical_smiles, is_missing
-from dgl_gmpool.training.model import choose_device
+from dgl_gmpool.data.molecule import canonical_smiles, is_missing, split_smiles
+from dgl_gmpool.training.device import choose_device
 from dgl_gmpool.training.model_file import TrainedModel
 
 
@@ -27,23 +28,28 @@ class Predictions:
         rows that could not be predicted.
     reasons : tuple of str
         Per row, why there is no prediction; empty where there is one.
+    notes : tuple of str
+        Per row, what to know about a prediction; empty where there is nothing.
     """
 
     task_names: tuple[str, ...]
     per_model: np.ndarray
     reasons: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def mean(self) -> np.ndarray:
         """``(rows, tasks)``, averaged over the models."""
-        return self.per_model.mean(axis=0)
+        mean: np.ndarray = self.per_model.mean(axis=0)
+        return mean
 
     @property
     def std(self) -> np.ndarray:
         """``(rows, tasks)``, sample standard deviation over the models; NaN for one model."""
         if len(self.per_model) < 2:
             return np.full(self.per_model.shape[1:], np.nan)
-        return self.per_model.std(axis=0, ddof=1)
+        std: np.ndarray = self.per_model.std(axis=0, ddof=1)
+        return std
 
 
 def predict_smiles(
@@ -56,6 +62,8 @@ def predict_smiles(
     progress: bool = False,
 ) -> Predictions:
     """Predict molecules given as SMILES; a row that cannot be predicted keeps its place.
+
+    Rows of one molecule, however it is written, get the same numbers: each is predicted once.
 
     Parameters
     ----------
@@ -75,58 +83,83 @@ def predict_smiles(
     Raises
     ------
     ValueError
-        The models do not belong together, or solvents are missing or superfluous.
+        The models do not belong together, solvents are missing or superfluous, or ``batch_size``
+        is no integer >= 1.
     """
     first = _checked(models)
+    positive_int("batch_size", batch_size)
+    torch_device = choose_device(device)
     needs_solvent = first.global_scaler is not None
     if needs_solvent != (solvents is not None):
         raise ValueError(
-            "the model was trained with solvents: give each row's solvent"
+            "the model was trained with solvents: give each row's solvent (--solvent-column)"
             if needs_solvent
             else "the model was trained without solvents: leave them out"
         )
     if solvents is not None and len(solvents) != len(smiles):
         raise ValueError(f"{len(smiles)} SMILES and {len(solvents)} solvents; give one per row")
-    reasons, canonicals = [""] * len(smiles), [""] * len(smiles)
-    extra: dict[int, list[float]] = {}
+    reasons, notes = [""] * len(smiles), [""] * len(smiles)
+    # By molecule and solvent: a batch's other molecules change the last digits of a prediction on
+    # some processors, and rows of one molecule must not differ.
+    rows_of: dict[tuple[str, str], list[int]] = {}
     for row, text in enumerate(smiles):
         if is_missing(text):
             reasons[row] = "blank SMILES"
             continue
-        canonicals[row], reasons[row] = canonical_smiles(text)
+        canonical, reasons[row] = canonical_smiles(text)
+        solvent = ""
         if solvents is not None and not reasons[row]:
-            _, why = canonical_smiles(solvents[row])
+            solvent, why = canonical_smiles(solvents[row])
             if why or is_missing(solvents[row]):
                 reasons[row] = f"solvent {solvents[row]!r}: {why or 'blank'}"
-            else:
-                extra[row] = solvent_descriptors(solvents[row])
-    good = [row for row in range(len(smiles)) if not reasons[row]]
+        if reasons[row]:
+            continue
+        rows_of.setdefault((canonical, solvent), []).append(row)
+        if split_smiles(text)[1]:
+            notes[row] = "the extension behind the SMILES is ignored"
     values = np.full((len(models), len(smiles), len(first.task_names)), np.nan)
-    if good:
+    if rows_of:
+        distinct = list(rows_of)
         table = MoleculeTable(
             name="to_predict",
             kind="regression",
             task_names=first.task_names,
-            ids=tuple(str(row) for row in good),
-            smiles=tuple(smiles[row] for row in good),
-            canonical=tuple(canonicals[row] for row in good),
-            groups=tuple(canonicals[row] for row in good),
-            targets=np.full((len(good), len(first.task_names)), np.nan, np.float32),
+            ids=tuple(str(number) for number in range(len(distinct))),
+            smiles=tuple(split_smiles(smiles[rows[0]])[0] for rows in rows_of.values()),
+            canonical=tuple(canonical for canonical, _ in distinct),
+            groups=tuple(canonical for canonical, _ in distinct),
+            targets=np.full((len(distinct), len(first.task_names)), np.nan),
             global_feats=None,
-            report=SelectionReport("SMILES to predict", (("rows", len(good)),)),
+            report=SelectionReport("SMILES to predict", (("molecules", len(distinct)),)),
         )
         dataset = featurize(table, featurizer=first.featurizer, progress=progress)
         for name, _, reason in dataset.table.report.refused:
-            reasons[int(name)] = reason
-        rows = [int(name) for name in dataset.table.ids]
-        feats = np.array([extra[row] for row in rows], np.float32) if needs_solvent else None
-        torch_device = choose_device(device)
+            for row in rows_of[distinct[int(name)]]:
+                reasons[row] = reason
+        kept = [distinct[int(name)] for name in dataset.table.ids]
+        feats = None
+        if needs_solvent:
+            feats = np.array([solvent_descriptors(solvent) for _, solvent in kept], np.float32)
+        for written, key in zip(dataset.table.smiles, kept):
+            if written in dataset.unknown_atoms:
+                for row in rows_of[key]:
+                    notes[row] = "; ".join(
+                        filter(None, [notes[row], _unknown(dataset.unknown_atoms[written])])
+                    )
+        # From a distinct molecule to its rows, and back.
+        rows = [row for key in kept for row in rows_of[key]]
+        places = [place for place, key in enumerate(kept) for _ in rows_of[key]]
         for number, trained in enumerate(models):
             trained.model.to(torch_device)
-            values[number, rows] = trained.predict(
+            found = trained.predict(
                 dataset.graphs, global_feats=feats, batch_size=batch_size, device=torch_device
             )
-    return Predictions(first.task_names, values, tuple(reasons))
+            values[number, rows] = found[places]
+    return Predictions(first.task_names, values, tuple(reasons), tuple(notes))
+
+
+def _unknown(symbols: Sequence[str]) -> str:
+    return f"atoms of kinds that the features do not tell apart: {', '.join(symbols)}"
 
 
 def _checked(models: Sequence[TrainedModel]) -> TrainedModel:

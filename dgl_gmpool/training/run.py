@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -16,15 +14,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dgl_gmpool._io import atomic_write, atomic_write_text
-from dgl_gmpool.data import MoleculeDataset, Splits
+from dgl_gmpool._io import atomic_write
+from dgl_gmpool.data import MoleculeDataset, MoleculeTable, Splits
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.distributed import World, current_world
 from dgl_gmpool.training.fold import fit_fold
 from dgl_gmpool.training.fold_data import check_fold
-from dgl_gmpool.training.metrics import METRICS, choose_metric, scores
+from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.model import count_parameters
-from dgl_gmpool.training.model_file import TrainedModel, probabilities, save_model
+from dgl_gmpool.training.model_file import TrainedModel, save_model
 from dgl_gmpool.training.provenance import (
     data_record,
     environment,
@@ -34,6 +32,8 @@ from dgl_gmpool.training.provenance import (
     splits_record,
 )
 from dgl_gmpool.training.run_folder import FoldFiles, RunFolder, read_json, write_json
+from dgl_gmpool.training.summary import write_summary
+from dgl_gmpool.training.task import get_task
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class RunResult:
         files = RunFolder(folder)
         if not files.finished:
             raise ValueError(f"{files.path} holds no finished run; continue it with --resume")
-        config = TrainingConfig(**read_json(files.config)["training"])
+        config = TrainingConfig.from_dict(read_json(files.config)["training"], str(files.config))
         return cls(files.path, config, read_json(files.metrics))
 
     def fold_scores(self, name: str | None = None) -> list[float]:
@@ -76,6 +76,7 @@ def train_run(
     device: str = "auto",
     progress: bool = True,
     world: World | None = None,
+    source: Mapping[str, Any] | None = None,
 ) -> RunResult:
     """Train every fold and write the run folder.
 
@@ -103,6 +104,8 @@ def train_run(
     world : World, optional
         The processes that train together; process 0 alone reads and writes the folder. Default:
         those of this command, usually one.
+    source : mapping, optional
+        Where the data came from, for ``config.json``; decides nothing.
 
     Returns
     -------
@@ -122,7 +125,7 @@ def train_run(
     world.on_main(partial(files.check_free, resume=resume))
     splits.check(dataset.table)
     torch_device = world.device(device)
-    choose_metric(dataset.table.kind, config.metric)
+    check_task(dataset.table, config)
     if not len(splits.test) or not len(splits.folds):
         raise ValueError(
             f"the splits hold {len(splits.test)} test rows and {len(splits.folds)} folds; "
@@ -152,6 +155,7 @@ def train_run(
                     {
                         "format": 1,
                         **record,
+                        **({} if source is None else {"source": dict(source)}),
                         "report": dataset.table.report.to_dict(),
                         "versions": library_versions(),
                         "commit": source_commit(),
@@ -170,7 +174,7 @@ def train_run(
             fold_files.checkpoint.unlink(missing_ok=True)
             results.append(read_json(fold_files.result))
             say(f"  {_fold_line(results[-1], len(splits.folds), config, dataset.table.kind)}")
-            _write_summary(files, dataset, splits, config, results)
+            write_summary(files, dataset, splits, config, results)
 
         for number, finished in enumerate(world.on_main(enter)):
             if not finished:
@@ -186,6 +190,18 @@ def train_run(
                 )
             world.on_main(partial(close, number))
     return world.on_main(partial(RunResult.load, files.path))
+
+
+def check_task(table: MoleculeTable, config: TrainingConfig) -> None:
+    """Refuse a configuration that is for another kind of targets.
+
+    Raises
+    ------
+    ValueError
+        Its loss, metric or positive weight does not go with the table's targets.
+    """
+    choose_metric(table.kind, config.metric)
+    get_task(table.kind, config.loss).positive_weight(config.positive_weight, table.targets)
 
 
 def run_record(dataset: MoleculeDataset, splits: Splits, config: TrainingConfig) -> dict[str, Any]:
@@ -230,6 +246,7 @@ def _train_fold(
         fitted.target_scaler,
         fitted.global_scaler,
         featurizer_name(dataset),
+        config.loss,
     )
     world.on_main(partial(save_model, files.model, trained))
     outputs: dict[str, Any] = {}
@@ -245,7 +262,7 @@ def _train_fold(
         )
         outputs[f"{name}_rows"] = rows
         outputs[f"{name}_outputs"] = world.join_rows(found)
-        results[name] = scores(table.kind, table.targets[rows], outputs[f"{name}_outputs"])
+        results[name] = trained.task.scores(table.targets[rows], outputs[f"{name}_outputs"])
     if not world.is_main:
         return
     atomic_write(files.outputs, lambda file: np.savez(file, **outputs))
@@ -265,98 +282,6 @@ def _train_fold(
             "history": fitted.history,
         },
     )
-
-
-def _write_summary(
-    files: RunFolder,
-    dataset: MoleculeDataset,
-    splits: Splits,
-    config: TrainingConfig,
-    results: list[dict[str, Any]],
-) -> None:
-    """Everything that follows from the folds finished so far; metrics.json comes last."""
-    table, complete = dataset.table, len(results) == len(splits.folds)
-    rows: list[list[Any]] = [["fold", "epoch", "train_loss", "valid_score", "is_best", "seconds"]]
-    for result in results:
-        for epoch in result["history"]:
-            rows.append([result["fold"], *(epoch[name] for name in rows[0][1:])])
-    _write_csv(files.history, rows)
-
-    metric = choose_metric(table.kind, config.metric)
-    summary: dict[str, Any] = {
-        "format": 1,
-        "complete": complete,
-        "metric": metric.name,
-        "higher_is_better": metric.higher_is_better,
-        "kind": table.kind,
-        "units": table.units,
-        "test_rows": len(splits.test),
-        "folds_planned": len(splits.folds),
-        "parameters": results[0]["parameters"],
-        "seconds": sum(result["seconds"] for result in results),
-        "std": "sample standard deviation over the folds (divides by folds - 1)",
-        "test": _mean_and_std(results, "test", table.kind),
-        "valid": _mean_and_std(results, "valid", table.kind),
-        "folds": [
-            {key: value for key, value in result.items() if key != "history"} for result in results
-        ],
-    }
-    if complete:
-        outputs = [_test_outputs(files.fold(result["fold"])) for result in results]
-        predictions = np.stack(outputs)
-        if table.kind == "classification":
-            predictions = probabilities(predictions)
-        mean = predictions.mean(axis=0)
-        targets = table.targets[np.asarray(splits.test)]
-        summary["ensemble_test"] = scores(table.kind, targets, mean)
-        _write_csv(files.predictions, _prediction_rows(dataset, splits, predictions, mean))
-    write_json(files.metrics, summary)
-
-
-def _prediction_rows(
-    dataset: MoleculeDataset, splits: Splits, predictions: np.ndarray, mean: np.ndarray
-) -> list[list[Any]]:
-    """One row per test row, in its order; every number round-trips."""
-    table = dataset.table
-    header = ["id", "smiles"]
-    for task in table.task_names:
-        header += [task, f"{task} predicted"]
-        header += [f"{task} fold {fold}" for fold in range(len(predictions))]
-    rows: list[list[Any]] = [header]
-    for place, row in enumerate(splits.test):
-        cells: list[Any] = [table.ids[row], table.smiles[row]]
-        for column in range(len(table.task_names)):
-            target = table.targets[row, column]
-            # str of a float32 is the shortest text that reads back as the same float32.
-            cells += ["" if np.isnan(target) else str(target), float(mean[place, column])]
-            cells += [float(value) for value in predictions[:, place, column]]
-        rows.append(cells)
-    return rows
-
-
-def _test_outputs(files: FoldFiles) -> np.ndarray:
-    with np.load(files.outputs) as saved:
-        return saved["test_outputs"]
-
-
-def _mean_and_std(results: Sequence[dict[str, Any]], part: str, kind: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, metric in METRICS.items():
-        if metric.kind != kind:
-            continue
-        values = [result[part][name] for result in results if result[part][name] is not None]
-        found[name] = {
-            "mean": float(np.mean(values)) if values else None,
-            "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-            "folds": len(values),
-        }
-    return found
-
-
-def _write_csv(path: Path, rows: list[list[Any]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    atomic_write_text(path, text.getvalue())
 
 
 def _fold_line(result: dict[str, Any], folds: int, config: TrainingConfig, kind: str) -> str:

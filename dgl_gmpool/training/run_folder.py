@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -149,7 +150,7 @@ def check_free_folder(path: Path, *, resume: bool) -> None:
     Raises
     ------
     ValueError
-        ``path`` is a file, or a folder that is not empty.
+        ``path`` is a file, a folder that is not empty, or a place where nothing can be written.
     """
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file; the output must be a folder")
@@ -158,6 +159,18 @@ def check_free_folder(path: Path, *, resume: bool) -> None:
             f"the output folder {path} is not empty. Add --resume to continue the run in it, or "
             "name another folder with --output"
         )
+    # Asked now, and not when hours of training want to be written.
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise ValueError(f"{there} is a file; name another folder with --output")
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"nothing can be written in {there} ({error.strerror}); name another folder with "
+            "--output"
+        ) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -169,9 +182,12 @@ def read_json(path: Path) -> dict[str, Any]:
         The file is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not readable JSON ({error}); was it edited?") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds {_short(found)}, not an object; was it edited?")
+    return found
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dgl_gmpool._io import atomic_write_text
+from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.distributed import current_world
 from dgl_gmpool.training.metrics import METRICS
 from dgl_gmpool.training.run import RunResult
@@ -28,21 +30,28 @@ _BESIDE = {
 def comparison_rows(results: Sequence[RunResult]) -> list[dict[str, Any]]:
     """One dict per configuration; the seeds of a configuration are put together.
 
+    Configurations that differ in anything else are apart; where the model's label does not tell
+    them apart, ``differs`` holds the settings that do, and the label names them.
     ``mean`` and ``std`` are over the test scores of all folds of all seeds, ``std`` dividing by
     their number - 1; NaN where it is not defined.
     """
     groups: dict[str, list[RunResult]] = {}
     for result in results:
-        groups.setdefault(result.config.label, []).append(result)
+        key = json.dumps(_without_seed(result.config), sort_keys=True)
+        groups.setdefault(key, []).append(result)
     rows = []
-    for label, runs in groups.items():
+    for runs in groups.values():
+        label = runs[0].config.label
+        alike = [other[0].config for other in groups.values() if other[0].config.label == label]
+        differs = _differing(runs[0].config, alike)
         name = runs[0].metrics["metric"]
         beside = _BESIDE[name]
         values = np.array([value for run in runs for value in run.fold_scores(name)])
         others = np.array([value for run in runs for value in run.fold_scores(beside)])
         rows.append(
             {
-                "label": label,
+                "label": "-".join([label, *(f"{k}={v}" for k, v in differs.items())]),
+                "differs": differs,
                 "backbone": runs[0].config.backbone,
                 "readout": runs[0].config.readout,
                 "readout_options": dict(runs[0].config.readout_options),
@@ -65,6 +74,20 @@ def comparison_rows(results: Sequence[RunResult]) -> list[dict[str, Any]]:
     return rows
 
 
+def _without_seed(config: TrainingConfig) -> dict[str, Any]:
+    return {key: value for key, value in config.to_dict().items() if key != "seed"}
+
+
+def _differing(config: TrainingConfig, alike: Sequence[TrainingConfig]) -> dict[str, Any]:
+    """The settings of ``config`` that differ among configurations of one label."""
+    records = [_without_seed(other) for other in alike]
+    return {
+        key: value
+        for key, value in _without_seed(config).items()
+        if any(record.get(key) != value for record in records)
+    }
+
+
 def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows of :func:`comparison_rows` as a Markdown table, aligned for the eye."""
     metric, beside = METRICS[rows[0]["metric"]], METRICS[rows[0]["beside"]]
@@ -85,9 +108,9 @@ def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
             [
                 _readout(row),
                 _text(row["levels"]),
-                _score(row["mean"]),
-                _score(row["std"]),
-                _score(row["beside_mean"]),
+                score_text(row["mean"]),
+                score_text(row["std"]),
+                score_text(row["beside_mean"]),
                 _text(row["models"]),
                 "-" if row["parameters"] is None else f"{row['parameters']:,}",
                 "-" if row["seconds"] is None else duration(row["seconds"]),
@@ -148,7 +171,8 @@ def duration(seconds: float) -> str:
 
 
 def _readout(row: dict[str, Any]) -> str:
-    options = ", ".join(f"{key}={value}" for key, value in row["readout_options"].items())
+    settings = {**row["readout_options"], **row.get("differs", {})}
+    options = ", ".join(f"{key}={value}" for key, value in settings.items())
     name = row["readout"] + (f" ({options})" if options else "")
     if row["backbone"] not in ("", "dmpnn"):
         name = f"{row['backbone']}, {name}"
@@ -166,8 +190,17 @@ def _std(values: np.ndarray) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
 
 
-def _score(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
+def score_text(value: float | None) -> str:
+    """A score for people: three decimals, or three digits where these would show nothing.
+
+    Examples
+    --------
+    >>> [score_text(s) for s in (0.8314, 12.5, 0.00123, 4.2e-10, 1e31, 0.0, None)]
+    ['0.831', '12.500', '0.00123', '4.2e-10', '1e+31', '0.000', '-']
+    """
+    if value is None or math.isnan(value):
+        return "-"
+    return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def _text(value: Any) -> str:

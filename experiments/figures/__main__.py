@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from dgl_gmpool.cli.entry import run_script
-from dgl_gmpool.cli.train import plan_runs, recipe_parser, train_all
+from dgl_gmpool.cli.train_flags import TrainFlags
+from dgl_gmpool.cli.train_plan import plan_runs, train_all
 from dgl_gmpool.data import featurize, load_bindingdb, make_splits
 from experiments.figures import (
     CLUSTERS,
@@ -153,7 +154,10 @@ def save(figure: Any, args: argparse.Namespace, name: str) -> None:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = recipe_parser(__doc__, output="runs/figures", epochs=30)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    flags = TrainFlags(parser, output="runs/figures")
     parser.set_defaults(resume=True)
     what = parser.add_argument_group("figures (--output is their folder)")
     what.add_argument("--runs", type=Path, metavar="FOLDER", help="runs of Figure 3a")
@@ -181,7 +185,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     what.add_argument(
         "--max-atoms", type=int, default=28, metavar="N", help="largest molecule in Figure 2"
     )
-    args = parser.parse_args(arguments)
+    args = flags.resolve(parser.parse_args(arguments))
     if args.runs is None and args.model is None and args.scores is None:
         parser.error("nothing to draw: give --runs, --model or --scores")
     if args.train and (args.tsv is None or args.runs is None):

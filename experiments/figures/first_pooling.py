@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import cast
+from contextlib import contextmanager
+from typing import Any, cast
 
 import dgl
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool.data.featurize import featurize_smiles
-from dgl_gmpool.nn.grouping_pool import GroupingPool
+from dgl_gmpool.poolings.grouping_pool import GroupingPool
 from dgl_gmpool.training.batches import collate, row_batches
 
 
@@ -34,8 +35,9 @@ def first_pooling(model: MoleculePredictor) -> GroupingPool:
 
 def pooled_batches(
     model: MoleculePredictor, graphs: Sequence[dgl.DGLGraph], *, batch_size: int = 80
-) -> Iterator[tuple[dgl.DGLGraph, Tensor]]:
-    """Batches in order, with the node states that the first pooling sees (no dropout, no gradient).
+) -> Iterator[tuple[dgl.DGLGraph, Tensor, dict[str, Any]]]:
+    """Batches in order, with the node states that the first pooling sees (no dropout, no gradient),
+    and how well bonds conduct there: ``pool.spectrum(graph, states, **options)``.
 
     Parameters
     ----------
@@ -51,14 +53,39 @@ def pooled_batches(
         batch = collate(
             [graphs[i] for i in rows.tolist()], edge_in_feats=model.edge_in_feats, device=device
         )
-        was_training = model.training
-        model.eval()
-        try:
-            with torch.no_grad():
-                states, _ = model.backbones[0](batch.graph, batch.node_feats, batch.edge_feats)
-        finally:
-            model.train(was_training)
-        yield batch.graph, states
+        with evaluation(model), _calls(first_pooling(model)) as seen:
+            model.embed(batch.graph, batch.node_feats, batch.edge_feats)
+        graph, states, options = seen[0]
+        yield graph, states, {"conductance": options.get("conductance")}
+
+
+@contextmanager
+def evaluation(model: MoleculePredictor) -> Iterator[None]:
+    """No dropout, no statistics of the batch, no gradients; the mode is restored afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+@contextmanager
+def _calls(pool: GroupingPool) -> Iterator[list[tuple[dgl.DGLGraph, Tensor, dict[str, Any]]]]:
+    """What a pooling is called with inside the block, by either face."""
+    seen: list[tuple[dgl.DGLGraph, Tensor, dict[str, Any]]] = []
+    original = pool.batch
+
+    def batch(graph: dgl.DGLGraph, feat: Tensor, **options: Any) -> Any:
+        seen.append((graph, feat, options))
+        return original(graph, feat, **options)
+
+    pool.batch = batch  # type: ignore[method-assign]
+    try:
+        yield seen
+    finally:
+        del pool.batch  # the instance's, in front of the class's
 
 
 def graphs_of(smiles: Sequence[str], featurizer: str = "canonical") -> list[dgl.DGLGraph]:

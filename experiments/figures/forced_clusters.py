@@ -56,7 +56,7 @@ def plan_forced_runs(
     Examples
     --------
     >>> plans = plan_forced_runs([TrainingConfig(readout="gmpool")], [2, 4])
-    >>> [plan.readout_options for plan in plans]
+    >>> [dict(plan.readout_options) for plan in plans]
     [{}, {'num_clusters': 2}, {'num_clusters': 4}]
     """
     for config in adaptive:

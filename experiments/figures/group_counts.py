@@ -9,7 +9,7 @@ import dgl
 import numpy as np
 
 from dgl_gmpool import MoleculePredictor
-from experiments.figures.first_pooling import first_pooling, pooled_batches
+from experiments.figures.first_pooling import evaluation, first_pooling, pooled_batches
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +41,11 @@ def group_counts(
     if len(graphs) == 0:
         raise ValueError("no molecules; give at least one graph")
     pool = first_pooling(model)
-    found = [
-        pool.spectrum(graph, states)
-        for graph, states in pooled_batches(model, graphs, batch_size=batch_size)
-    ]
+    with evaluation(model):
+        found = [
+            pool.spectrum(graph, states, **options)
+            for graph, states, options in pooled_batches(model, graphs, batch_size=batch_size)
+        ]
     return GroupCounts(
         np.concatenate([each.num_clusters.cpu().numpy() for each in found]),
         np.concatenate([each.effective_rank.double().cpu().numpy() for each in found]),

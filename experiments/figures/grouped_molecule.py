@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from rdkit import Chem
 
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool.data import atom_order
-from experiments.figures.first_pooling import first_pooling, graphs_of, pooled_batches
+from experiments.figures.first_pooling import (
+    evaluation,
+    first_pooling,
+    graphs_of,
+    pooled_batches,
+)
 from experiments.figures.representatives import groups_of_atoms
 
 
@@ -92,10 +96,10 @@ def grouped_molecule(
     """
     order = atom_order(smiles)
     pool = first_pooling(model)
-    ((graph, states),) = pooled_batches(model, graphs_of([smiles], featurizer))
-    with torch.no_grad():
-        of_nodes = pool.grouping_matrices(graph, states)[0].double().cpu().numpy()
-    found = pool.spectrum(graph, states)
+    ((graph, states, options),) = pooled_batches(model, graphs_of([smiles], featurizer))
+    with evaluation(model):
+        of_nodes = pool.grouping_matrices(graph, states, **options)[0].double().cpu().numpy()
+        found = pool.spectrum(graph, states, **options)
     matrix = np.empty_like(of_nodes)
     matrix[np.ix_(order, order)] = of_nodes
     num_clusters = int(found.num_clusters[0])

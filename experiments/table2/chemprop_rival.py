@@ -20,12 +20,11 @@ import torch
 from dgl_gmpool._options import check_choice, positive_int, probability
 from dgl_gmpool.data import MoleculeDataset, MoleculeTable
 from dgl_gmpool.data.molecule import read_molecule
-from dgl_gmpool.training.batches import count_batches, row_batches, shuffled
-from dgl_gmpool.training.early_stopping import EarlyStopping
-from dgl_gmpool.training.errors import TrainingError
+from dgl_gmpool.training.batches import count_batches, derived_seed, row_batches, shuffled
+from dgl_gmpool.training.distributed import TrainingError
+from dgl_gmpool.training.fold import EarlyStopping
 from dgl_gmpool.training.metrics import choose_metric, scores
-from dgl_gmpool.training.seeds import derived_seed
-from dgl_gmpool.training.standardize import Standardizer
+from dgl_gmpool.training.task import Standardizer, get_task
 from experiments.table2.rival_fold import RivalFold, check_rows, natural_number
 
 AGGREGATIONS = ("mean", "sum", "norm")
@@ -200,11 +199,7 @@ class _Inputs:
         self.classify = table.kind == "classification"
         self.graphs = _molgraphs(tuple(table.smiles))
         self.batch_graph = chemprop.BatchMolGraph
-        self.scaler = (
-            Standardizer.identity(len(table.task_names))
-            if self.classify
-            else Standardizer.fit(table.targets[train])
-        )
+        self.scaler = get_task(table.kind).scaler(table.targets[train])
         self.targets = torch.as_tensor(self.scaler.transform(table.targets))
         self.descriptors: torch.Tensor | None = None
         if table.global_feats is not None:

@@ -17,7 +17,7 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from dgl_gmpool._options import check_choice, positive_int
 from dgl_gmpool.data import MoleculeDataset
 from dgl_gmpool.data.molecule import read_molecule
-from dgl_gmpool.training.seeds import derived_seed
+from dgl_gmpool.training.batches import derived_seed
 from experiments.table2.rival_fold import RivalFold, check_rows, natural_number
 
 CLASS_WEIGHTS = ("balanced", "balanced_subsample")

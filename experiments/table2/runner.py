@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from dgl_gmpool._io import atomic_write, atomic_write_json, atomic_write_text
 from dgl_gmpool._options import positive_int
-from dgl_gmpool.cli.train import torch_threads
 from dgl_gmpool.data import MoleculeDataset, MoleculeTable, make_splits, with_auxiliary
-from dgl_gmpool.training.errors import TrainingError
+from dgl_gmpool.training.device import torch_threads
+from dgl_gmpool.training.distributed import TrainingError
 from dgl_gmpool.training.metrics import METRICS, choose_metric
 from dgl_gmpool.training.provenance import library_versions, processor, source_commit
 from dgl_gmpool.training.run_folder import RunFolder, read_json

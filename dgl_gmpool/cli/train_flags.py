@@ -1,0 +1,405 @@
+"""The flags of training, and the file that may stand in for them.
+
+A value comes from the command line, else from ``--config``, else it is the default. So the parser
+itself has no defaults: what it returns is what the user gave.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dgl_gmpool._options import unknown_name
+from dgl_gmpool.cli.datasets import DataSet
+from dgl_gmpool.data.properties import PROPERTIES
+from dgl_gmpool.models.predictor import READOUT_NORMS
+from dgl_gmpool.training.config import SCHEDULES
+
+#: Field of a TrainingConfig -> name of its flag.
+FLAGS = {
+    "readout": "readout",
+    "readout_options": "readout_option",
+    "levels": "levels",
+    "backbone": "backbone",
+    "hidden_feats": "hidden",
+    "num_steps": "steps",
+    "dropout": "dropout",
+    "head_feats": "head",
+    "readout_norm": "readout_norm",
+    "epochs": "epochs",
+    "patience": "patience",
+    "batch_size": "batch_size",
+    "lr": "lr",
+    "weight_decay": "weight_decay",
+    "schedule": "schedule",
+    "positive_weight": "positive_weight",
+    "auxiliary": "auxiliary",
+    "loss": "loss",
+    "metric": "metric",
+    "seed": "seed",
+}
+
+# What a run's config.json has beside the settings: facts about the run, not wishes.
+_FACTS = ("format", "data", "report", "versions", "commit", "environment")
+
+
+class TrainFlags:
+    """The flags of one training command, in the order in which ``--help`` shows them.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Gets the flags.
+    data : DataSet, optional
+        Whose flags come first; without one, only what all have.
+    output : str
+        Default output folder.
+    """
+
+    def __init__(
+        self, parser: argparse.ArgumentParser, data: DataSet | None = None, *, output: str
+    ) -> None:
+        self._defaults: dict[str, Any] = {}
+        self._files: set[str] = set()
+        self.data_flags: list[str] = []
+        if data is not None:
+            data.add_flags(self._group(parser, "data"))
+            self.data_flags = list(self._defaults)
+        _add_training(
+            self._group(parser, "training"),
+            split=data.split if data else "random",
+            epochs=data.epochs if data else 30,
+            auxiliary=data.auxiliary if data else (),
+        )
+        _add_machine(self._group(parser, "files and machine"), output=output)
+        _add_model(self._group(parser, "model"))
+
+    def _group(self, parser: argparse.ArgumentParser, title: str) -> Callable[..., None]:
+        group = parser.add_argument_group(title)
+
+        def add(*names: str, **options: Any) -> None:
+            action = group.add_argument(*names, **options)
+            self._defaults[action.dest] = action.default
+            if action.metavar == "FILE":
+                self._files.add(action.dest)
+            action.default = argparse.SUPPRESS
+
+        return add
+
+    def resolve(self, args: argparse.Namespace, *, name: str = "") -> argparse.Namespace:
+        """``args`` with the values of ``--config`` and the defaults filled in.
+
+        Parameters
+        ----------
+        args : argparse.Namespace
+            What the user gave.
+        name : str
+            The data set, to know whether the file's data flags are its own.
+
+        Raises
+        ------
+        ValueError
+            The file is none that a run wrote, or has a key that is not known.
+        """
+        given = dict(vars(args))
+        saved: dict[str, Any] = {}
+        if given.get("config") is not None:
+            saved = _read_config(given["config"], name, self.data_flags)
+            for key in ("readout_option", "auxiliary"):
+                if key in saved:
+                    given[key] = _merged(key, saved, given)
+        return argparse.Namespace(**{**self._defaults, **saved, **given})
+
+    def source(self, args: argparse.Namespace, name: str) -> dict[str, Any]:
+        """The data flags of a resolved ``args``, as a run keeps them for ``--config``."""
+        found: dict[str, Any] = {"data_set": name}
+        for key in self.data_flags:
+            value = getattr(args, key)
+            found[key] = (
+                os.path.abspath(value) if key in self._files and value not in (None, "-") else value
+            )
+        return found
+
+
+def _merged(key: str, saved: Mapping[str, Any], given: Mapping[str, Any]) -> list[Any]:
+    """The file's entries of a flag that takes several, under those of the command line."""
+    added = list(given.get(key, ()))
+    if key == "auxiliary":
+        names = {name for name, _ in added}
+        return [pair for pair in saved[key] if pair[0] not in names] + added
+    # Options belong to the readout that the file names; "gmpool.tol=1" and "tol=1" are one option.
+    if saved["readout"][0] not in given.get("readout", saved["readout"]):
+        return added
+    names = {text.partition("=")[0].rpartition(".")[2] for text in added}
+    kept = [text for text in saved[key] if text.partition("=")[0].rpartition(".")[2] not in names]
+    return kept + added
+
+
+def _read_config(file: Path, name: str, data_flags: Sequence[str]) -> dict[str, Any]:
+    """A run's ``config.json`` as values of flags."""
+    file = file / "config.json" if file.is_dir() else file
+    try:
+        saved = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"--config {file}: there is no such file; give the config.json of a run's folder"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"--config {file} is not readable JSON ({error})") from error
+    if not isinstance(saved, dict):
+        raise ValueError(f"--config {file} holds {saved!r}; expected the config.json of a run")
+    if "training" not in saved:  # a hand-written file: the settings alone
+        saved = {"training": saved}
+    _check_keys(saved, ("training", "splits", "source", *_FACTS), file)
+    sections = {key: saved.get(key, {}) for key in ("training", "splits", "source")}
+    for key, section in sections.items():
+        if not isinstance(section, dict):
+            raise ValueError(f"--config {file}: {key!r} is {section!r}; expected an object")
+    training, splits, source = sections.values()
+    _check_keys(training, FLAGS, file)
+    values = {FLAGS[key]: value for key, value in training.items()}
+    for key in ("readout", "levels", "seed"):
+        if key in values:
+            values[key] = [values[key]]
+    if "readout_option" in values:
+        owner = values.setdefault("readout", ["gmpool"])[0]
+        options = _mapping(values["readout_option"], "readout_options", file)
+        values["readout_option"] = [f"{owner}.{key}={value}" for key, value in options.items()]
+    if "auxiliary" in values:
+        values["auxiliary"] = list(_mapping(values["auxiliary"], "auxiliary", file).items())
+    values |= {
+        flag: splits[key] for key, flag in (("kind", "split"), ("folds", "folds")) if key in splits
+    }
+    if source.get("data_set") == name:
+        flags = {key: value for key, value in source.items() if key != "data_set"}
+        _check_keys(flags, data_flags, file)
+        values |= flags
+    return values
+
+
+def _mapping(value: Any, key: str, file: Path) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"--config {file}: {key!r} is {value!r}; expected an object")
+    return value
+
+
+def _check_keys(
+    found: Mapping[str, Any], known: Sequence[str] | Mapping[str, Any], file: Path
+) -> None:
+    for key in found:
+        if key not in known:
+            raise unknown_name(f"key in --config {file}:", key, known)
+
+
+def _add_training(
+    add: Callable[..., None], *, split: str, epochs: int, auxiliary: Sequence[str]
+) -> None:
+    add(
+        "--readout",
+        nargs="+",
+        default=["gmpool"],
+        metavar="NAME",
+        help="how atoms are pooled into one vector per molecule; give several names to compare "
+        "them, such as: --readout mean ngmpool gmpool (default: gmpool; plain comparison: mean)",
+    )
+    add(
+        "--seed",
+        nargs="+",
+        type=int,
+        default=[0],
+        metavar="N",
+        help="seed of test set, folds, weights and order; several give several repeats "
+        "(default: 0)",
+    )
+    add(
+        "--folds",
+        type=int,
+        default=5,
+        metavar="N",
+        help="the molecules outside the test set are cut into N parts; each is the validation set "
+        "of one model (default: 5)",
+    )
+    add(
+        "--split",
+        choices=("random", "scaffold", "group"),
+        default=split,
+        help="random molecules, or whole Bemis-Murcko scaffolds, or whole groups on one side "
+        f"(default: {split})",
+    )
+    add(
+        "--epochs",
+        type=int,
+        default=epochs,
+        metavar="N",
+        help=f"passes over the data (default: {epochs})",
+    )
+    add(
+        "--patience",
+        type=int,
+        default=20,
+        metavar="N",
+        help="stop a fold after N epochs without a better validation score (default: 20)",
+    )
+    add(
+        "--batch-size",
+        type=int,
+        default=80,
+        metavar="N",
+        help="molecules per step, over all processes (default: 80)",
+    )
+    add("--lr", type=float, default=1e-3, help="learning rate (default: 1e-3)")
+    add(
+        "--schedule",
+        choices=SCHEDULES,
+        default="constant",
+        help="constant, or one_cycle: --lr is the peak of a rise and a long fall "
+        "(default: constant)",
+    )
+    add("--weight-decay", type=float, default=0.0, metavar="W", help="of Adam (default: 0)")
+    add(
+        "--loss",
+        metavar="NAME",
+        help="what training makes small: cross_entropy for classes; squared_error (the default) "
+        "or absolute_error for numbers",
+    )
+    add(
+        "--metric",
+        metavar="NAME",
+        help="validation score that picks the epoch: roc_auc or average_precision; rmse, mae or "
+        "r2 (default: roc_auc or rmse)",
+    )
+    add(
+        "--positive-weight",
+        type=_positive_weight,
+        default=None,
+        metavar="W",
+        help="weight of actives in the loss of a classification: a number, or 'balanced' for "
+        "inactives / actives (default: 1)",
+    )
+    add(
+        "--auxiliary",
+        nargs="+",
+        type=partial(_auxiliary, offered=[*auxiliary, PROPERTIES]),
+        action="extend",
+        default=[],
+        metavar="NAME=WEIGHT",
+        help="learn these beside the target, with a weight on their loss: "
+        + ("the data set's " + ", ".join(auxiliary) + ", or " if auxiliary else "")
+        + f"{PROPERTIES}, what RDKit calculates (mass, log P, rings, ...). They are neither "
+        "scored nor predicted; docs/results.md says when they help (default: none)",
+    )
+
+
+def _add_machine(add: Callable[..., None], *, output: str) -> None:
+    add("--output", type=Path, default=Path(output), help=f"output folder (default: {output})")
+    add(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="take what is not given here from the config.json of a run (default: none)",
+    )
+    add(
+        "--resume",
+        action="store_true",
+        help="continue in the output folder: what is finished there is kept, what was "
+        "interrupted goes on and ends with the same numbers",
+    )
+    add(
+        "--cache",
+        type=Path,
+        default=None,
+        metavar="FOLDER",
+        help="keep featurised molecules here for the next time (default: not kept)",
+    )
+    add(
+        "--processes",
+        type=int,
+        default=None,
+        metavar="N",
+        help="processes that featurise (default: chosen by the number of molecules)",
+    )
+    add(
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help="auto, cpu or cuda (default: auto, a GPU where torch finds one)",
+    )
+    add(
+        "--threads",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processor cores to use, in each process (default: 1: molecules are small, and "
+        "threads that wait for a busy core cost more than they bring); repeated runs are equal to "
+        "the last digit on the same number",
+    )
+    add("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _add_model(add: Callable[..., None]) -> None:
+    add(
+        "--readout-option",
+        "--option",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="option of the readout, such as similarity=cauchy; with several readouts it goes to "
+        "those that know it, and gmpool.similarity=cauchy to one of them",
+    )
+    add(
+        "--levels",
+        nargs="+",
+        type=int,
+        default=[1],
+        metavar="N",
+        help="1: pool once, at the end; 2: pool atoms into groups, pass messages between the "
+        "groups, pool again. '1 2' trains both where the readout can (default: 1)",
+    )
+    add(
+        "--backbone",
+        default="dmpnn",
+        metavar="NAME",
+        help="network before the pooling: dmpnn, or DGL-LifeSci's gcn, mpnn, attentivefp "
+        "(default: dmpnn)",
+    )
+    add("--hidden", type=int, default=200, metavar="N", help="width (default: 200)")
+    add("--head", type=int, default=None, metavar="N", help="width of the head (default: --hidden)")
+    add("--steps", type=int, default=3, metavar="N", help="message-passing steps (default: 3)")
+    add(
+        "--dropout",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="dropout (default: 0; the paper's 0.15 does not go well with --readout-norm batch)",
+    )
+    add(
+        "--readout-norm",
+        choices=READOUT_NORMS,
+        default="batch",
+        help="batch normalisation between readout and head; none is the paper's (default: batch)",
+    )
+
+
+def _auxiliary(text: str, *, offered: Sequence[str]) -> tuple[str, float]:
+    name, equals, number = text.partition("=")
+    if name not in offered:
+        raise argparse.ArgumentTypeError(f"{name!r}: this data set has {', '.join(offered)}")
+    try:
+        return name, float(number) if equals else 1.0
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=WEIGHT") from error
+
+
+def _positive_weight(text: str) -> Any:
+    if text == "balanced":
+        return text
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number or 'balanced'") from error

@@ -1,0 +1,224 @@
+"""Which runs a training command asks for, and training all of them."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from dgl_gmpool._options import check_choice, parse_options
+from dgl_gmpool.cli.train_flags import FLAGS
+from dgl_gmpool.data import MoleculeDataset, Splits, with_auxiliary
+from dgl_gmpool.data.splits import SPLIT_KINDS
+from dgl_gmpool.registry import readout_entry
+from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.device import choose_device, torch_threads
+from dgl_gmpool.training.distributed import current_world
+from dgl_gmpool.training.model import build_model
+from dgl_gmpool.training.run import RunResult, run_record, train_run
+from dgl_gmpool.training.run_folder import RunFolder, check_free_folder
+from dgl_gmpool.training.table import write_table
+
+
+def plan_runs(args: argparse.Namespace) -> list[TrainingConfig]:
+    """Every configuration that the flags ask for, checked before any work is done.
+
+    Readouts that cannot do one of the asked-for levels are left out at that level, with a
+    printed line; a readout that can do none of them is an error.
+
+    Raises
+    ------
+    ValueError
+        A name, an option or a number is not known or does not fit, or the output folder is not
+        free.
+    """
+    current_world().on_main(partial(check_free_folder, args.output, resume=args.resume))
+    choose_device(args.device)
+    check_choice("kind of split", args.split, SPLIT_KINDS)
+    check_numbers(args, threads=1, processes=1, folds=2)
+    for flag, values in (("readout", args.readout), ("levels", args.levels), ("seed", args.seed)):
+        if len(set(values)) < len(values):
+            raise ValueError(f"--{flag} {' '.join(map(str, values))}: a value is given twice")
+    with in_words_of_the_flags():
+        base = TrainingConfig(
+            **{
+                field: getattr(args, flag)
+                for field, flag in FLAGS.items()
+                if field not in ("readout", "readout_options", "levels", "auxiliary", "seed")
+            },
+            auxiliary=_once("--auxiliary", args.auxiliary),
+        )
+        for level in args.levels:
+            replace(base, levels=level)
+        for seed in args.seed:
+            replace(base, seed=seed)
+    plain = [replace(base, readout=name) for name in args.readout]
+    for config in plain:
+        _try_model(config)
+    models = []
+    for config in _with_options(plain, args.readout_option):
+        models += _with_levels(config, args.levels)
+    return [replace(config, seed=seed) for config in models for seed in args.seed]
+
+
+def train_all(
+    dataset: MoleculeDataset,
+    splits: Mapping[int, Splits],
+    configs: Sequence[TrainingConfig],
+    args: argparse.Namespace,
+    *,
+    source: Mapping[str, Any] | None = None,
+) -> list[RunResult]:
+    """Train every configuration in its folder below ``args.output`` and write the table there.
+
+    Parameters
+    ----------
+    dataset : MoleculeDataset
+    splits : mapping of int to Splits
+        By seed.
+    configs : sequence of TrainingConfig
+        From :func:`plan_runs`.
+    args : argparse.Namespace
+        The command's flags.
+    source : mapping, optional
+        Its data flags, for ``config.json``.
+    """
+
+    def check_folders() -> None:
+        # All of them first: a changed setting of the last one must not show up hours later.
+        for config in configs:
+            files = RunFolder(args.output / config.run_name)
+            files.check_free(resume=args.resume)
+            if files.config.exists():
+                files.check_same(run_record(dataset, splits[config.seed], config))
+
+    dataset = with_auxiliary(dataset, {name for config in configs for name in config.auxiliary})
+    current_world().on_main(check_folders)
+    results = []
+    with torch_threads(args.threads):
+        for number, config in enumerate(configs):
+            rows = splits[config.seed]
+            train, valid = rows.folds[0]
+            print(
+                f"run {number + 1} of {len(configs)}: {config.run_name} ({len(rows.folds)} folds "
+                f"of about {len(train)} training and {len(valid)} validation rows, "
+                f"{len(rows.test)} test rows)",
+                flush=True,
+            )
+            results.append(
+                train_run(
+                    dataset,
+                    rows,
+                    config,
+                    args.output / config.run_name,
+                    resume=args.resume,
+                    device=args.device,
+                    source=source,
+                )
+            )
+            write_table(results, args.output)
+    print(f"\nmodels, predictions, scores and this table: {args.output}\n")
+    return results
+
+
+def check_numbers(args: argparse.Namespace, **least: int) -> None:
+    """Refuse flags, named with the least value they take, that are below it; None is no value."""
+    for flag, smallest in least.items():
+        value = getattr(args, flag)
+        if value is not None and (type(value) is not int or value < smallest):
+            raise ValueError(f"--{flag} {value}: expected a whole number of at least {smallest}")
+
+
+@contextmanager
+def in_words_of_the_flags() -> Iterator[None]:
+    """``hidden_feats=0: expected ...`` as ``--hidden 0: expected ...``."""
+    try:
+        yield
+    except ValueError as error:
+        found = re.fullmatch(r"(\w+)=(\S+): (.*)", str(error), re.DOTALL)
+        if found is None or found[1] not in FLAGS:
+            raise
+        flag = FLAGS[found[1]].replace("_", "-")
+        raise ValueError(f"--{flag} {found[2]}: {found[3]}") from error
+
+
+def _with_options(configs: Sequence[TrainingConfig], texts: Sequence[str]) -> list[TrainingConfig]:
+    """Give each option to the readouts that take it; an option that none takes is an error."""
+    chosen = list(configs)
+    names = [config.readout for config in configs]
+    for key, value in parse_options(texts, flag="--readout-option").items():
+        owner, dot, option = key.partition(".")
+        option_name = option if dot else key
+        if dot and owner not in names:
+            raise ValueError(
+                f"readout option {key!r} is for {owner!r}, which is not among --readout "
+                f"{' '.join(names)}"
+            )
+        taken: list[str] = []
+        errors: list[tuple[str, Exception]] = []
+        for i, config in enumerate(chosen):
+            if dot and config.readout != owner:
+                continue
+            options = {**config.readout_options, option_name: value}
+            candidate = replace(config, readout_options=options)
+            try:
+                _try_model(candidate)
+            except (TypeError, ValueError) as error:
+                errors.append((config.readout, error))
+                continue
+            chosen[i] = candidate
+            taken.append(config.readout)
+        if not taken:
+            # The readout that knows the option says what is wrong with its value.
+            knowing = [e for name, e in errors if option_name in readout_entry(name).options]
+            raise knowing[0] if knowing else errors[0][1]
+        for name, refusal in errors:
+            if option_name in readout_entry(name).options:
+                raise refusal
+            print(f"note: {name} has no option {key}={value}; it goes to {', '.join(taken)}")
+    return chosen
+
+
+def _with_levels(config: TrainingConfig, levels: Sequence[int]) -> list[TrainingConfig]:
+    possible, errors = [], []
+    for level in levels:
+        candidate = replace(config, levels=level)
+        try:
+            _try_model(candidate)
+        except (NotImplementedError, ValueError) as error:
+            errors.append((level, error))
+            continue
+        possible.append(candidate)
+    if not possible:
+        raise ValueError(
+            f"{config.readout} cannot do --levels {' '.join(map(str, levels))}: {errors[0][1]} "
+            f"(--levels 1 {' '.join(str(n) for n in levels if n != 1)} trains every readout at "
+            "the levels it can do)"
+        )
+    for level, _ in errors:
+        print(f"note: {config.readout} cannot do {level} levels; it is left out there")
+    decomposition = config.readout_options.get("decomposition")
+    deepest = max(candidate.levels for candidate in possible)
+    if config.readout == "gmpool" and decomposition == "sqrtm" and deepest > 1:
+        print(
+            "note: between two levels, gmpool with decomposition=sqrtm keeps all atoms and joins "
+            "each with each, which is slow; decomposition=pivot keeps one node per group"
+        )
+    return possible
+
+
+def _try_model(config: TrainingConfig) -> None:
+    """Build a narrow copy of the model: names and options are checked by their owners."""
+    build_model(replace(config, hidden_feats=8, head_feats=8), node_in_feats=4, edge_in_feats=3)
+
+
+def _once(flag: str, pairs: Sequence[tuple[str, float]]) -> dict[str, float]:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{flag} {name} is given twice")
+    return dict(pairs)

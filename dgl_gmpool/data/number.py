@@ -1,0 +1,129 @@
+"""The number in a cell, or why there is none, in words that say how to mend the cell."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dgl_gmpool.data.molecule import is_missing
+
+#: Words for the two classes of a measurement.
+CLASS_WORDS = {
+    **dict.fromkeys(("active", "true", "yes", "y", "t", "positive", "pos", "toxic"), 1.0),
+    **dict.fromkeys(
+        ("inactive", "false", "no", "n", "f", "negative", "neg", "nontoxic", "non-toxic"), 0.0
+    ),
+}
+
+#: What to do about bounds.
+CENSORED = ("exclude", "as_measured")
+
+BOUND = "a bound ('>' or '<')"
+COMMA = "written with a comma"
+
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_VALUE = re.compile(rf"(>>|<<|>=|<=|>|<|=|~|\u2265|\u2264|\u2248)?\s*({_NUMBER})")
+_RELATION = {"\u2265": ">", "\u2264": "<", "\u2248": "~", "=": ""}
+#: float32, which models compute in, ends there.
+_LARGEST = 3e38
+
+
+def parse_value(text: str) -> tuple[str, float] | None:
+    """``(relation, number)`` of a cell; relation is ``">"``, ``"<"``, ``"~"`` or ``""``.
+
+    None if the cell is no finite number.
+
+    >>> [parse_value(cell) for cell in (">10000", " 1e+3", "<= 0.1", "1e-5", "n.d.")]
+    [('>', 10000.0), ('', 1000.0), ('<', 0.1), ('', 1e-05), None]
+    """
+    match = _VALUE.fullmatch(text.strip())
+    if match is None:
+        return None
+    value, relation = float(match.group(2)), (match.group(1) or "=")[0]
+    return (_RELATION.get(relation, relation), value) if math.isfinite(value) else None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a target's cell holds.
+
+    Attributes
+    ----------
+    value : float
+        NaN where the cell is blank or cannot be used.
+    why : str
+        Why it cannot be used, and what to write; empty where it can, and for a blank.
+    sort : str
+        Of a cell that cannot be used: ``BOUND``, ``COMMA`` or empty. Such cells are rarely a
+        random part of a column, so a reader is told.
+    """
+
+    value: float
+    why: str = ""
+    sort: str = ""
+
+
+def read_cell(text: str) -> Cell:
+    """The number in a cell.
+
+    >>> read_cell("4.5"), read_cell("n.d.").value
+    (Cell(value=4.5, why='', sort=''), nan)
+    >>> read_cell("1,036").why
+    "is '1,036', with a comma; write 1036 if it parts thousands, 1.036 if it is the decimal mark"
+    """
+    text = text.strip()
+    if is_missing(text):
+        return Cell(math.nan)
+    found = parse_value(text)
+    if found is not None and not found[0] and abs(found[1]) < _LARGEST:
+        return Cell(found[1])
+    return Cell(math.nan, *_why(text, found))
+
+
+def has_decimal_commas(cells: Iterable[str]) -> bool:
+    """Whether the commas in a column of numbers can only be decimal marks.
+
+    >>> has_decimal_commas(["4,1", "1,036"]), has_decimal_commas(["107", "1,036"])
+    (True, False)
+    """
+    texts = [cell.strip() for cell in cells if not is_missing(cell)]
+    if any("." in text or text.count(",") > 1 for text in texts):
+        return False
+    return any(re.search(r"\d,(\d{1,2}|\d{4,})$", text) for text in texts)
+
+
+def _why(text: str, found: tuple[str, float] | None) -> tuple[str, str]:
+    said = f"is {text!r}, not a finite number"
+    if found is not None:
+        relation, _ = found
+        if relation == "~":
+            return f"is {text!r}, an approximate value; write the number alone to use it", ""
+        if relation:
+            return f"is {text!r}, a bound and not a measured value", BOUND
+        return f"is {text!r}, larger than {_LARGEST:g}", ""
+    if re.fullmatch(r"[+-]?\d[\d.,]*,\d+(\.\d+)?", text):
+        return f"is {text!r}, with a comma; write {_without_comma(text)}", COMMA
+    for pattern, hint in _HINTS:
+        if re.fullmatch(_NUMBER + pattern, text):
+            return f"{said}: {hint}", ""
+    return said, ""
+
+
+#: What stands behind a number, and what to do about it.
+_HINTS = (
+    (r"\s*%", "write it without the percent sign"),
+    (r"\s*(\u00b1|\+/-|\+-).*", "write the value without its error"),
+    (r"\s*[^\W\d_]+(/\S+)?", "write the number alone and keep the unit for the column's name"),
+)
+
+
+def _without_comma(text: str) -> str:
+    if "." in text and text.rindex(".") < text.rindex(","):
+        return text.replace(".", "").replace(",", ".")
+    plain, digits = text.replace(",", ""), len(text) - text.rindex(",") - 1
+    if "." in text or text.count(",") > 1:
+        return plain
+    decimal = f"{text.replace(',', '.')} if it is the decimal mark"
+    return f"{plain} if it parts thousands, {decimal}" if digits == 3 else decimal

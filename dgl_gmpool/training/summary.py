@@ -1,0 +1,112 @@
+"""What a run folder tells in the end: scores, learning curves, predictions of the test rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dgl_gmpool._io import atomic_write_text
+from dgl_gmpool.data import MoleculeDataset, Splits
+from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.metrics import choose_metric, metrics_of, scores
+from dgl_gmpool.training.run_folder import FoldFiles, RunFolder, write_json
+from dgl_gmpool.training.task import Task, get_task
+
+
+def write_summary(
+    files: RunFolder,
+    dataset: MoleculeDataset,
+    splits: Splits,
+    config: TrainingConfig,
+    results: list[dict[str, Any]],
+) -> None:
+    """Write everything that follows from the folds finished so far; ``metrics.json`` comes last."""
+    table, complete = dataset.table, len(results) == len(splits.folds)
+    rows: list[list[Any]] = [["fold", "epoch", "train_loss", "valid_score", "is_best", "seconds"]]
+    for result in results:
+        for epoch in result["history"]:
+            rows.append([result["fold"], *(epoch[name] for name in rows[0][1:])])
+    _write_csv(files.history, rows)
+
+    metric = choose_metric(table.kind, config.metric)
+    summary: dict[str, Any] = {
+        "format": 1,
+        "complete": complete,
+        "metric": metric.name,
+        "higher_is_better": metric.higher_is_better,
+        "kind": table.kind,
+        "units": table.units,
+        "test_rows": len(splits.test),
+        "folds_planned": len(splits.folds),
+        "parameters": results[0]["parameters"],
+        "seconds": sum(result["seconds"] for result in results),
+        "std": "sample standard deviation over the folds (divides by folds - 1)",
+        "test": _mean_and_std(results, "test", table.kind),
+        "valid": _mean_and_std(results, "valid", table.kind),
+        "folds": [
+            {key: value for key, value in result.items() if key != "history"} for result in results
+        ],
+    }
+    if complete:
+        task = get_task(table.kind, config.loss)
+        outputs = [_test_outputs(files.fold(result["fold"])) for result in results]
+        predictions = task.link(np.stack(outputs))
+        mean = predictions.mean(axis=0)
+        targets = table.targets[np.asarray(splits.test)]
+        summary["ensemble_test"] = scores(table.kind, targets, mean)
+        _write_csv(files.predictions, _prediction_rows(dataset, splits, task, predictions, mean))
+    write_json(files.metrics, summary)
+
+
+def _prediction_rows(
+    dataset: MoleculeDataset,
+    splits: Splits,
+    task: Task,
+    predictions: np.ndarray,
+    mean: np.ndarray,
+) -> list[list[Any]]:
+    """One row per test row, in its order; every number round-trips."""
+    table = dataset.table
+    header = ["id", "smiles"]
+    for name in table.task_names:
+        header += [name, *task.columns(name)]
+        header += [f"{name} fold {fold}" for fold in range(len(predictions))]
+    rows: list[list[Any]] = [header]
+    for place, row in enumerate(splits.test):
+        cells: list[Any] = [table.ids[row], table.smiles[row]]
+        for column in range(len(table.task_names)):
+            target = table.targets[row, column]
+            # str of a number is the shortest text that reads back as the same number.
+            cells += ["" if np.isnan(target) else str(target), float(mean[place, column])]
+            cells += [float(value) for value in predictions[:, place, column]]
+        rows.append(cells)
+    return rows
+
+
+def _test_outputs(files: FoldFiles) -> np.ndarray:
+    with np.load(files.outputs) as saved:
+        outputs: np.ndarray = saved["test_outputs"]
+    return outputs
+
+
+def _mean_and_std(results: Sequence[dict[str, Any]], part: str, kind: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in (metric.name for metric in metrics_of(kind)):
+        values = [result[part][name] for result in results if result[part][name] is not None]
+        found[name] = {
+            "mean": float(np.mean(values)) if values else None,
+            "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            "folds": len(values),
+        }
+    return found
+
+
+def _write_csv(path: Path, rows: list[list[Any]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    atomic_write_text(path, text.getvalue())

@@ -1,0 +1,94 @@
+"""How commands end: what the system, the terminal and the user's keyboard do to them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dgl_gmpool._io import atomic_write
+from dgl_gmpool.cli.entry import run_script
+
+ROOT = Path(__file__).parent.parent
+
+
+def script(tmp_path, body):
+    file = tmp_path / "command.py"
+    file.write_text(
+        f"from dgl_gmpool.cli.entry import run_script\n\n\ndef main(arguments):\n{body}\n\n\n"
+        "raise SystemExit(run_script(main))\n"
+    )
+    return [sys.executable, str(file)]
+
+
+def run(command, *, path="", **options):
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(path), str(ROOT)]))}
+    return subprocess.run(
+        command, env={**env, **options.pop("env", {})}, capture_output=True, check=False, **options
+    )
+
+
+def test_ctrl_c_while_torch_is_imported(tmp_path):
+    (tmp_path / "torch.py").write_text("raise KeyboardInterrupt\n")
+    for command in ("predict", "quickstart"):
+        done = run([sys.executable, "-m", "dgl_gmpool", command, "--help"], path=tmp_path)
+        assert done.returncode == 130
+        assert done.stderr.decode().strip().startswith("Stopped.")
+        assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252"])
+def test_characters_that_the_terminal_lacks_are_replaced(tmp_path, encoding):
+    body = """    from dgl_gmpool._options import parse_options
+    print('pIC50 (\u03b2)')
+    parse_options(['\u03b2'], flag='--option')"""
+    done = run(script(tmp_path, body), env={"PYTHONIOENCODING": encoding})
+    assert done.returncode == 2
+    assert done.stdout.split() == [b"pIC50", b"(?)"]
+    # Python escapes on standard error by itself.
+    assert done.stderr.startswith(b"error: --option '\\u03b2': expected KEY=VALUE")
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])  # what fits the buffer fails only at the end
+def test_a_reader_that_has_gone_ends_the_command_without_a_word(tmp_path, lines):
+    command = script(tmp_path, f"    for i in range({lines}):\n        print('line', i)")
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, env=env, stdout=writing, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_standard_output_that_is_closed(tmp_path):
+    body = """    from dgl_gmpool._io import atomic_write_text
+    print('nobody hears')
+    atomic_write_text(arguments[0], 'x')"""
+    command = " ".join(script(tmp_path, body))
+    done = run(["bash", "-c", f"{command} {tmp_path / 'out'} >&-"])
+    assert (done.returncode, done.stderr, (tmp_path / "out").read_text()) == (0, b"", "x")
+    done = run(["bash", "-c", f"{command} - >&-"])
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: - cannot be written (Bad file descriptor)")
+
+
+def test_no_space_left_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def write(_file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def main(_arguments):
+        atomic_write("RUN/fold_0/checkpoint.pt", write)
+
+    monkeypatch.chdir(tmp_path)
+    assert run_script(main, ["--output", "RUN"], program="train") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: no space left to write RUN/fold_0/checkpoint.pt (No space left")
+    assert "continue with: train --output RUN --resume" in said
+    assert run_script(main, [], program="predict", resume=None) == 2
+    assert "continue" not in capsys.readouterr().err

@@ -1,0 +1,239 @@
+"""Atoms and groups that exchange inside the network."""
+
+from __future__ import annotations
+
+import dgl
+import numpy as np
+import pytest
+import reference
+import torch
+from test_pooling import SIZES, WIDTH, batch
+
+from dgl_gmpool import GroupExchange, MoleculePredictor
+from dgl_gmpool.nn.exchange import EXCHANGE_TIME
+from dgl_gmpool.testing import batch_members, empty_graph, molecule
+
+BACKBONES = ("dmpnn", "gcn", "attentivefp")
+
+
+def trained(time=3.0):
+    torch.manual_seed(0)
+    layer = GroupExchange(WIDTH, time=time).double()
+    with torch.no_grad():
+        layer.step.norm.weight.normal_()
+        layer.step.norm.running_mean.normal_()
+        layer.step.norm.running_var.uniform_(0.5, 2)
+    return layer.eval()
+
+
+# The layer. ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_it_starts_as_the_identity(mode):
+    graph, feat = batch()
+    layer = getattr(GroupExchange(WIDTH).double(), mode)()
+    assert torch.equal(layer(graph, feat), feat)
+    layer = trained()
+    layer.reset_parameters()
+    assert torch.equal(layer(graph, feat), feat)
+    assert layer.locality.time.item() == pytest.approx(3)
+
+
+@pytest.mark.parametrize("conducting", [False, True])
+def test_equals_the_loop(conducting):
+    graph, feat = batch()
+    layer = trained()
+    values = torch.rand(graph.num_edges(), dtype=torch.float64) + 0.2
+    found = layer(graph, feat, conductance=values if conducting else None).detach()
+    linear, bias = (p.detach().numpy() for p in layer.step.linear.parameters())
+    norm = layer.step.norm
+    parts = zip(
+        dgl.unbatch(graph),
+        values.split(graph.batch_num_edges().tolist()),
+        feat.split(list(SIZES)),
+        found.split(list(SIZES)),
+    )
+    for one, own, x, out in parts:
+        if not len(x):
+            continue
+        ends = [ids.tolist() for ids in one.edges()]
+        a = own.tolist() if conducting else [1.0] * one.num_edges()
+        kernel = reference.heat_kernel(reference.conductances(len(x), *ends, a), 3.0)
+        share = kernel / kernel.sum(1, keepdims=True)
+        hidden = np.maximum((share @ x.numpy()) @ linear.T + bias, 0)
+        back = share @ hidden - norm.running_mean.numpy()
+        back = back / np.sqrt(norm.running_var.numpy() + norm.eps)
+        back = back * norm.weight.detach().numpy() + norm.bias.detach().numpy()
+        np.testing.assert_allclose(out, x.numpy() + back, rtol=1e-5, atol=1e-6)
+
+
+def test_node_order_company_and_empty_graphs_do_not_matter():
+    graph, feat = batch((6, 3))
+    layer = trained()
+    expected = layer(graph, feat)
+    place = torch.randperm(6, generator=torch.Generator().manual_seed(1))
+    first, second = dgl.unbatch(graph)
+    u, v = (place[ids.long()] for ids in first.edges())
+    moved = dgl.graph((u, v), num_nodes=6)
+    x = torch.empty_like(feat[:6]).index_copy(0, place, feat[:6])
+    none = dgl.graph(([], []), num_nodes=0)
+    out = layer(dgl.batch([none, second, none, moved]), torch.cat([feat[6:], x]))
+    torch.testing.assert_close(out[:3], expected[6:], rtol=0, atol=1e-12)
+    torch.testing.assert_close(out[3:][place], expected[:6], rtol=0, atol=1e-12)
+    assert layer(none, feat[:0]).shape == (0, WIDTH)
+
+
+def test_gradcheck():
+    graph, feat = batch((5, 1, 0, 3))
+    layer = trained()
+    names = [name for name, _ in layer.named_parameters()]
+    conductance = torch.rand(graph.num_edges(), dtype=torch.float64) + 0.5
+
+    def run(feat, conductance, *values):
+        options = {"conductance": conductance}
+        return torch.func.functional_call(layer, dict(zip(names, values)), (graph, feat), options)
+
+    inputs = [feat, conductance, *(p.detach() for p in layer.parameters())]
+    assert torch.autograd.gradcheck(run, tuple(each.clone().requires_grad_() for each in inputs))
+
+
+def test_dtypes_and_errors():
+    graph, feat = batch()
+    layer = GroupExchange(WIDTH)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(graph, feat.bfloat16()).dtype == torch.bfloat16
+    with pytest.raises(ValueError, match=rf"in_feats={WIDTH}"):
+        layer(graph, feat[:, :2])
+    with pytest.raises(TypeError, match="int64"):
+        layer(graph, feat.long())
+    with pytest.raises(ValueError, match="time is 0"):
+        GroupExchange(WIDTH, time=0)
+    assert layer.locality.time.item() == pytest.approx(EXCHANGE_TIME)
+
+
+# In the network. -----------------------------------------------------------------------------
+
+SMALL = {"hidden_feats": 12, "num_steps": 3, "head_feats": 8, "dropout": 0.0}
+
+
+def graphs():
+    return dgl.batch([*batch_members(), molecule("methane"), molecule("sodium acetate")])
+
+
+def run(model, graph):
+    return model(graph, graph.ndata["h"], graph.edata["e"])
+
+
+def model_of(backbone, **options):
+    torch.manual_seed(0)
+    model = MoleculePredictor(16, 12, backbone=backbone, **{**SMALL, **options})
+    with torch.no_grad():
+        for step in model.exchange_steps:
+            step.norm.weight.normal_()
+    return model
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("exchange", [True, False, None])
+@pytest.mark.parametrize("readout", ["gmpool", "mean"])
+def test_exchange_is_on_where_it_is_asked_for(backbone, exchange, readout):
+    model = model_of(backbone, exchange=exchange, readout=readout)
+    steps = 3 if backbone in ("dmpnn", "gcn") else 1
+    wanted = exchange if exchange is not None else readout == "gmpool"
+    assert len(model.exchange_steps) == (steps if wanted else 0)
+    assert (model.exchange_locality is not None) == wanted
+    assert (model.conductance is not None) == (wanted or readout == "gmpool")
+    graph = graphs()
+    out = run(model, graph)
+    out.square().sum().backward()
+    assert torch.isfinite(out).all()
+    for name, parameter in model.named_parameters():
+        if "exchange" in name:
+            assert parameter.grad is not None, name
+            assert torch.isfinite(parameter.grad).all(), name
+    if wanted:
+        assert model.exchange_locality.log_time.grad.abs() > 0
+        assert model.conductance.weight.grad.abs().sum() > 0
+        with torch.no_grad():
+            for step in model.exchange_steps:
+                torch.nn.init.zeros_(step.norm.weight)
+        assert not torch.allclose(run(model, graph), out)
+
+
+def test_none_follows_the_readout():
+    for options in ({"locality": "none"}, {"aggregate": "mean"}, {"similarity": "linear"}):
+        model = model_of("gcn", readout_options=options)
+        assert (len(model.exchange_steps) > 0) == ("similarity" in options), options
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_order_of_atoms_and_company_do_not_matter(backbone):
+    model = model_of(backbone)
+    graph = graphs()
+    for _ in range(3):
+        run(model, graph)  # running statistics
+    model.eval()
+    with torch.no_grad():
+        expected = run(model, graph)
+        scale = max(1.0, float(expected.abs().max()))
+        for index, one in enumerate(batch_members()):
+            place = torch.randperm(one.num_nodes(), generator=torch.Generator().manual_seed(2))
+            u, v = (place[ids.long()] for ids in one.edges())
+            other = dgl.graph((u, v), num_nodes=one.num_nodes())
+            h = torch.empty_like(one.ndata["h"]).index_copy(0, place, one.ndata["h"])
+            found = model(other, h, one.edata["e"])[0]
+            torch.testing.assert_close(found, expected[index], rtol=0, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("backbone", ["dmpnn", "attentivefp"])
+@pytest.mark.parametrize("levels", [2, 3])
+def test_more_levels(backbone, levels):
+    model = model_of(backbone, levels=levels)
+    graph = dgl.batch([graphs(), empty_graph()])
+    out = run(model, graph)
+    out.square().sum().backward()
+    assert torch.isfinite(out).all()
+    for pool in model.poolings[:-1]:
+        assert pool.grouping.weight.grad.abs().sum() > 0
+    assert model.conductance.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_configuration_and_state_rebuild_it(backbone):
+    prior = [0.0] * 11 + [5.0]
+    model = model_of(backbone, exchange=True, conductance_start=prior)
+    graph = graphs()
+    run(model, graph)
+    other = MoleculePredictor(**model.config)
+    assert other.config == model.config
+    assert other.config["conductance_start"] == prior
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(run(other.eval(), graph), run(model.eval(), graph))
+    model.config["conductance_start"][0] = 9.0  # a copy
+    assert model.config["conductance_start"] == prior
+    wrong = {"conductance_start": [1.0]}
+    with pytest.raises(ValueError, match="start has 1 values; give 12"):
+        model_of(backbone, **wrong)
+
+
+def test_norms_come_in_the_order_of_a_call(monkeypatch):
+    """Several processes meet in each of them: in one order, all of them, and no other."""
+    from dgl_gmpool.nn.norm import RowNorm
+
+    for options in ({}, {"levels": 2}, {"backbone": "gcn"}, {"readout_norm": "batch"}):
+        model = model_of(options.pop("backbone", "dmpnn"), **options)
+        seen = []
+        original = RowNorm.forward
+
+        def forward(self, x, seen=seen, original=original):
+            seen.append(self)
+            return original(self, x)
+
+        monkeypatch.setattr(RowNorm, "forward", forward)
+        run(model, graphs())
+        monkeypatch.undo()
+        assert [id(each) for each in seen] == [
+            id(each) for each in model.row_norms() if each in seen
+        ]
+        assert {id(each) for each in seen} <= {id(each) for each in model.row_norms()}

@@ -1,0 +1,195 @@
+"""``dgl-gmpool train`` as a user without this repository has it, and its ``--config``."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from test_recipes import CASES, SMALL, own_table, recipe
+from test_training_run import content
+
+from dgl_gmpool import cli
+from dgl_gmpool.cli.datasets import DATA_SETS
+from dgl_gmpool.cli.train_flags import FLAGS
+from dgl_gmpool.training import RunResult, TrainingConfig
+
+FACE = {"csv": "molecules_csv"}
+
+
+def own_flags(tmp_path: Path, *more: str) -> list[str]:
+    return ["--csv", str(own_table(tmp_path)), "--target", "logS", *SMALL, *more]
+
+
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_a_recipe_is_a_face_of_the_command(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    face = FACE.get(name, name)
+    make, flags, _ = CASES[face]
+    flags = [str(make(tmp_path)) if flag == "FILE" else flag for flag in flags]
+    flags += [*SMALL, "--readout", "ngmpool"]
+    assert cli.main(["train", name, *flags, "--output", "command"]) == 0
+    by_command = capsys.readouterr().out.splitlines()[-1]
+    assert recipe(face).main([*flags, "--output", "recipe"]) == 0
+    by_recipe = capsys.readouterr().out.splitlines()[-1]
+    assert by_recipe.split("|")[:-2] == by_command.split("|")[:-2]  # the last cell is the time
+    run = "ngmpool-seed0"
+    assert content(Path("recipe") / run) == content(Path("command") / run)
+
+
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_help_goes_from_the_data_to_the_insides_of_the_model(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["train", name, "--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: dgl-gmpool train {name} ")
+    places = [
+        text.index(f"\n{title}:\n") for title in ("data", "training", "files and machine", "model")
+    ]
+    assert places == sorted(places)
+    assert text.index("--backbone NAME") > places[-1]
+
+
+@pytest.mark.slow
+def test_the_installed_command_in_an_empty_folder(tmp_path):
+    """A process of its own, with nothing of this repository but the package in reach."""
+    flags = own_flags(tmp_path, "--readout", "mean", "--output", "run")
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "dgl_gmpool", *arguments],
+            cwd=folder, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+
+    trained = command("train", "csv", *flags)
+    assert trained.returncode == 0, trained.stderr
+    assert "selection from" in trained.stdout
+    table = [*flags[:2], "--output", "out.csv"]
+    predicted = command("predict", "--model", "run/mean-seed0", *table)
+    assert predicted.returncode == 0, predicted.stderr
+    assert len((folder / "out.csv").read_text().splitlines()) == 38
+
+
+def test_the_delimiter_and_bounds_are_flags(tmp_path, capsys):
+    header, first, *rest = own_table(tmp_path).read_text().replace(",", "|").splitlines()
+    first = f"{first.rpartition('|')[0]}|>2.5"
+    table = tmp_path / "bars.csv"
+    table.write_text("\n".join([header, first, *rest, ""]))
+    flags = ["train", "csv", "--csv", str(table), "--target", "logS", *SMALL, "--readout", "mean"]
+    flags += ["--delimiter", "|"]
+    for number, (more, rows) in enumerate([([], 35), (["--censored", "as_measured"], 36)]):
+        assert cli.main([*flags, *more, "--output", str(tmp_path / f"run{number}")]) == 0
+        assert f"{rows}  usable rows" in capsys.readouterr().out
+    assert cli.main([*flags, "--delimiter", ";", "--output", str(tmp_path / "run")]) == 2
+
+
+def test_missing_data_flags_are_named(capsys):
+    assert cli.main(["train", "csv", "--csv", "x.csv"]) == 2
+    assert "--target is missing; give --target NAME" in capsys.readouterr().err
+    assert cli.main(["train", "bindingdb"]) == 2
+    assert "--tsv FILE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("place", "message"), [
+    ("FILE/run", "is a file; name another folder with --output"),
+    ("FILE", "is a file; the output must be a folder"),
+    ("/proc/run", "nothing can be written in /proc"),
+])  # fmt: skip
+def test_an_output_that_cannot_be_written_is_found_before_the_data_are_read(
+    place, message, tmp_path, monkeypatch, capsys
+):
+    def never(self, args):
+        raise AssertionError("read")
+
+    if place.startswith("/proc") and not Path("/proc").is_dir():
+        pytest.skip("no /proc")
+    monkeypatch.setattr(type(DATA_SETS["csv"]), "load", never)
+    flags = own_flags(tmp_path)
+    place = place.replace("FILE", flags[1])
+    assert cli.main(["train", "csv", *flags, "--output", place]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_every_setting_of_a_run_has_a_flag():
+    assert set(FLAGS) == {field.name for field in fields(TrainingConfig)}
+
+
+class TestConfig:
+    @pytest.fixture
+    def run(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        more = ["--lr", "0.01", "--readout-option", "similarity=cauchy", "gmpool.tol=0.02"]
+        more += ["--seed", "3", "--auxiliary", "properties=0.5", "--id-column", "name"]
+        flags = own_flags(tmp_path, *more)
+        flags[1] = os.path.relpath(flags[1])
+        assert cli.main(["train", "csv", *flags, "--output", "first"]) == 0
+        (folder,) = (tmp_path / "first").glob("gmpool-*")
+        return folder
+
+    def test_alone_it_repeats_the_run(self, run, tmp_path, monkeypatch):
+        monkeypatch.chdir("/")
+        for number, given in enumerate((run, run / "config.json")):
+            out = tmp_path / f"again{number}"
+            assert cli.main(["train", "csv", "--config", str(given), "--output", str(out)]) == 0
+            assert content(out / run.name) == content(run)
+
+    def test_flags_win_whatever_their_place(self, run, tmp_path):
+        flags = ["--epochs", "2", "--config", str(run), "--seed", "4", "--output", "again"]
+        flags += ["--option", "similarity=gaussian", "--auxiliary", "properties=2"]
+        assert cli.main(["train", "csv", *flags]) == 0
+        (folder,) = (tmp_path / "again").glob("gmpool-*")
+        config, before = RunResult.load(folder).config, RunResult.load(run).config
+        assert (config.epochs, config.seed, config.lr) == (2, 4, before.lr)
+        assert dict(config.readout_options) == {"similarity": "gaussian", "tol": 0.02}
+        assert dict(config.auxiliary) == {"properties": 2.0}
+
+    def test_a_default_that_is_given_wins_too(self, run, tmp_path):
+        flags = ["--config", str(run), "--lr", "0.001", "--readout", "mean", "--output", "again"]
+        assert cli.main(["train", "csv", *flags]) == 0
+        (folder,) = (tmp_path / "again").glob("mean-*")
+        assert RunResult.load(folder).config.lr == 0.001
+        assert not RunResult.load(folder).config.readout_options
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"training": {"epoch": 3}}, "'epoch'. Did you mean 'epochs'?"),
+            ({"epoch": 3}, "'epoch'. Did you mean 'epochs'?"),
+            ({"training": {}, "trainings": {}}, "'trainings'. Did you mean 'training'?"),
+            ({"training": {}, "source": {"data_set": "csv", "cvs": "x"}}, "Did you mean 'csv'?"),
+            ({"training": 3}, "'training' is 3; expected an object"),
+            ({"readout_options": 3}, "'readout_options' is 3; expected an object"),
+            ({"epochs": 1.5}, "--epochs 1.5: expected a whole number"),
+            ({"epochs": "1"}, "--epochs '1': expected a whole number"),
+            ({"lr": "fast"}, "--lr 'fast': expected"),
+            ({"seed": -1}, "--seed -1: expected"),
+            ({"training": {}, "splits": {"folds": 1}}, "--folds 1: expected"),
+            ({"training": {}, "splits": {"kind": "time"}}, "unknown kind of split 'time'"),
+            ([1], "expected the config.json of a run"),
+        ],
+    )
+    def test_a_file_that_says_something_else(self, change, message, tmp_path, capsys):
+        file = tmp_path / "mine.json"
+        file.write_text(json.dumps(change))
+        flags = own_flags(tmp_path)[:4]
+        flags += ["--config", str(file), "--output", str(tmp_path / "run")]
+        assert cli.main(["train", "csv", *flags]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+        assert not (tmp_path / "run").exists()
+
+    def test_a_file_that_is_not_there_or_not_json(self, tmp_path, capsys):
+        for text, message in ((None, "there is no such file"), ("{", "not readable JSON")):
+            file = tmp_path / "mine.json"
+            if text is not None:
+                file.write_text(text)
+            assert cli.main(["train", "csv", "--config", str(file)]) == 2
+            assert message in capsys.readouterr().err
