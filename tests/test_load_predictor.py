@@ -147,7 +147,6 @@ def test_errors_of_the_command_are_one_line(run, table, tmp_path, capsys):
     output = tmp_path / "out.csv"
     for change, message in (
         (["--smiles-column", "Structure"], "Did you mean 'structure'?"),
-        (["--batch-size", "0"], "--batch-size is 0"),
         (["--device", "gpu"], "unknown device"),
         (["--model", "nowhere"], "no run folder"),
         (["--output", str(tmp_path)], "is a folder"),
@@ -158,6 +157,9 @@ def test_errors_of_the_command_are_one_line(run, table, tmp_path, capsys):
         assert error.count("\n") == 1
         assert message in error
         assert not output.exists()
+    with pytest.raises(SystemExit):
+        embed(run, table, output, "--batch-size", "0")
+    assert "--batch-size" in capsys.readouterr().err
     output.write_text("mine")
     assert embed(run, table, output) == 2
     assert "--overwrite" in capsys.readouterr().err
