@@ -29,6 +29,7 @@ from gpu_bench import (
     odd_batch,
     option_sets,
     perturbed,
+    variants_of,
 )
 from torch import Tensor, nn
 
@@ -172,7 +173,11 @@ def models_agree(bench: Bench) -> Iterator[dict]:
         features(graph.num_nodes(), NODE_FEATS),
         features(graph.num_edges(), EDGE_FEATS, seed=1),
     )
-    for what, options in model_variants().items():
+    variants = model_variants()
+    for what, options in variants_of("gmpool").items():
+        deep = {"readout": "gmpool", "readout_options": options, "levels": 2}
+        variants[f"2 levels, {what}"] = deep
+    for what, options in variants.items():
         with bench.attempt(what):
             torch.manual_seed(0)
             sizes = {"hidden_feats": 64, "dropout": 0.0}

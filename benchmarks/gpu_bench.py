@@ -186,7 +186,11 @@ def variants_of(name: str) -> dict[str, dict[str, Any]]:
     factory = readout_entry(name).factory
     sets = {name: {}, f"{name}, paper": getattr(factory, "PAPER", {})}
     for each in choices(factory).get("decomposition", ()):
-        sets[f"{name}, {each}"] = {"decomposition": each, "aggregate": "mean", "locality": "none"}
+        # Which of them the readout shows too; without locality where they do not go together.
+        options = {"decomposition": each, "aggregate": "mean_and_max"}
+        if made(name, options) is None:
+            options["locality"] = "none"
+        sets[f"{name}, {each}"] = options
     return sets
 
 

@@ -191,7 +191,7 @@ def large_graphs(bench: Bench) -> Iterator[dict]:
         feat = features(nodes, WIDTH).to(bench.device)
         for name, options in sets:
             for coarsen in (False, True):
-                if name == "ngmpool" and coarsen and nodes > 2000:
+                if name == "ngmpool" and coarsen and nodes > 1000:
                     continue  # its coarse graph has as many nodes, each joined with each
                 if options and options is not paper and options["similarity"] == "cauchy":
                     continue  # agreement has tried it; its time is that of "gaussian"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy.linalg
 
 
 def grouping_matrix(x, similarity, weight, bias=None):
@@ -36,17 +37,39 @@ def nearest_psd(matrix):
     )
 
 
-def number_of_clusters(values, tol):
-    """The smallest K for which the K largest positive eigenvalues leave out tol of the trace."""
+def columns_left(values, tol):
+    """The smallest K for which the K largest positive eigenvalues leave out at most ``tol`` of the
+    trace, and never half a node."""
     positive = sorted((max(value, 0) for value in values), reverse=True)
+    limit = min(tol, 0.5 / len(positive)) * sum(positive)
     for k in range(1, len(positive) + 1):
-        if sum(positive[k:]) <= tol * sum(positive):
+        if sum(positive[k:]) <= limit:
             return k
     return len(positive)
 
 
+def number_of_groups(matrix):
+    """Eigenvalues above 0.7 of what the diagonal has on average; at least one."""
+    node = np.trace(matrix) / len(matrix)
+    return max(1, sum(value > 0.7 * node for value in np.linalg.eigvalsh(matrix)))
+
+
+def pivots(psd, most, limit):
+    """Longest column of the residual first, until its trace is at most ``limit``: nodes, columns
+    of the Cholesky factor."""
+    residual, nodes, columns = psd.copy(), [], []
+    while len(nodes) < most and (not nodes or np.trace(residual) > limit):
+        pivot = int(np.argmax([np.dot(column, column) for column in residual.T]))
+        column = residual[:, pivot] / math.sqrt(residual[pivot, pivot])
+        nodes.append(pivot)
+        columns.append(column)
+        residual = residual - np.outer(column, column)
+    return nodes, columns
+
+
 def assignment(matrix, decomposition, tol=0.01, num_clusters=None):
-    """S of eq. 9-12: ``sqrtm``, ``eigen`` or ``cholesky``; the matrix itself for ``none``."""
+    """S of eq. 9-12: ``sqrtm``, ``eigen`` or ``cholesky``; shares in the groups of the first K
+    pivots, ``pivot``; the matrix itself for ``none``."""
     if decomposition == "none":
         return matrix
     psd = nearest_psd(matrix)
@@ -54,6 +77,14 @@ def assignment(matrix, decomposition, tol=0.01, num_clusters=None):
     values, vectors = np.linalg.eigh(matrix)
     order = np.argsort(-values)
     columns = n if num_clusters is None else min(num_clusters, n)
+    if decomposition == "pivot":
+        most = number_of_groups(matrix) if num_clusters is None else columns
+        nodes, _ = pivots(psd, most, 1e-12 * np.trace(psd))
+        shares = np.zeros((n, len(nodes)))
+        for i in range(n):
+            for k, pivot in enumerate(nodes):
+                shares[i, k] = matrix[i, pivot] / sum(matrix[i, other] for other in nodes)
+        return shares
     if decomposition == "sqrtm":
         root = np.zeros((n, n))
         for i in order[:columns]:
@@ -61,20 +92,50 @@ def assignment(matrix, decomposition, tol=0.01, num_clusters=None):
         return root
     if decomposition == "eigen":
         if num_clusters is None:
-            columns = number_of_clusters(values, tol)
+            columns = columns_left(values, tol)
         picked = []
         for i in order[:columns]:
             sign = -1 if vectors[:, i].sum() < 0 else 1
             picked.append(sign * math.sqrt(max(values[i], 0)) * vectors[:, i])
         return np.stack(picked, axis=1)
-    limit = (tol if num_clusters is None else 1e-12) * np.trace(psd)
-    residual, picked = psd.copy(), []
-    while len(picked) < columns and (not picked or np.trace(residual) > limit):
-        pivot = int(np.argmax([np.dot(column, column) for column in residual.T]))
-        column = residual[:, pivot] / math.sqrt(residual[pivot, pivot])
-        picked.append(column)
-        residual = residual - np.outer(column, column)
-    return np.stack(picked, axis=1)
+    share = min(tol, 0.5 / n) if num_clusters is None else 1e-12
+    return np.stack(pivots(psd, columns, share * np.trace(psd))[1], axis=1)
+
+
+def conductances(n, source, destination, values):
+    """Both directions of every edge averaged, parallel edges added up, self-loops left out."""
+    out = np.zeros((n, n))
+    for u, v, value in zip(source, destination, values):
+        if u != v:
+            out[u, v] += value / 2
+            out[v, u] += value / 2
+    return out
+
+
+def heat_kernel(adjacency, time):
+    """exp(-t L) of the normalised Laplacian, by scipy, with 1 on the diagonal; a node without
+    edges keeps its heat."""
+    n = len(adjacency)
+    laplacian = np.zeros((n, n))
+    degree = adjacency.sum(1)
+    for i in range(n):
+        for j in range(n):
+            if adjacency[i, j]:
+                laplacian[i, j] = (i == j) - adjacency[i, j] / math.sqrt(degree[i] * degree[j])
+        laplacian[i, i] = 1.0 if degree[i] else 0.0
+    heat = scipy.linalg.expm(-time * laplacian)
+    return heat / np.sqrt(np.outer(np.diag(heat), np.diag(heat)))
+
+
+def group_readout(matrix, x, linear, bias):
+    """What the default readout sees of groups before its normalisations: hidden rows W c_i + b and
+    the weight 1 / n_i of each."""
+    size = matrix.sum(1)
+    rows = []
+    for i in range(len(x)):
+        mean = sum(matrix[i, j] * x[j] for j in range(len(x))) / size[i]
+        rows.append(linear @ mean + bias)
+    return np.array(rows), 1 / size
 
 
 def pooled_features(assign, x):
@@ -88,14 +149,15 @@ def pooled_features(assign, x):
 
 
 def readout(assign, x, aggregate):
-    """Mean, sum or maximum of the rows of S' X, or the first and the last."""
+    """Mean, sum or maximum of the rows of S' X, or several side by side."""
     return reduced(pooled_features(assign, x), aggregate)
 
 
 def reduced(rows, aggregate):
-    """Mean, sum or maximum over rows, or the first and the last."""
+    """Mean, sum or maximum over rows, or several side by side."""
     one = {"mean": rows.mean(0), "sum": rows.sum(0), "max": rows.max(0)}
     one["mean_and_max"] = np.concatenate([one["mean"], one["max"]])
+    one["mean_max_and_sum"] = np.concatenate([one["mean"], one["max"], one["sum"]])
     return one[aggregate]
 
 

@@ -102,10 +102,12 @@ def test_the_coarse_batch_is_a_proper_batch(decomposition, idtype):
     assert coarse.edge_feat is None
     parts = dgl.unbatch(coarse.graph)
     assert sum(part.num_edges() for part in parts) == coarse.graph.num_edges()
-    if decomposition in ("eigen", "cholesky"):
-        assert coarse.graph.batch_num_nodes().tolist() == coarse.num_clusters.tolist()
-    else:
-        assert coarse.graph.batch_num_nodes().tolist() == list(SIZES)
+    columns = [each.shape[1] for each in pool.assignments(graph, feat)]
+    assert coarse.graph.batch_num_nodes().tolist() == columns
+    if decomposition == "pivot":
+        assert columns == coarse.num_clusters.tolist()
+    elif decomposition in ("sqrtm", "none"):
+        assert columns == list(SIZES)
 
 
 def test_a_dgl_layer_runs_on_the_coarse_batch():
@@ -153,20 +155,21 @@ def test_negligible_entries_make_no_edge():
     """Two far groups without a bond between them stay unconnected; edge_tol sets the limit."""
     graph = dgl.graph(([0, 1, 2, 3], [1, 0, 3, 2]))
     feat = torch.tensor([[0.0], [0.0], [50.0], [50.0]])
-    coarse = GMPool(1, similarity="gaussian", decomposition="cholesky").coarsen(graph, feat)
+    coarse = GMPool.paper(1, similarity="gaussian", decomposition="cholesky").coarsen(graph, feat)
     assert [ids.tolist() for ids in coarse.graph.edges()] == [[0, 1], [0, 1]]
     assert coarse.edge_weight.tolist() == [2.0, 2.0]
-    none = GMPool(1, similarity="gaussian", edge_tol=10.0).coarsen(graph, feat)
+    none = GMPool.paper(1, similarity="gaussian", edge_tol=10.0).coarsen(graph, feat)
     assert none.graph.num_edges() == 0
     assert none.feat.shape == (4, 1)
 
 
-def test_eq_7_merges_groups_exactly():
+@pytest.mark.parametrize("decomposition", ["pivot", "cholesky"])
+def test_eq_7_merges_groups_exactly(decomposition):
     """Disjoint clusters: coarse features are sums, coarse edges count bonds."""
     graph = dgl.graph(([0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]))
     feat = torch.tensor([[99.0, 1], [99, 1], [0, 2], [0, 2]])
     edge_feat = torch.arange(12.0).reshape(6, 2)
-    pool = GMPool(2, similarity="gaussian", decomposition="cholesky")
+    pool = GMPool.paper(2, similarity="gaussian", decomposition=decomposition)
     with torch.no_grad():
         pool.grouping.weight.fill_(5)
     coarse = pool.coarsen(graph, feat, edge_feat)
@@ -199,7 +202,10 @@ def _close(found, expected):
 def test_coarse_nodes_follow_the_nodes(kind, similarity):
     """float32: coarse node i belongs to node i, so the coarse graph is permuted like the graph."""
     torch.manual_seed(0)
-    pool = (NGMPool if kind == "none" else GMPool)(IN_FEATS, similarity=similarity)
+    if kind == "none":
+        pool = NGMPool.paper(IN_FEATS, similarity=similarity)
+    else:
+        pool = GMPool.paper(IN_FEATS, similarity=similarity)
     for seed, graph in enumerate(batch_members()):
         other, place = _renumber(graph, seed)
         ((x, a, e),) = coarse_parts(pool.coarsen(graph, graph.ndata["h"], graph.edata["e"]))
@@ -210,10 +216,11 @@ def test_coarse_nodes_follow_the_nodes(kind, similarity):
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
-def test_clusters_are_the_same_set(similarity):
-    """cholesky, float32, symmetric molecules: the same coarse graph up to the order of clusters."""
+@pytest.mark.parametrize("decomposition", ["pivot", "cholesky"])
+def test_clusters_are_the_same_set(decomposition, similarity):
+    """float32, symmetric molecules: the same coarse graph up to the order of clusters."""
     torch.manual_seed(0)
-    pool = GMPool(IN_FEATS, similarity=similarity, decomposition="cholesky")
+    pool = GMPool.paper(IN_FEATS, similarity=similarity, decomposition=decomposition)
     for seed, graph in enumerate([*batch_members(), molecule("ethane")]):
         other, _ = _renumber(graph, seed)
         ((x, a, e),) = coarse_parts(pool.coarsen(graph, graph.ndata["h"], graph.edata["e"]))
@@ -228,7 +235,7 @@ def test_clusters_are_the_same_set(similarity):
 @pytest.mark.parametrize("decomposition", DECOMPOSITIONS)
 def test_alone_and_batched(decomposition):
     torch.manual_seed(0)
-    pool = GMPool(IN_FEATS, decomposition=decomposition, similarity="cauchy")
+    pool = GMPool.paper(IN_FEATS, decomposition=decomposition, similarity="cauchy")
     graphs = batch_members()
     together = dgl.batch(graphs)
     parts = coarse_parts(pool.coarsen(together, together.ndata["h"], together.edata["e"]))

@@ -69,6 +69,8 @@ def devices_after_a_step(module, out, feat):
 #: Readouts whose shapes follow from values, or that have operations without a "meta" version.
 ELSEWHERE = ("set_transformer", "sort")
 
+PAPER = {"similarity": "linear", "locality": "none", "feature_norm": "none"}
+
 
 @pytest.mark.parametrize(
     ("name", "options"),
@@ -78,10 +80,12 @@ ELSEWHERE = ("set_transformer", "sort")
         ("ngmpool", {"normalize": True}),
         ("ngmpool", {"aggregate": "max", "rank_weight": 0.1}),
         ("gmpool", {}),
-        ("gmpool", {"aggregate": "sum", "similarity": "cauchy"}),
-        ("gmpool", {"normalize": True}),
-        ("gmpool", {"aggregate": "mean_and_max", "rank_weight": 0.1}),
-        ("gmpool", {"num_clusters": 3}),
+        ("gmpool", {"rank_weight": 0.1, "similarity": "cauchy"}),
+        ("gmpool", {"decomposition": "sqrtm", "aggregate": "sum", "similarity": "cauchy"}),
+        ("gmpool", {"decomposition": "sqrtm", "aggregate": "mean", "normalize": True}),
+        ("gmpool", {"decomposition": "sqrtm", "aggregate": "max", "num_clusters": 3}),
+        ("gmpool", {"locality": "none", "feature_norm": "layer"}),
+        ("gmpool", {"decomposition": "sqrtm", "aggregate": "mean", **PAPER}),
         *(
             (name, {})
             for name in list_readouts()
@@ -111,7 +115,7 @@ def test_a_whole_model(readout):
 
 def test_a_look_at_the_values_would_be_seen():
     graph, feat = graph_and_feat()
-    pool = get_readout("gmpool", in_feats=WIDTH, decomposition="eigen").to("meta")
+    pool = get_readout("gmpool", in_feats=WIDTH, aggregate="mean").to("meta")
     with pytest.raises(RuntimeError, match="item"):  # its K is decided by eigenvalues
         pool(graph, feat)
     with pytest.raises(RuntimeError, match=r"cpu.*meta"):

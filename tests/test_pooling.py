@@ -9,8 +9,8 @@ import reference
 import torch
 
 from dgl_gmpool import GMPool, NGMPool
-from dgl_gmpool.nn.dense_pooling import AGGREGATES
 from dgl_gmpool.nn.grouping import SIMILARITIES
+from dgl_gmpool.nn.reduce import AGGREGATES
 from dgl_gmpool.poolings.gmpool import DECOMPOSITIONS
 from dgl_gmpool.testing import IN_FEATS, batch_members, batch_of
 
@@ -31,31 +31,42 @@ def batch(sizes=SIZES, seed=0):
 
 
 def make(decomposition, similarity, **options):
-    """NGMPool where there is no decomposition; parameters from a fixed seed, in float64."""
+    """The paper's pooling with these, NGMPool where there is no decomposition; parameters from a
+    fixed seed, in float64, in evaluation."""
     torch.manual_seed(7)
+    options = {"similarity": similarity, **options}
     if decomposition == "none":
-        pool = NGMPool(WIDTH, similarity=similarity, **options)
+        pool = NGMPool.paper(WIDTH, **options)
     else:
-        pool = GMPool(WIDTH, similarity=similarity, decomposition=decomposition, **options)
+        pool = GMPool.paper(WIDTH, decomposition=decomposition, **options)
     with torch.no_grad():
         pool.grouping.weight.normal_()
         if pool.grouping.bias is not None:
             pool.grouping.bias.normal_()
-    return pool.double()
+    return pool.double().eval()
 
 
-def loop_matrices(pool, feat, sizes=SIZES):
-    """The grouping matrix of each graph, by loops."""
+def loop_matrices(pool, feat, sizes=SIZES, graph=None):
+    """The grouping matrix of each graph, by loops; of the graph too where the pool is local."""
     grouping = pool.grouping
     weight = grouping.weight.detach().numpy()
     bias = None if grouping.bias is None else float(grouping.bias.detach())
-    return [
+    feat = grouping.norm(feat).detach()
+    found = [
         reference.grouping_matrix(x.numpy(), grouping.similarity, weight, bias)
         for x in feat.split(list(sizes))
     ]
+    if pool.locality is None:
+        return found
+    time = float(pool.locality.time.detach())
+    for index, one in enumerate(dgl.unbatch(graph)):
+        ends = [ids.tolist() for ids in one.edges()]
+        edges = reference.conductances(sizes[index], *ends, [1.0] * one.num_edges())
+        found[index] = found[index] * reference.heat_kernel(edges, time)
+    return found
 
 
-def loop_assignments(pool, feat, sizes=SIZES):
+def loop_assignments(pool, feat, sizes=SIZES, graph=None):
     options = {}
     if isinstance(pool, GMPool):
         options = {"tol": pool.tol, "num_clusters": pool.num_clusters}
@@ -63,7 +74,7 @@ def loop_assignments(pool, feat, sizes=SIZES):
         reference.assignment(matrix, getattr(pool, "decomposition", "none"), **options)
         if len(matrix)
         else matrix
-        for matrix in loop_matrices(pool, feat, sizes)
+        for matrix in loop_matrices(pool, feat, sizes, graph)
     ]
 
 
@@ -121,7 +132,7 @@ def test_forced_number_of_clusters(decomposition, num_clusters):
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_spectrum_equals_the_loop(similarity):
     graph, feat = batch()
-    pool = make("sqrtm", similarity, tol=0.1)
+    pool = make("sqrtm", similarity)
     found = pool.spectrum(graph, feat)
     for index, matrix in enumerate(loop_matrices(pool, feat)):
         if not len(matrix):
@@ -129,7 +140,8 @@ def test_spectrum_equals_the_loop(similarity):
             continue
         values = np.linalg.eigvalsh(matrix)
         positive = values[values > 0] / values[values > 0].sum()
-        assert found.num_clusters[index] == reference.number_of_clusters(values, 0.1)
+        assert found.num_clusters[index] == reference.number_of_groups(matrix)
+        assert found.soft_count[index].item() == pytest.approx((1 / matrix.sum(1)).sum())
         assert found.effective_rank[index].item() == pytest.approx(
             np.exp(-(positive * np.log(positive)).sum()), rel=1e-6
         )
@@ -144,11 +156,12 @@ def test_number_of_clusters_is_the_number_of_kinds_of_atoms():
     graph = dgl.graph(([], []), num_nodes=9)
     feat = 100 * torch.eye(3)[kinds]
     for decomposition in DECOMPOSITIONS:
-        pool = GMPool(3, similarity="gaussian", decomposition=decomposition)
+        pool = GMPool.paper(3, similarity="gaussian", decomposition=decomposition)
         found = pool.spectrum(graph, feat)
         assert found.num_clusters.tolist() == [3]
         share = np.array([3, 2, 4]) / 9
         assert found.effective_rank.item() == pytest.approx(np.exp(-share @ np.log(share)))
+        assert found.soft_count.item() == pytest.approx(3)
 
 
 # Weights. ------------------------------------------------------------------------------------
@@ -236,9 +249,9 @@ def test_node_order_and_company_do_not_matter(decomposition, similarity, aggrega
     torch.manual_seed(0)
     options = {"similarity": similarity, "aggregate": aggregate}
     if decomposition == "none":
-        pool = NGMPool(IN_FEATS, **options)
+        pool = NGMPool.paper(IN_FEATS, **options)
     else:
-        pool = GMPool(IN_FEATS, decomposition=decomposition, **options)
+        pool = GMPool.paper(IN_FEATS, decomposition=decomposition, **options)
     graphs = batch_members()
     together = dgl.batch(graphs)
     expected = pool(together, together.ndata["h"]).detach()
@@ -256,21 +269,22 @@ def test_low_precision_features():
     graph = batch_of("aspirin", "benzene")
     feat = graph.ndata["h"]
     for dtype in (torch.bfloat16, torch.float16):
-        for pool in (GMPool(IN_FEATS), NGMPool(IN_FEATS), GMPool(IN_FEATS, aggregate="max")):
+        for pool in (GMPool(IN_FEATS), NGMPool(IN_FEATS), GMPool.paper(IN_FEATS, aggregate="max")):
+            pool.eval()
             out = pool(graph, feat.to(dtype))
             assert out.dtype == dtype
             torch.testing.assert_close(out.float(), pool(graph, feat), rtol=0.05, atol=0.05)
 
 
 def test_reset_parameters_draws_new_ones():
-    pool = GMPool(8)
+    pool = GMPool.paper(8)
     before = pool.grouping.weight.detach().clone()
     pool.reset_parameters()
     assert not torch.equal(before, pool.grouping.weight)
 
 
 def test_repr_shows_the_options():
-    text = repr(GMPool(8, similarity="cauchy", decomposition="eigen", num_clusters=3))
+    text = repr(GMPool.paper(8, similarity="cauchy", decomposition="eigen", num_clusters=3))
     for part in ("in_feats=8", "'cauchy'", "'eigen'", "num_clusters=3", "aggregate='mean'"):
         assert part in text
 
@@ -280,7 +294,7 @@ def test_repr_shows_the_options():
     [
         ({"similarity": "caucy"}, "Did you mean 'cauchy'"),
         ({"decomposition": "choleski"}, "Did you mean 'cholesky'"),
-        ({"aggregate": "avg"}, "Known: max, mean, mean_and_max, sum"),
+        ({"aggregate": "avg"}, "Known: atoms_and_groups, max, mean, mean_and_max"),
         ({"num_clusters": 0}, "num_clusters is 0"),
         ({"num_clusters": 2.5}, "num_clusters is 2.5"),
         ({"tol": 1.0}, "tol is 1.0"),
@@ -289,6 +303,12 @@ def test_repr_shows_the_options():
         ({"num_clusters": True}, "num_clusters is True"),
         ({"edge_tol": -1e-3}, "edge_tol"),
         ({"edge_tol": None}, "edge_tol is None"),
+        ({"edge_tol": float("nan")}, "edge_tol is nan"),
+        ({"locality": "difusion"}, "Did you mean 'diffusion'"),
+        ({"feature_norm": "bach"}, "Did you mean 'batch'"),
+        ({"fragment_weight": -1.0}, "fragment_weight is -1.0"),
+        ({"fragment_weight": "1"}, "fragment_weight is '1'"),
+        ({"decomposition": "eigen"}, "use decomposition='pivot' or 'sqrtm', or locality='none'"),
     ],
 )
 def test_options_are_checked(options, message):
@@ -303,7 +323,7 @@ def test_ngmpool_has_one_level_only(first, second):
     coarse = first(WIDTH).double().coarsen(graph, feat)
     pool = second(WIDTH).double()
     if first is second is GMPool:
-        assert pool(coarse.graph, coarse.feat).shape == (len(SIZES), WIDTH)
+        assert pool(coarse.graph, coarse.feat).shape == (len(SIZES), pool.out_feats)
         assert pool.coarsen(coarse.graph, coarse.feat).graph.batch_size == len(SIZES)
         return
     for run in (pool, pool.coarsen):
@@ -315,7 +335,7 @@ def test_ngmpool_has_one_level_only(first, second):
 @pytest.mark.parametrize("similarity", ["linear", "cauchy", "gaussian"])
 def test_values_whose_squares_overflow_are_refused_and_large_ones_are_not(similarity):
     graph, feat = batch()
-    pool = GMPool(WIDTH, similarity=similarity).double()
+    pool = GMPool.paper(WIDTH, similarity=similarity).double()
     with pytest.raises(ValueError, match="overflow; standardise"):
         pool(graph, feat * 1e200)
     assert pool(graph, feat * 1e100).isfinite().all()
@@ -347,7 +367,7 @@ def test_normalised_pool_equals_the_loop(decomposition, similarity):
 @pytest.mark.parametrize("pool_class", [GMPool, NGMPool])
 def test_normalised_readout_does_not_grow_with_size(pool_class):
     """Copies of one node: the mean is that node, however many there are."""
-    pool = pool_class(WIDTH, normalize=True).double()
+    pool = pool_class.paper(WIDTH, normalize=True).double()
     node = torch.linspace(1, 2, WIDTH, dtype=torch.float64)
     for number in (1, 4, 60):
         graph = dgl.graph(([], []), num_nodes=number)

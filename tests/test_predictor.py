@@ -11,7 +11,7 @@ from torch import nn
 
 from dgl_gmpool import MoleculePredictor, list_readouts
 from dgl_gmpool.models.backbones import BACKBONES, Backbone
-from dgl_gmpool.nn.edge_weight import normalise_edge_weight
+from dgl_gmpool.nn.conv_weight import normalise_edge_weight
 from dgl_gmpool.registry import readout_entry
 from dgl_gmpool.testing import batch_members, batch_of, empty_graph, molecule
 
@@ -76,9 +76,10 @@ def test_every_pooling_at_two_levels(name):
     check_gradients(model)
 
 
-@pytest.mark.parametrize("decomposition", ["eigen", "cholesky"])
-def test_two_levels_of_fewer_nodes(decomposition):
-    model = make(levels=2, readout_options={"decomposition": decomposition, "tol": 0.1})
+@pytest.mark.parametrize("decomposition", ["sqrtm", "eigen", "cholesky"])
+def test_two_levels_with_a_root(decomposition):
+    options = {"decomposition": decomposition, "locality": "none", "aggregate": "mean_and_max"}
+    model = make(levels=2, readout_options=options)
     run(model, graphs()).sum().backward()
     check_gradients(model)
 
@@ -90,6 +91,7 @@ def test_configuration_round_trip(backbone, levels):
         levels=levels,
         n_tasks=2,
         readout_options={"similarity": "cauchy"},
+        conductance_start=[0.5] * EDGE,
         global_feats=3,
     )
     config = json.loads(json.dumps(model.config))

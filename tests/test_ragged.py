@@ -50,22 +50,6 @@ def test_there_and_back(counts):
             assert bool((block[row, n:] == 0).all())
 
 
-@given(COUNTS)
-@settings(max_examples=60, deadline=None)
-def test_the_node_of_every_slot_and_its_share_of_a_mean(counts):
-    layout = layout_of(counts)
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    for bucket, origin, inverse_size in zip(
-        layout.buckets, layout.split(layout.origin), layout.split(layout.inverse_size)
-    ):
-        assert bucket.full == bool(bucket.mask.all())
-        for row, graph in enumerate(bucket.graphs.tolist()):
-            n, filling = counts[graph], bucket.width - counts[graph]
-            nodes = list(range(starts[graph], starts[graph + 1]))
-            assert origin[row].tolist() == nodes + [nodes[-1]] * filling
-            assert inverse_size[row].tolist() == [1 / n] * n + [0.0] * filling
-
-
 def test_buckets_that_were_chosen_elsewhere():
     """Coarse graphs keep the buckets of the graphs they come from, empty ones and all."""
     groups = [np.array([2, 0]), np.array([3])]
@@ -75,8 +59,8 @@ def test_buckets_that_were_chosen_elsewhere():
     assert layout.rows(layout.blocks(torch.arange(5.0))).tolist() == [0, 1, 2, 3, 4]
 
 
-def test_graph_ids():
-    assert layout_of([2, 0, 3]).graph_ids(torch.device("cpu")).tolist() == [0, 0, 2, 2, 2]
+def test_owner():
+    assert layout_of([2, 0, 3]).owner.tolist() == [0, 0, 2, 2, 2]
 
 
 def test_a_nan_stays_in_its_graph():

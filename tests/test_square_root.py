@@ -16,7 +16,6 @@ from dgl_gmpool.nn.square_root import (
     cholesky_root,
     eigen_root,
     nearest_psd,
-    spectrum,
     symmetric_root,
 )
 
@@ -205,40 +204,8 @@ def test_no_more_than_tol_of_the_trace_is_left_out(decomposition, tol):
     root = root_of(matrix, decomposition, tol=tol)
     trace = matrix.diagonal(dim1=1, dim2=2).sum(-1)
     left = (trace - root.square().sum((1, 2))) / trace
-    assert float(left.max()) <= tol + 15 * DELTA
+    assert float(left.max()) <= min(tol, 0.5 / 15) + 15 * DELTA
     assert float(left.min()) >= -1e-12
-
-
-# Counting. -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("sizes", [(1,), (5,), (3, 3), (2, 2, 2), (7, 2, 1, 1)])
-def test_spectrum_counts_disjoint_clusters(sizes):
-    found = spectrum(torch.linalg.eigvalsh(blocks(*sizes)))
-    assert found.num_clusters.tolist() == [len(sizes)]
-    share = np.array(sizes) / sum(sizes)
-    assert found.effective_rank.item() == pytest.approx(np.exp(-(share * np.log(share)).sum()))
-    assert found.negative_share.item() == pytest.approx(0, abs=1e-12)
-
-
-def test_spectrum_of_an_indefinite_matrix():
-    found = spectrum(torch.tensor([[-1.0, -0.5, 0.5, 2.0]], dtype=torch.float64))
-    assert found.negative_share.item() == pytest.approx(1.5 / 4)
-    assert found.num_clusters.tolist() == [2]
-
-
-@pytest.mark.parametrize(("tol", "expected"), [(0.0, 4), (0.05, 3), (0.11, 2), (0.31, 1)])
-def test_spectrum_leaves_out_at_most_tol(tol, expected):
-    values = torch.tensor([[0.03, 0.07, 0.2, 0.7]], dtype=torch.float64)
-    assert spectrum(values, tol=tol).num_clusters.tolist() == [expected]
-
-
-def test_spectrum_ignores_rounding_and_padding():
-    values = torch.tensor([[-1e-17, 0.0, 1e-17, 1.0, 1.0]], dtype=torch.float64)
-    found = spectrum(values, tol=0.0)
-    assert found.num_clusters.tolist() == [2]
-    assert spectrum(torch.zeros(1, 4)).num_clusters.tolist() == [1]
-    assert bool(torch.isfinite(spectrum(torch.zeros(1, 4)).effective_rank).all())
 
 
 # Gradients. ----------------------------------------------------------------------------------

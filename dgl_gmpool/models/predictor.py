@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from dgl_gmpool._options import check_choice, positive_int, probability
 from dgl_gmpool.models.backbones import Backbone, get_backbone, reset_parameters
 from dgl_gmpool.models.dmpnn import Exchange
-from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.batch import GraphBatch, GraphStructure
 from dgl_gmpool.nn.exchange import EXCHANGE_TIME, ExchangeStep, diffusion_shares
 from dgl_gmpool.nn.locality import Conductance, Diffusion
 from dgl_gmpool.nn.norm import RowNorm
 from dgl_gmpool.nn.pooling import Pooling
+from dgl_gmpool.nn.readout import Readout
 from dgl_gmpool.registry import get_readout, readout_entry
 
 
@@ -319,15 +320,17 @@ class MoleculePredictor(nn.Module):
     ) -> Tensor:
         """The readout that the head sees. Shape ``(B, out_feats of the readout)``."""
         edge_weight: Tensor | None = None
+        structure = GraphStructure(graph, node_feats.device)
         conductance = self._conductance(graph, edge_feats)
-        exchange = self._exchange(graph, node_feats, conductance)
+        exchange = self._exchange(structure, node_feats, conductance)
         for gnn, pool in zip(self.backbones[:-1], self.poolings[:-1]):
             node_feats, states = gnn(graph, node_feats, edge_feats, edge_weight, exchange)
             edges = edge_feats if states is None else states
             coarse = cast(Pooling, pool).coarsen(
-                graph, node_feats, edges, edge_weight=edge_weight, conductance=conductance
+                structure, node_feats, edges, edge_weight=edge_weight, conductance=conductance
             )
             graph, node_feats = coarse.graph, coarse.feat
+            structure = GraphStructure(graph, node_feats.device)
             edge_feats = coarse.edge_feat
             edge_weight = coarse.conv_weight
             conductance = exchange = None
@@ -338,7 +341,8 @@ class MoleculePredictor(nn.Module):
             for name, value in given.items()
             if value is not None and name in self._readout_takes
         }
-        return self.poolings[-1](graph, node_feats, **options)
+        last = self.poolings[-1]
+        return last(structure if isinstance(last, Readout) else graph, node_feats, **options)
 
     def _conductance(self, graph: DGLGraph, edge_feats: Tensor | None) -> Tensor | None:
         """How well each bond conducts, ``(E,)``; None where it is not asked or all are alike."""
@@ -347,13 +351,13 @@ class MoleculePredictor(nn.Module):
         return self.conductance(edge_feats)
 
     def _exchange(
-        self, graph: DGLGraph, node_feats: Tensor, conductance: Tensor | None
+        self, structure: GraphStructure, node_feats: Tensor, conductance: Tensor | None
     ) -> Exchange | None:
         """What lets the atoms exchange in this call, or None."""
         if self.exchange_locality is None:
             return None
         batch = GraphBatch(
-            graph,
+            structure,
             node_feats,
             width=node_feats.shape[1],
             dtype=self.exchange_locality.log_time.dtype,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from dgl_gmpool.nn.counting import Spectrum, soft_count, spectrum
+from dgl_gmpool.nn.counting import Spectrum, soft_count, soft_count_of_root, spectrum
 from dgl_gmpool.nn.grouping import compute_dtype
 from dgl_gmpool.nn.ragged import RaggedLayout
 
@@ -30,6 +30,9 @@ class Assignment:
         Those of M, where they are known already. Shapes ``(b, w)``.
     num_clusters : list of Tensor or None
         The number of clusters where the pooling decides it; None: by the eigenvalues. ``(b,)``.
+    scale : list of Tensor or None
+        The diagonal of D, zero in padding, where S S' stands for D M D and M has a unit diagonal.
+        Shapes ``(b, w)``.
     losses : dict of str to Tensor
         Auxiliary losses: weighted scalars.
     """
@@ -40,6 +43,7 @@ class Assignment:
     matrices: list[Tensor] | None = None
     eigenvalues: list[Tensor] | None = None
     num_clusters: list[Tensor] | None = None
+    scale: list[Tensor] | None = None
     losses: dict[str, Tensor] = field(default_factory=dict)
 
     @staticmethod
@@ -100,15 +104,24 @@ class Assignment:
         for index, bucket in enumerate(layout.buckets):
             # In float32 the squares of small shares can be subnormal numbers, on which LAPACK's
             # iterations do not always converge.
-            block = self.blocks[index].to(compute_dtype(device))
-            matrix = block @ block.mT if self.matrices is None else self.matrices[index]
-            if self.eigenvalues is not None:
-                values = self.eigenvalues[index]
-            elif self.matrices is None:
-                values = torch.linalg.eigvalsh(block.mT @ block).clamp(min=0)
+            trace: Tensor | None = None
+            if self.matrices is not None:
+                matrix = self.matrices[index]
+                size = soft_count(matrix, bucket.mask)
+                if self.eigenvalues is not None:
+                    values = self.eigenvalues[index]
+                else:
+                    values = torch.linalg.eigvalsh(matrix)
             else:
-                values = torch.linalg.eigvalsh(matrix)
-            found = spectrum(values, bucket.sizes, soft_count(matrix, bucket.mask))
+                block = self.blocks[index].to(compute_dtype(device))
+                if self.scale is not None:
+                    scale = self.scale[index][:, :, None]
+                    block = torch.where(scale > 0, block / scale, 0)
+                    # Of M, of which S may hold a part only.
+                    trace = bucket.sizes.to(block.dtype)
+                values = torch.linalg.eigvalsh(block.mT @ block).clamp(min=0)
+                size = soft_count_of_root(block)
+            found = spectrum(values, bucket.sizes, size, trace)
             known = self.num_clusters
             clusters[bucket.graphs] = found.num_clusters if known is None else known[index]
             soft[bucket.graphs] = found.soft_count.to(dtype)

@@ -2,30 +2,155 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 
 import dgl
+import numpy as np
 import torch
 from dgl import DGLGraph
 from torch import Tensor
 
-from dgl_gmpool.nn.ragged import Bucket, RaggedLayout
+from dgl_gmpool.nn.ragged import RaggedLayout, on_device
 from dgl_gmpool.nn.segments import Segments
 
 #: Squares of larger numbers overflow float64 when summed over features.
 LARGEST = 1e150
 
 
-class GraphBatch:
-    """Graph, node features and what follows from them; computed once, when first asked for.
+class GraphStructure:
+    """What of a batch does not depend on its features; computed once, when first asked for.
 
-    Only edges and node counts are read from the graph, wherever it is.
+    Only edges and node counts are read from the graph, wherever it is. A network makes it once and
+    hands it to all its layers and its pooling.
 
     Parameters
     ----------
     graph : DGLGraph
         A homogeneous graph or a batch of them, on any device.
+    device : torch.device
+        Where the features are.
+    batch_num_nodes : Tensor, optional
+        Node counts of the graphs, where ``graph`` has lost them. Shape ``(B,)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On graphs with several kinds of nodes, and on counts that do not fit the graph.
+    """
+
+    def __init__(
+        self,
+        graph: DGLGraph,
+        device: torch.device,
+        batch_num_nodes: Tensor | None = None,
+    ) -> None:
+        check_homogeneous(graph)
+        self.graph = graph
+        self.device = device
+        #: Node counts ``(B,)`` int64, in the memory of the host: a CPU graph makes no GPU wait.
+        self.host_counts = node_counts(graph, batch_num_nodes).cpu()
+
+    def __len__(self) -> int:
+        return self.host_counts.shape[0]
+
+    @cached_property
+    def filled(self) -> Tensor:
+        """The graphs that have nodes. int64, in the memory of the host."""
+        return (self.host_counts > 0).nonzero()[:, 0]
+
+    @cached_property
+    def without_empty(self) -> GraphStructure:
+        """The same nodes and edges, without the graphs that have no nodes."""
+        if len(self.filled) == len(self):
+            return self
+        rest = copy.copy(self)
+        for name in [name for name in rest.__dict__ if name not in ("graph", "device")]:
+            rest.__dict__.pop(name, None)
+        rest.host_counts = self.host_counts[self.filled]
+        return rest
+
+    @cached_property
+    def layout(self) -> RaggedLayout:
+        """The graphs in buckets of like size."""
+        return RaggedLayout.from_counts(self.host_counts, self.device)
+
+    @cached_property
+    def counts(self) -> Tensor:
+        """Node counts on the device of the features. Shape ``(B,)``, int64."""
+        return on_device([self.host_counts.numpy()], self.device)[0]
+
+    @cached_property
+    def segments(self) -> Segments:
+        """Which node belongs to which graph."""
+        return Segments(self.counts, self.graph.num_nodes())
+
+    @cached_property
+    def host_edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """Source and destination of each edge, ``(E,)`` int64 each, inside one graph each."""
+        ends = (ids.to("cpu", torch.int64).numpy() for ids in self.graph.edges())
+        source, destination = ends
+        counts = self.host_counts.numpy()
+        owner = np.arange(len(counts)).repeat(counts)
+        between = owner[source] != owner[destination]
+        if between.any():
+            edge = int(between.argmax())
+            raise ValueError(
+                f"edge {edge} joins node {source[edge]} of graph {owner[source[edge]]} and node "
+                f"{destination[edge]} of graph {owner[destination[edge]]}; check batch_num_nodes"
+            )
+        return source, destination
+
+    @cached_property
+    def edges(self) -> tuple[Tensor, Tensor]:
+        """Those on the device of the features."""
+        source, destination = on_device(self.host_edges, self.device)
+        return source, destination
+
+    @cached_property
+    def cell_starts(self) -> list[int]:
+        """Where the cells of each bucket's A start, all laid end to end, and where they end."""
+        starts = [0]
+        for bucket in self.layout.buckets:
+            starts.append(starts[-1] + len(bucket) * bucket.width**2)
+        return starts
+
+    @cached_property
+    def host_cells(self) -> np.ndarray:
+        """In which of all those cells each edge stands. Shape ``(E,)``, int64."""
+        layout = self.layout
+        source, destination = (layout.host_position[ends] for ends in self.host_edges)
+        # Of each bucket: its first slot and cell, and its width.
+        widths = np.array([bucket.width for bucket in layout.buckets], dtype=np.int64)
+        slots = np.cumsum([0, *(len(bucket) * bucket.width for bucket in layout.buckets)])
+        which = np.searchsorted(slots, source, side="right") - 1
+        rows, width = source - slots[which], widths[which]
+        columns = (destination - slots[which]) % width
+        return np.array(self.cell_starts)[which] + rows * width + columns
+
+    @cached_property
+    def cells(self) -> Tensor:
+        """:attr:`host_cells` on the device of the features."""
+        return on_device([self.host_cells], self.device)[0]
+
+    def edges_of(self, index: int) -> tuple[Tensor, Tensor]:
+        """Which edges lie in one bucket, and in which of its cells: ``(e,)`` each, int64."""
+        start, stop = self.cell_starts[index : index + 2]
+        members = np.flatnonzero((self.host_cells >= start) & (self.host_cells < stop))
+        edges, cells = on_device([members, self.host_cells[members] - start], self.device)
+        return edges, cells
+
+
+class GraphBatch:
+    """A batch of graphs with its features, checked, in the dtype of work.
+
+    Parameters
+    ----------
+    graph : DGLGraph or GraphStructure
+        A homogeneous graph or a batch of them; or what is known of it already.
     feat : Tensor
         Node features. Shape ``(N, width)``, floating point.
     width : int
@@ -48,7 +173,7 @@ class GraphBatch:
 
     def __init__(
         self,
-        graph: DGLGraph,
+        graph: DGLGraph | GraphStructure,
         feat: Tensor,
         *,
         width: int,
@@ -57,65 +182,68 @@ class GraphBatch:
         conductance: Tensor | None = None,
         batch_num_nodes: Tensor | None = None,
     ) -> None:
-        check_homogeneous(graph)
-        check_features(feat, width, graph, batch_num_nodes)
-        check_magnitude(feat)
-        self.graph = graph
-        #: Node counts ``(B,)`` int64, where the graph is: a CPU graph makes no GPU wait.
-        self.host_counts = node_counts(graph, feat, batch_num_nodes)
+        check_features(feat, width)
+        if not isinstance(graph, GraphStructure):
+            graph = GraphStructure(graph, feat.device, batch_num_nodes)
+        check_rows(feat, graph)
+        self.structure = graph
         self.feat = feat.to(dtype)
-        self._edge_weight = check_edges("edge_weight", edge_weight, graph, dims=1)
-        self._conductance = check_edges("conductance", conductance, graph, dims=1)
+        self._edge_weight = check_edges("edge_weight", edge_weight, self.graph, dims=1)
+        self._conductance = check_edges("conductance", conductance, self.graph, dims=1)
+        given = self._conductance
+        if given is not None and given.device.type == "cpu" and bool((given < 0).any()):
+            edge = int((given < 0).nonzero()[0])
+            raise ValueError(
+                f"conductance[{edge}] is {given[edge].item():g}; an edge conducts by a number >= 0 "
+                "(an edge_weight may be negative)"
+            )
 
     def __len__(self) -> int:
-        return self.host_counts.shape[0]
+        return len(self.structure)
 
-    @cached_property
+    @property
+    def graph(self) -> DGLGraph:
+        return self.structure.graph
+
+    @property
     def filled(self) -> Tensor:
-        """The graphs that have nodes. int64, where the graph is."""
-        return (self.host_counts > 0).nonzero()[:, 0]
+        """The graphs that have nodes. int64, in the memory of the host."""
+        return self.structure.filled
 
     def without_empty(self) -> GraphBatch:
         """The same nodes and edges, without the graphs that have no nodes."""
-        if len(self.filled) == len(self):
+        rest = self.structure.without_empty
+        if rest is self.structure:
             return self
-        rest = GraphBatch.__new__(GraphBatch)
-        rest.graph, rest.feat = self.graph, self.feat
-        rest.host_counts = self.host_counts[self.filled]
-        rest._edge_weight, rest._conductance = self._edge_weight, self._conductance
-        return rest
+        batch = GraphBatch.__new__(GraphBatch)
+        batch.structure, batch.feat = rest, self.feat
+        batch._edge_weight, batch._conductance = self._edge_weight, self._conductance
+        return batch
 
-    @cached_property
+    @property
+    def host_counts(self) -> Tensor:
+        """Node counts ``(B,)`` int64, in the memory of the host."""
+        return self.structure.host_counts
+
+    @property
     def counts(self) -> Tensor:
         """Node counts on the device of the features. Shape ``(B,)``, int64."""
-        return self.host_counts.to(self.feat.device)
+        return self.structure.counts
 
-    @cached_property
+    @property
     def segments(self) -> Segments:
         """Which node belongs to which graph."""
-        return Segments(self.counts, self.feat.shape[0])
+        return self.structure.segments
 
-    @cached_property
+    @property
     def layout(self) -> RaggedLayout:
         """The graphs in buckets of like size."""
-        return RaggedLayout.from_counts(self.host_counts, self.feat.device)
+        return self.structure.layout
 
-    @cached_property
+    @property
     def edges(self) -> tuple[Tensor, Tensor]:
         """Source and destination of each edge, ``(E,)`` int64 each, inside one graph each."""
-        source, destination = (ids.to(torch.int64) for ids in self.graph.edges())
-        # Where the graph is: a graph in the memory of the host makes no GPU wait for the answer.
-        owner = torch.repeat_interleave(self.host_counts)
-        between = owner[source] != owner[destination]
-        if between.any():
-            edge = int(between.nonzero()[0])
-            raise ValueError(
-                f"edge {edge} joins node {int(source[edge])} of graph {int(owner[source[edge]])} "
-                f"and node {int(destination[edge])} of graph {int(owner[destination[edge]])}; "
-                "check batch_num_nodes"
-            )
-        device = self.feat.device
-        return source.to(device), destination.to(device)
+        return self.structure.edges
 
     @cached_property
     def edge_weight(self) -> Tensor:
@@ -136,16 +264,26 @@ class GraphBatch:
         """The features, one block ``(b, w, D)`` for each bucket; zeros in padding."""
         return self.layout.blocks(self.feat)
 
-    @cached_property
-    def cells(self) -> EdgeCells:
-        """Where the edges stand in dense adjacency matrices."""
-        return EdgeCells(*self.edges, self.layout)
+    def dense(self, values: Tensor, skip: Sequence[bool] = ()) -> list[Tensor]:
+        """Edge values ``(E, ...)`` as blocks ``(b, w, w, ...)``; parallel edges add up.
 
-    def dense(self, values: Tensor) -> list[Tensor]:
-        """Edge values ``(E, ...)`` as blocks ``(b, w, w, ...)``; parallel edges add up."""
+        Blocks of buckets to ``skip`` are left empty.
+        """
+        structure, buckets = self.structure, self.layout.buckets
+        starts = structure.cell_starts
+        if any(skip):
+            blocks = [values.new_zeros(0)] * len(buckets)
+            for index, left_out in enumerate(skip):
+                if not left_out:
+                    members, cells = structure.edges_of(index)
+                    size = starts[index + 1] - starts[index]
+                    blocks[index] = _summed(values[members], cells, size)
+        else:
+            flat = _summed(values, structure.cells, starts[-1])
+            blocks = list(flat.split([stop - start for start, stop in pairwise(starts)]))
         return [
-            self.cells.dense(values, index, bucket)
-            for index, bucket in enumerate(self.layout.buckets)
+            block.unflatten(0, (len(bucket), bucket.width, bucket.width)) if len(block) else block
+            for block, bucket in zip(blocks, buckets)
         ]
 
     @cached_property
@@ -160,33 +298,9 @@ class GraphBatch:
         return torch.zeros_like(values).index_add(0, destination, messages)
 
 
-class EdgeCells:
-    """The cells of A ``(b, w, w)`` in which the edges of a batch stand, bucket by bucket."""
-
-    def __init__(self, source: Tensor, destination: Tensor, layout: RaggedLayout) -> None:
-        slot = torch.empty(layout.num_nodes, dtype=torch.int64, device=source.device)
-        bucket_of_node = torch.empty_like(slot)
-        for index, bucket in enumerate(layout.buckets):
-            bucket_of_node[bucket.nodes] = index
-            slot[bucket.nodes] = bucket.slots
-        self._rows, self._columns = slot[source], slot[destination]
-        self._single = len(layout.buckets) == 1
-        self._bucket = bucket_of_node[source]
-
-    def of(self, index: int, bucket: Bucket) -> tuple[Tensor, Tensor]:
-        """Which edges lie in this bucket, and in which of its b * w * w cells, ``(e,)`` each."""
-        if self._single:
-            edges = torch.arange(len(self._rows), device=self._rows.device)
-        else:
-            edges = (self._bucket == index).nonzero().squeeze(1)
-        return edges, self._rows[edges] * bucket.width + self._columns[edges] % bucket.width
-
-    def dense(self, values: Tensor, index: int, bucket: Bucket) -> Tensor:
-        """Edge values ``(E, ...)`` of the whole batch summed into cells, ``(b, w, w, ...)``."""
-        edges, cells = self.of(index, bucket)
-        block = values.new_zeros((len(bucket) * bucket.width**2, *values.shape[1:]))
-        block = block.index_add(0, cells, values[edges])
-        return block.unflatten(0, (len(bucket), bucket.width, bucket.width))
+def _summed(values: Tensor, cells: Tensor, size: int) -> Tensor:
+    """Values ``(e, ...)`` summed into their cells, ``(size, ...)``."""
+    return values.new_zeros((size, *values.shape[1:])).index_add(0, cells, values)
 
 
 def check_homogeneous(graph: DGLGraph) -> None:
@@ -210,15 +324,13 @@ def check_homogeneous(graph: DGLGraph) -> None:
         )
 
 
-def node_counts(graph: DGLGraph, feat: Tensor, batch_num_nodes: Tensor | None = None) -> Tensor:
-    """Number of nodes of each graph, ``(B,)`` int64, checked against the rows of ``feat``.
+def node_counts(graph: DGLGraph, batch_num_nodes: Tensor | None = None) -> Tensor:
+    """Number of nodes of each graph, ``(B,)`` int64, checked against the graph.
 
     Parameters
     ----------
     graph : DGLGraph
         A graph or a batch of graphs.
-    feat : Tensor
-        Node features. Shape ``(N, D)``.
     batch_num_nodes : Tensor, optional
         Node counts to use where the graph has lost its own: ``dgl.add_self_loop``,
         ``dgl.reverse``, ``dgl.to_bidirected`` and ``dgl.save_graphs`` all turn a batch into one
@@ -229,7 +341,7 @@ def node_counts(graph: DGLGraph, feat: Tensor, batch_num_nodes: Tensor | None = 
     TypeError
         If the counts are not integers.
     ValueError
-        If counts and rows disagree.
+        If they do not add up to the nodes of the graph.
     """
     counts = graph.batch_num_nodes() if batch_num_nodes is None else batch_num_nodes
     counts = torch.as_tensor(counts)
@@ -237,11 +349,6 @@ def node_counts(graph: DGLGraph, feat: Tensor, batch_num_nodes: Tensor | None = 
         raise TypeError(f"batch_num_nodes is {counts.dtype}; give integers")
     counts = counts.to(torch.int64)
     values = counts.flatten().tolist()
-    if feat.shape[0] != graph.num_nodes():
-        raise ValueError(
-            f"feat has {feat.shape[0]} rows, the graph has {graph.num_nodes()} nodes; "
-            "pass one row per node of the whole batch"
-        )
     if counts.dim() != 1 or sum(values) != graph.num_nodes() or min(values, default=0) < 0:
         raise ValueError(
             f"batch_num_nodes adds up to {sum(values)} and the graph has "
@@ -250,20 +357,15 @@ def node_counts(graph: DGLGraph, feat: Tensor, batch_num_nodes: Tensor | None = 
     return counts
 
 
-def check_features(
-    feat: Tensor, width: int, graph: DGLGraph, batch_num_nodes: Tensor | None = None
-) -> None:
-    """Check that ``feat`` is a finite floating-point ``(N, width)`` tensor.
-
-    Values are looked at on a CPU only: to look is to wait for a GPU, in every step. There, a NaN
-    stays in the row of its own graph.
+def check_features(feat: Tensor, width: int) -> None:
+    """Check that ``feat`` is a floating-point ``(N, width)`` tensor.
 
     Raises
     ------
     TypeError
         If it is not a floating-point tensor.
     ValueError
-        If its shape is wrong, or a value is NaN or infinite: the message names graph and node.
+        If its shape is wrong.
     """
     if not isinstance(feat, Tensor) or not feat.is_floating_point():
         kind = feat.dtype if isinstance(feat, Tensor) else type(feat).__name__
@@ -272,13 +374,32 @@ def check_features(
         raise ValueError(
             f"feat has shape {tuple(feat.shape)}; expected (number of nodes, in_feats={width})"
         )
-    if feat.device.type != "cpu":
+
+
+def check_rows(feat: Tensor, structure: GraphStructure) -> None:
+    """Check that there is one row per node and, on a CPU, that values are finite.
+
+    To look at values is to wait for a GPU, in every step. There, a NaN stays in the row of its own
+    graph.
+
+    Raises
+    ------
+    ValueError
+        If rows and nodes differ, if a value is NaN or infinite (the message names graph and node),
+        or if it is beyond 1e150, where squared distances overflow in float64.
+    """
+    if feat.shape[0] != structure.graph.num_nodes():
+        raise ValueError(
+            f"feat has {feat.shape[0]} rows, the graph has {structure.graph.num_nodes()} nodes; "
+            "pass one row per node of the whole batch"
+        )
+    if feat.device.type != "cpu" or torch.compiler.is_compiling():
         return
     # A sum is one pass, and it is finite exactly when no term is NaN or infinite, save for
     # overflow, which the second look sorts out.
     if not math.isfinite(float(feat.detach().sum())) and not torch.isfinite(feat).all():
         row, column = (int(i) for i in (~torch.isfinite(feat)).nonzero()[0])
-        ends = node_counts(graph, feat, batch_num_nodes).cumsum(0).cpu()
+        ends = structure.host_counts.cumsum(0)
         index = int(torch.searchsorted(ends, row, right=True))
         start = int(ends[index - 1]) if index else 0
         raise ValueError(
@@ -286,19 +407,7 @@ def check_features(
             f"{index} of the batch. Fix or drop that graph, or look for a "
             "learning rate that let the layers before the pooling diverge"
         )
-
-
-def check_magnitude(feat: Tensor) -> None:
-    """Check that squared distances of ``feat`` do not overflow in float64.
-
-    Raises
-    ------
-    ValueError
-        If a float64 value is beyond 1e150; no narrower dtype can hold one.
-    """
-    if feat.device.type != "cpu" or feat.dtype != torch.float64 or not feat.numel():
-        return
-    if feat.detach().abs().max() > LARGEST:
+    if feat.dtype == torch.float64 and feat.numel() and feat.detach().abs().max() > LARGEST:
         raise ValueError(
             f"feat holds values up to {feat.detach().abs().max().item():.3g}, whose squares "
             "overflow; standardise the features first"

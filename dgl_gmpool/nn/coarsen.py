@@ -57,27 +57,32 @@ def coarsen(
     )
     coarse_feats, sources, destinations, numbers, weights, features = [], [], [], [], [], []
     gates = assignment.feature_blocks or assignment.blocks
+    # From the edges, where a dense A would hold little but zeros.
+    edges = batch.graph.num_edges()
+    sparse = [
+        bucket.width > LARGE and SPARSE * edges < len(bucket) * bucket.width**2
+        for bucket in layout.buckets
+    ]
+    adjacencies = batch.dense(batch.edge_weight, skip=sparse)
+    channels = [] if edge_feat is None else batch.dense(edge_feat.to(dtype), skip=sparse)
     for index, (bucket, coarse, assign) in enumerate(
         zip(layout.buckets, coarse_layout.buckets, assignment.blocks)
     ):
         coarse_feats.append(gates[index].to(dtype).mT @ batch.blocks[index])
-        members, cells = batch.cells.of(index, bucket)
-        values = batch.edge_weight[members].to(assign.dtype)
-        # The ends of the edges, where a dense A would hold little but zeros.
-        ends: tuple[Tensor, Tensor] | None = None
-        if bucket.width > LARGE and SPARSE * len(members) < len(bucket) * bucket.width**2:
+        if sparse[index]:
+            members, cells = batch.structure.edges_of(index)
             start = torch.div(cells, bucket.width, rounding_mode="floor")
             ends = start, start - start % bucket.width + cells % bucket.width
-        if ends is None:
-            dense = batch.cells.dense(batch.edge_weight.to(assign.dtype), index, bucket)
+            values = batch.edge_weight[members].to(assign.dtype)
+            adjacency = coarse_adjacency(assign, *ends, values[:, None]).squeeze(-1)
+            graph_of = torch.div(start, bucket.width, rounding_mode="floor")
+            size = values.new_zeros(len(bucket)).index_add(0, graph_of, values.detach().abs())
+        else:
+            dense = adjacencies[index].to(assign.dtype)
             adjacency = assign.mT @ dense @ assign
             size = dense.detach().abs().sum((1, 2))
-        else:
-            adjacency = coarse_adjacency(assign, *ends, values[:, None]).squeeze(-1)
-            graph_of = torch.div(ends[0], bucket.width, rounding_mode="floor")
-            size = values.new_zeros(len(bucket)).index_add(0, graph_of, values.detach().abs())
-        # An entry of A' is a sum over edges of S_ik a_ij S_jl: where terms can cancel, what is below
-        # its rounding is none, on one processor as on another.
+        # An entry of A' is a sum over edges of S_ik a_ij S_jl: where terms can cancel, what is
+        # below its rounding is none, on one processor as on another.
         largest = assign.detach().abs().amax((1, 2)).square()
         rounding = 8 * torch.finfo(assign.dtype).eps * bucket.width
         cancel = (assign.detach() < 0).any(2).any(1) | (batch.edge_weight.detach() < 0).any()
@@ -93,11 +98,10 @@ def coarsen(
         destinations.append(destination.expand_as(present).flatten().index_select(0, cell))
         weights.append(adjacency.flatten().index_select(0, cell).to(dtype))
         if edge_feat is not None:
-            if ends is None:
-                channels = batch.cells.dense(edge_feat.to(dtype), index, bucket)
-                pooled = _both_sides(channels, assign.to(dtype).mT)
-            else:
+            if sparse[index]:
                 pooled = coarse_adjacency(assign, *ends, edge_feat[members].to(assign.dtype))
+            else:
+                pooled = _both_sides(channels[index], assign.to(dtype).mT)
             features.append(pooled.to(dtype).flatten(0, 2).index_select(0, cell))
     if not layout.buckets:
         nothing = torch.empty(0, dtype=torch.int64, device=device)

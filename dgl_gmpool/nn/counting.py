@@ -27,7 +27,8 @@ class Spectrum:
         exactly their number, for a graph of any size. At least 1 for a graph with nodes. Shape
         ``(B,)``, int64.
     soft_count : Tensor
-        sum_i 1 / (M 1)_i, the differentiable number of groups, exact on eq. 7. Shape ``(B,)``.
+        sum_i 1 / (M 1)_i, the differentiable number of groups, exact on eq. 7; where S S' stands
+        for M, sum_i M_ii / (M 1)_i. Shape ``(B,)``.
     effective_rank : Tensor
         exp(entropy of the normalised eigenvalues), Roy and Vetterli (2007). Shape ``(B,)``.
     negative_share : Tensor
@@ -41,7 +42,7 @@ class Spectrum:
     negative_share: Tensor
 
 
-def count_groups(eigenvalues: Tensor, sizes: Tensor) -> Tensor:
+def count_groups(eigenvalues: Tensor, sizes: Tensor, trace: Tensor | None = None) -> Tensor:
     """The number of eigenvalues of M above 0.7 of a node.
 
     Parameters
@@ -50,6 +51,8 @@ def count_groups(eigenvalues: Tensor, sizes: Tensor) -> Tensor:
         Those of M, or of S' S where S S' = M: zeros more or less make no difference. ``(b, w)``.
     sizes : Tensor
         Number of nodes of each graph, at least 1. Shape ``(b,)``.
+    trace : Tensor, optional
+        That of M, where eigenvalues are left out. Shape ``(b,)``. Default: their sum.
 
     Returns
     -------
@@ -62,7 +65,7 @@ def count_groups(eigenvalues: Tensor, sizes: Tensor) -> Tensor:
     [3]
     """
     eigenvalues = eigenvalues.detach()
-    node = eigenvalues.sum(-1).clamp(min=0) / sizes
+    node = (eigenvalues.sum(-1) if trace is None else trace).clamp(min=0) / sizes
     line = OF_A_NODE * (1 - MARGIN) * node
     return (eigenvalues > line[:, None]).sum(-1).clamp(min=1)
 
@@ -74,12 +77,26 @@ def soft_count(matrix: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, 1 / torch.where(mask, size, 1).clamp(min=tiny), 0).sum(-1)
 
 
-def spectrum(eigenvalues: Tensor, sizes: Tensor, soft: Tensor) -> Spectrum:
-    """All four figures from the eigenvalues of M ``(b, w)``, node counts and the soft count."""
+def soft_count_of_root(root: Tensor) -> Tensor:
+    """sum_i M_ii / (M 1)_i for M = S S', without M; a node that is in no group counts for none.
+
+    ``(b, w, K)`` to ``(b,)``.
+    """
+    size = (root @ root.sum(1)[:, :, None])[..., 0]
+    tiny = torch.finfo(size.dtype).tiny ** 0.5
+    share = root.square().sum(-1) / size.clamp(min=tiny)
+    return torch.where(size > tiny, share, 0).sum(-1)
+
+
+def spectrum(
+    eigenvalues: Tensor, sizes: Tensor, soft: Tensor, trace: Tensor | None = None
+) -> Spectrum:
+    """All four figures from the eigenvalues of M ``(b, w)``, node counts and the soft count;
+    ``trace`` as for :func:`count_groups`."""
     eigenvalues = eigenvalues.detach()
     positive = eigenvalues.clamp(min=0)
     tiny = torch.finfo(positive.dtype).tiny
     share = positive / positive.sum(-1, keepdim=True).clamp(min=tiny)
     entropy = -torch.xlogy(share, share).sum(-1)
     negative = (-eigenvalues).clamp(min=0).sum(-1) / eigenvalues.abs().sum(-1).clamp(min=tiny)
-    return Spectrum(count_groups(eigenvalues, sizes), soft.detach(), entropy.exp(), negative)
+    return Spectrum(count_groups(eigenvalues, sizes, trace), soft.detach(), entropy.exp(), negative)

@@ -28,4 +28,6 @@ class _FirstOrder(torch.autograd.Function):
 
 def first_order(gradient: Tensor, what: str, *sources: Tensor) -> Tensor:
     """Mark a gradient that was computed from ``sources`` as one without a derivative."""
+    if torch.compiler.is_compiling():
+        return gradient  # torch.compile refuses second derivatives by itself
     return _FirstOrder.apply(gradient.detach(), what, *sources)

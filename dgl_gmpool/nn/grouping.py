@@ -199,7 +199,7 @@ class GroupingMatrix(nn.Module):
         """
         weight = self.weight.to(compute_dtype(device))
         bias = None if self.bias is None else self.bias.to(weight.dtype)
-        if device.type == "cpu":
+        if device.type == "cpu" and not torch.compiler.is_compiling():
             for name, values in (("weight", weight), ("bias", bias)):
                 if values is not None and not torch.isfinite(values.detach()).all():
                     raise ValueError(
@@ -250,11 +250,11 @@ class _WeightedDistance(torch.autograd.Function):
         gram = scaled @ wide.mT
         twice = gram + gram.mT
         square = twice.diagonal(dim1=-2, dim2=-1) / 2
-        distance = (square[..., :, None] + square[..., None, :]).sub_(twice)
+        distance = square[..., :, None] + square[..., None, :] - twice
         # With weights of both signs the squares that are added up are larger than their sum.
-        size = torch.linalg.vecdot(scaled.abs(), wide.abs()) * _rounding(x.shape[-1], weight.dtype)
+        size = (scaled * wide).abs().sum(-1) * _rounding(x.shape[-1], weight.dtype)
         nothing = distance.abs() <= size[..., :, None] + size[..., None, :]
-        return distance.masked_fill_(nothing, 0)
+        return distance.masked_fill(nothing, 0)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:

@@ -72,7 +72,7 @@ class PooledGraph:
         ``(B,)``, int64. This and the next three are computed when first read: they may take
         eigenvalues.
     soft_count : Tensor
-        sum_i 1 / (M 1)_i. Shape ``(B,)``, floating point.
+        sum_i 1 / (M 1)_i, see :class:`~dgl_gmpool.nn.counting.Spectrum`. Shape ``(B,)``.
     effective_rank : Tensor
         exp(entropy of the normalised eigenvalues of M, or of S S'). Shape ``(B,)``.
     negative_share : Tensor

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.nn.assignment import Assignment
-from dgl_gmpool.nn.batch import GraphBatch, batched_graph, check_edges
+from dgl_gmpool.nn.batch import GraphBatch, GraphStructure, batched_graph, check_edges
 from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE, coarsen
 from dgl_gmpool.nn.conv_weight import normalise_edge_weight
 from dgl_gmpool.nn.counting import Spectrum
@@ -77,7 +77,7 @@ class Pooling(Readout):
 
     def coarsen(
         self,
-        graph: DGLGraph,
+        graph: DGLGraph | GraphStructure,
         feat: Tensor,
         edge_feat: Tensor | None = None,
         *,
@@ -107,7 +107,7 @@ class Pooling(Readout):
             conductance=conductance,
             batch_num_nodes=batch_num_nodes,
         )
-        edge_feat = check_edges("edge_feat", edge_feat, graph, dims=2)
+        edge_feat = check_edges("edge_feat", edge_feat, batch.graph, dims=2)
         if edge_feat is not None:
             edge_feat = edge_feat.to(feat.device, batch.feat.dtype)
         with torch.autocast(feat.device.type, enabled=False):
@@ -143,7 +143,7 @@ class Pooling(Readout):
 
     def assignments(
         self,
-        graph: DGLGraph,
+        graph: DGLGraph | GraphStructure,
         feat: Tensor,
         *,
         edge_weight: Tensor | None = None,
@@ -171,7 +171,7 @@ class Pooling(Readout):
     @torch.no_grad()
     def spectrum(
         self,
-        graph: DGLGraph,
+        graph: DGLGraph | GraphStructure,
         feat: Tensor,
         *,
         edge_weight: Tensor | None = None,

@@ -38,25 +38,18 @@ class Bucket:
         The largest of them, w.
     full : bool
         Whether all of them are that large, so that no slot is empty.
-    places : numpy.ndarray
-        ``nodes`` and ``slots`` in the memory of the host. Shape ``(2, m)``, int64.
+    nodes : Tensor
+        The rows of the batch's node features that belong here. Shape ``(m,)``, int64.
+    slots : Tensor
+        Where each of them stands in the block flattened to b * w rows. Shape ``(m,)``, int64.
     """
 
     graphs: Tensor
     sizes: Tensor
     width: int
     full: bool
-    places: np.ndarray
-
-    @cached_property
-    def nodes(self) -> Tensor:
-        """The rows of the batch's node features that belong here. Shape ``(m,)``, int64."""
-        return torch.from_numpy(self.places[0]).to(self.graphs.device)
-
-    @cached_property
-    def slots(self) -> Tensor:
-        """Where each of them stands in the block flattened to b * w rows. Shape ``(m,)``, int64."""
-        return torch.from_numpy(self.places[1]).to(self.graphs.device)
+    nodes: Tensor
+    slots: Tensor
 
     def __len__(self) -> int:
         return self.graphs.shape[0]
@@ -83,15 +76,21 @@ class RaggedLayout:
         The graphs of each bucket, as ``Bucket.graphs``, in the memory of the host.
     buckets : tuple of Bucket
         Every graph with at least one node is in exactly one of them.
+    host_position : numpy.ndarray
+        ``position`` in the memory of the host.
     position : Tensor
         Where each node stands when the blocks are flattened and laid end to end. Shape ``(N,)``,
         int64.
+    owner : Tensor
+        The graph that each node belongs to. Shape ``(N,)``, int64.
     """
 
     counts: np.ndarray
     groups: tuple[np.ndarray, ...]
     buckets: tuple[Bucket, ...]
+    host_position: np.ndarray
     position: Tensor
+    owner: Tensor
 
     @property
     def batch_size(self) -> int:
@@ -126,11 +125,6 @@ class RaggedLayout:
     def rows(self, blocks: list[Tensor]) -> Tensor:
         """Blocks ``(b, w, ...)``, one for each bucket, back as rows of the batch ``(N, ...)``."""
         return torch.cat([block.flatten(0, 1) for block in blocks]).index_select(0, self.position)
-
-    def graph_ids(self, device: torch.device) -> Tensor:
-        """The graph each node belongs to. Shape ``(N,)``, int64."""
-        ids = np.repeat(np.arange(self.batch_size), self.counts)
-        return torch.from_numpy(ids).to(device)
 
     @staticmethod
     def from_counts(counts: Tensor, device: torch.device | str = "cpu") -> RaggedLayout:
@@ -182,9 +176,6 @@ class RaggedLayout:
             Where the index tensors go.
         """
 
-        def on_device(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(array).to(device)
-
         order = np.concatenate(groups) if len(groups) else np.empty(0, dtype=np.int64)
         sizes = counts[order]
         room = np.array(widths, dtype=np.int64).repeat([len(group) for group in groups])
@@ -196,27 +187,31 @@ class RaggedLayout:
         slots = within + (ends - room - before).repeat(sizes)
         position = np.empty_like(nodes)
         position[nodes] = slots
-        buckets: list[Bucket] = []
+        owner = np.arange(len(counts)).repeat(counts)
+        parts: list[np.ndarray] = [position, owner]
+        bounds = []
         first = row = slot = 0
         for group, width in zip(groups, widths):
             last = first + len(group)
             stop = int(stops[last - 1])
-            buckets.append(
-                Bucket(
-                    graphs=on_device(group),
-                    sizes=on_device(sizes[first:last]),
-                    width=width,
-                    full=stop - row == len(group) * width,
-                    places=np.stack([nodes[row:stop], slots[row:stop] - slot]),
-                )
-            )
+            parts += [group, sizes[first:last], nodes[row:stop], slots[row:stop] - slot]
+            bounds.append((width, stop - row == len(group) * width))
             first, row, slot = last, stop, slot + len(group) * width
-        return RaggedLayout(
-            counts,
-            tuple(groups),
-            tuple(buckets),
-            on_device(position),
+        there = on_device(parts, device)
+        buckets = tuple(
+            Bucket(*there[4 * i + 2 : 4 * i + 4], width, full, *there[4 * i + 4 : 4 * i + 6])
+            for i, (width, full) in enumerate(bounds)
         )
+        return RaggedLayout(counts, tuple(groups), buckets, position, there[0], there[1])
+
+
+def on_device(arrays: Sequence[np.ndarray], device: torch.device | str) -> list[Tensor]:
+    """int64 arrays of the host as tensors on a device, in one copy that a GPU need not wait for."""
+    flat = torch.from_numpy(np.concatenate([np.asarray(each, np.int64) for each in arrays]))
+    if torch.device(device).type == "cuda":
+        flat = flat.pin_memory()
+    flat = flat.to(device, non_blocking=True)
+    return list(flat.split([len(each) for each in arrays]))
 
 
 def _cut(sizes: np.ndarray) -> list[int]:

@@ -12,7 +12,7 @@ from dgl import DGLGraph
 from torch import Tensor, nn
 
 from dgl_gmpool._options import positive_int
-from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.batch import GraphBatch, GraphStructure
 
 _COLLECTED: ContextVar[dict[str, Tensor] | None] = ContextVar("losses", default=None)
 
@@ -112,7 +112,7 @@ class Readout(nn.Module):
 
     def forward(
         self,
-        graph: DGLGraph,
+        graph: DGLGraph | GraphStructure,
         feat: Tensor,
         get_node_weight: bool = False,
         *,
@@ -125,7 +125,8 @@ class Readout(nn.Module):
         Parameters
         ----------
         graph : DGLGraph
-            A graph or a batch of graphs.
+            A graph or a batch of graphs. (Or a
+            :class:`~dgl_gmpool.nn.batch.GraphStructure`, where several layers share what it holds.)
         feat : Tensor
             Node features. Shape ``(N, in_feats)``, floating point.
         get_node_weight : bool, optional
@@ -178,7 +179,7 @@ class Readout(nn.Module):
 
     def batch(
         self,
-        graph: DGLGraph,
+        graph: DGLGraph | GraphStructure,
         feat: Tensor,
         *,
         edge_weight: Tensor | None = None,
@@ -186,8 +187,9 @@ class Readout(nn.Module):
         batch_num_nodes: Tensor | None = None,
     ) -> GraphBatch:
         """The arguments of :meth:`forward`, checked."""
-        before = getattr(graph, "pooled_by", None)
-        if before and (self.single_level or getattr(graph, "pooled_single_level", False)):
+        plain = graph.graph if isinstance(graph, GraphStructure) else graph
+        before = getattr(plain, "pooled_by", None)
+        if before and (self.single_level or getattr(plain, "pooled_single_level", False)):
             raise ValueError(_second_level(type(self).__name__, before))
         dtype = torch.float32
         if isinstance(feat, Tensor):

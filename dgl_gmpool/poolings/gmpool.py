@@ -233,7 +233,7 @@ class GMPool(GroupingPool):
         """S of at most ``max_clusters`` columns, for large graphs without M."""
         feat = self.grouping.norm(batch.feat)
         measure = self.grouping.measure(feat.device)
-        blocks, columns = [], []
+        blocks, columns, scales = [], [], []
         priorities = batch.layout.blocks(priority_of(batch)[:, None])
         for bucket, block, priority in zip(
             batch.layout.buckets, batch.layout.blocks(feat), priorities
@@ -259,8 +259,9 @@ class GMPool(GroupingPool):
                 )
             blocks.append(root)
             columns.append(used)
+            scales.append(scale.detach())
         # S S' stands for M: its eigenvalues are those of the small S' S.
-        return Assignment(blocks, columns, num_clusters=None)
+        return Assignment(blocks, columns, scale=scales)
 
     def _scale(self, measure: Measure, block: Tensor, bucket: Bucket) -> Tensor:
         """The diagonal of D^{-1/2}, or ones; zeros in padding. Shape ``(b, w)``. M is not formed,
