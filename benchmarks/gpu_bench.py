@@ -215,6 +215,8 @@ def model_variants() -> dict[str, dict[str, Any]]:
     }
     for name in ("gmpool", "ngmpool"):
         for what, options in variants_of(name).items():
+            if name == "gmpool" and not options:
+                continue  # the default
             variants[what] = {"readout": name, "readout_options": options}
     return variants
 
