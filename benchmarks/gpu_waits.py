@@ -20,11 +20,18 @@ from torch.utils._pytree import tree_leaves
 
 from dgl_gmpool import get_readout
 
+#: Where torch's own code is.
+TORCH = str(Path(torch.__file__).parent)
+
 
 def place_of(stack: list[traceback.FrameSummary]) -> str:
-    """The innermost line of the package on a stack; outside of it, the innermost of all."""
-    stack = [each for each in stack if each.name not in ("note", "__torch_dispatch__")]
-    frame = ([each for each in stack if each.filename.startswith(PACKAGE)] or stack)[-1]
+    """The innermost line of the package on a stack; where it is not there, of who called torch."""
+    callers = [
+        each
+        for each in stack
+        if not each.filename.startswith(TORCH) and each.name not in ("note", "__torch_dispatch__")
+    ]
+    frame = ([each for each in callers if each.filename.startswith(PACKAGE)] or callers)[-1]
     parts = Path(frame.filename).parts
     return f"{'/'.join(parts[-2:])}:{frame.lineno} {frame.line}"
 
