@@ -32,6 +32,11 @@ COMMANDS = {
         resume="--resume",
     ),
     "predict": Command("dgl_gmpool.cli.predict", "predict the molecules of a table"),
+    "explain": Command(
+        "dgl_gmpool.cli.explain",
+        "show what a model sees in molecules: groups, contributions, pictures, a page",
+    ),
+    "embed": Command("dgl_gmpool.cli.embed", "write a model's vector of each molecule of a table"),
     "run": Command(
         "dgl_gmpool.cli.run", "run an unmodified DGL-LifeSci script with another readout"
     ),

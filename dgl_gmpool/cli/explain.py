@@ -1,0 +1,136 @@
+"""``dgl-gmpool explain``: what a model sees in molecules, as tables, pictures and a page."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from dgl_gmpool.cli.molecule_rows import molecule_rows, one_process
+from dgl_gmpool.data.delimited_text import DelimitedText
+from dgl_gmpool.explain.drawing import summary
+from dgl_gmpool.explain.explanation import (
+    Explanation,
+    check_models,
+    explain_molecule,
+    no_groups,
+    task_number,
+)
+from dgl_gmpool.explain.masking import RefusedError
+from dgl_gmpool.explain.molecule_groups import names_groups
+from dgl_gmpool.explain.report import PAGE, ExplainedRow, Report, check_folder
+from dgl_gmpool.training import TrainedModel, choose_device, load_models
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of ``dgl-gmpool explain``."""
+    parser.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        metavar="RUN_FOLDER",
+        help="folder of a finished run (its folds are averaged), or one fold_N/model.pt",
+    )
+    molecules = parser.add_mutually_exclusive_group(required=True)
+    molecules.add_argument("--smiles", nargs="+", metavar="SMILES", help="molecules to explain")
+    molecules.add_argument("--csv", type=Path, metavar="FILE", help="table of them (.csv, .tsv)")
+    parser.add_argument("--smiles-column", default="smiles", metavar="NAME", help="default: smiles")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="index.html, atoms.csv, groups.csv, molecules.csv, fragments.csv, pairs.csv and a "
+        "picture of each molecule",
+    )
+    parser.add_argument(
+        "--target",
+        metavar="NAME",
+        help="which of the model's targets to explain (default: the first)",
+    )
+    solvents = parser.add_mutually_exclusive_group()
+    solvents.add_argument(
+        "--solvent", metavar="SMILES", help="of all molecules, for a model trained with solvents"
+    )
+    solvents.add_argument("--solvent-column", metavar="NAME", help="the same, a row's own")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an earlier report in the output folder"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+
+
+class _Molecule(NamedTuple):
+    number: int
+    smiles: str
+    solvent: str | None
+    wrong: str
+
+
+def main(args: argparse.Namespace) -> int:
+    """``dgl-gmpool explain``: explain every molecule and write the folder."""
+    from tqdm import tqdm
+
+    one_process("explain")
+    models = load_models(args.model)
+    first = models[0]
+    if args.smiles is not None and args.solvent_column is not None:
+        raise ValueError("--solvent-column names a column of --csv; with --smiles give --solvent")
+    check_models(models, solvents=args.solvent is not None or args.solvent_column is not None)
+    target = first.task_names[task_number(first, args.target)]
+    choose_device(args.device)
+    molecules = _molecules(args)
+    check_folder(args.output, overwrite=args.overwrite)
+    if len(first.task_names) > 1:
+        others = len(first.task_names) - 1
+        print(f"explaining {target}, with {others} other target(s) to name by --target")
+    if not names_groups(first.model):
+        print(f"note: {no_groups(first)}")
+    report = Report(args.output)
+    known: dict[tuple[str, str | None], Explanation | str] = {}
+    for each in tqdm(molecules, desc="explain", unit="mol", disable=None, leave=False):
+        key = each.smiles, each.solvent
+        if not each.wrong and key not in known:
+            known[key] = _explained(models, each, target, args.device)
+        found = each.wrong or known[key]
+        if isinstance(found, str):
+            report.add(ExplainedRow(each.number, each.smiles, None, found))
+        else:
+            report.add(ExplainedRow(each.number, each.smiles, found))
+            if args.smiles is not None:
+                print(f"{each.smiles}: {summary(found)}")
+    report.finish(f"{target}, explained by {args.model.resolve().name}")
+    refused = sum(1 for row in report.rows if row.reason)
+    print(
+        f"{args.output / PAGE}: {len(report.rows)} rows, {len(report.explained)} explained by "
+        f"{len(models)} model(s)"
+        + (f", {refused} refused (see the column 'reason' of molecules.csv)" if refused else "")
+    )
+    return 0
+
+
+def _molecules(args: argparse.Namespace) -> list[_Molecule]:
+    if args.smiles is not None:
+        return [_Molecule(i, s.strip(), args.solvent, "") for i, s in enumerate(args.smiles, 1)]
+    rows = molecule_rows(DelimitedText(args.csv), args.smiles_column, args.solvent_column)
+    return [
+        _Molecule(
+            each.row.number,
+            each.smiles,
+            args.solvent if each.solvent is None else each.solvent,
+            each.wrong,
+        )
+        for each in rows
+    ]
+
+
+def _explained(
+    models: Sequence[TrainedModel], each: _Molecule, target: str, device: str
+) -> Explanation | str:
+    """The explanation, or why there is none."""
+    try:
+        return explain_molecule(
+            models, each.smiles, solvent=each.solvent, target=target, device=device
+        )
+    except RefusedError as error:
+        return error.reason

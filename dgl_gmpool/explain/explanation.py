@@ -1,0 +1,291 @@
+"""What a model sees in a molecule: its groups, and how much each adds to the prediction."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from rdkit import Chem
+
+from dgl_gmpool._options import unknown_name
+from dgl_gmpool.data.chromophores import SOLVENT_DESCRIPTORS, solvent_descriptors
+from dgl_gmpool.data.molecule import is_missing, read_molecule
+from dgl_gmpool.explain.fragments import fragment_smiles
+from dgl_gmpool.explain.masking import MaskedMolecule, RefusedError
+from dgl_gmpool.explain.molecule_groups import consensus_groups, names_groups, node_weights
+from dgl_gmpool.explain.shapley import (
+    MOST_PLAYERS,
+    first_and_last,
+    remembered,
+    shapley_values,
+    share_rest,
+)
+from dgl_gmpool.training import TrainedModel, choose_device
+
+#: A molecule has about 2 n + 2^K masked copies of n atoms: beyond this it takes minutes.
+MOST_ATOMS = 400
+
+#: Atoms in one forward pass.
+ATOMS_AT_ONCE = 6000
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Groups and contributions of one molecule. Rows are atoms in the order of the SMILES.
+
+    What a group contributes is measured by masking
+    (:class:`~dgl_gmpool.explain.masking.MaskedMolecule`): the network predicts the molecule with
+    any of its groups replaced by plain saturated carbon, and a group's share is its Shapley value,
+    what it adds averaged over all orders in which the groups can come. Shares add up to
+    ``prediction - baseline``, the baseline being the prediction for the carbon skeleton alone.
+
+    Attributes
+    ----------
+    smiles : str
+    target, units, kind : str
+        What is predicted; ``kind`` is ``"classification"`` (probabilities) or ``"regression"``.
+    prediction, baseline : float
+        Mean over the models, for the molecule and for its carbon skeleton.
+    skeleton : str
+        SMILES of the carbon skeleton.
+    symbols : tuple of str
+        Element of each atom.
+    contributions : numpy.ndarray
+        Of each atom; those of a group add up to its contribution. ``(n,)`` float64.
+    groups : numpy.ndarray or None
+        Group of each atom, 0 to K - 1: the groups of the mean of the models' grouping matrices.
+        ``(n,)`` int64. None where the readout names no groups; ``note`` says so.
+    memberships : numpy.ndarray or None
+        How much of each atom is in each group, rows add up to 1. ``(n, K)`` float64.
+    weights : numpy.ndarray or None
+        What each atom contributes to the readout, as it states it. ``(n,)`` float64. None where
+        it states nothing.
+    group_contributions, group_spread : numpy.ndarray
+        Mean and standard deviation over the models (NaN for one model). ``(K,)`` float64.
+    fragments : tuple of str
+        SMILES of each group, ``*`` where a bond is cut.
+    agreement : float
+        Mean adjusted Rand index of each model's own groups and ``groups``; NaN without groups.
+    exact : bool
+        Whether all coalitions of groups were looked at (up to 8 groups); otherwise each group is
+        taken as the first and the last to come.
+    note : str
+        What to know, such as that the model has no groups; else empty.
+    """
+
+    smiles: str
+    target: str
+    units: str
+    kind: str
+    prediction: float
+    baseline: float
+    skeleton: str
+    symbols: tuple[str, ...]
+    contributions: np.ndarray
+    groups: np.ndarray | None = None
+    memberships: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    group_contributions: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    group_spread: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    fragments: tuple[str, ...] = ()
+    agreement: float = float("nan")
+    exact: bool = True
+    note: str = ""
+
+    @property
+    def num_groups(self) -> int:
+        """K; 0 where the model has no groups."""
+        return len(self.group_contributions)
+
+    def atoms_of(self, group: int) -> list[int]:
+        """Atoms of a group, ascending."""
+        return [] if self.groups is None else np.flatnonzero(self.groups == group).tolist()
+
+    @property
+    def mol(self) -> Chem.Mol:
+        """The molecule, atoms in the order of the SMILES."""
+        mol, why = read_molecule(self.smiles)
+        if mol is None:
+            raise ValueError(f"{self.smiles!r} is refused: {why}")
+        return mol
+
+    def svg(self) -> str:
+        """The structure as an SVG text: groups in colour, each with its contribution."""
+        from dgl_gmpool.explain.drawing import draw_svg
+
+        return draw_svg(self)
+
+    def png(self, path: str | os.PathLike[str] | None = None) -> bytes:
+        """The same picture as the bytes of a PNG file, also written to ``path`` if one is given."""
+        from dgl_gmpool._io import atomic_write
+        from dgl_gmpool.explain.drawing import draw_png
+
+        data = draw_png(self)
+        if path is not None:
+            atomic_write(path, lambda file: file.write(data))
+        return data
+
+    def __repr__(self) -> str:
+        groups = "" if self.groups is None else f", groups={self.num_groups}"
+        return (
+            f"Explanation({self.smiles!r}, {self.target}: {self.prediction:.4g} = "
+            f"{self.baseline:.4g} {self.prediction - self.baseline:+.4g}{groups})"
+        )
+
+
+def explain_molecule(
+    models: Sequence[TrainedModel],
+    smiles: str,
+    *,
+    solvent: str | None = None,
+    target: str | None = None,
+    device: str = "auto",
+) -> Explanation:
+    """Groups of a molecule and their contributions to its prediction.
+
+    Parameters
+    ----------
+    models : sequence of TrainedModel
+        Of one run, from :func:`~dgl_gmpool.training.load_models`.
+    smiles : str
+    solvent : str, optional
+        SMILES of the solvent, for models trained with solvents.
+    target : str, optional
+        Which of the model's targets to explain. Default: the first.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+
+    Raises
+    ------
+    RefusedError
+        The SMILES (or the solvent's) is blank, refused or has more than 400 atoms.
+    ValueError
+        The target is not one of the model's, or the solvent is missing or superfluous.
+    """
+    check_models(models, solvents=solvent is not None)
+    first = models[0]
+    task = task_number(first, target)
+    feats = None if solvent is None else _solvent_feats(smiles, solvent)
+    masked = MaskedMolecule(smiles, first.featurizer)
+    count = masked.num_atoms
+    if count > MOST_ATOMS:
+        raise RefusedError(smiles, f"{count} atoms; an explanation takes at most {MOST_ATOMS}")
+    torch_device = choose_device(device)
+    networks = [trained.model.to(torch_device) for trained in models]
+    node_of = np.argsort(masked.order)
+    groups = memberships = None
+    agreement, note = float("nan"), ""
+    if names_groups(networks[0]):
+        found = consensus_groups(networks, masked.graph, device=torch_device)
+        groups, memberships = found.groups[node_of], found.memberships[node_of]
+        agreement = found.agreement
+    else:
+        note = no_groups(first)
+    weights = node_weights(networks, masked.graph, device=torch_device)
+
+    def predict(present: np.ndarray) -> np.ndarray:
+        rows = None if feats is None else np.repeat(feats, len(present), axis=0)
+        graphs = masked.graphs(present)
+        size = max(1, ATOMS_AT_ONCE // count)
+        return np.stack(
+            [
+                trained.predict(graphs, global_feats=rows, batch_size=size, device=torch_device)
+                for trained in models
+            ]
+        )[:, :, task]
+
+    known = remembered(predict)
+
+    def value(present: np.ndarray) -> np.ndarray:
+        return known(present | masked.inert)
+
+    baseline, prediction = value(np.array([[False] * count, [True] * count])).mean(0)
+    atoms, total = first_and_last(value, count)
+    atoms, total = atoms.mean(0, keepdims=True), total.mean(keepdims=True)
+    shares = spread = np.zeros(0)
+    if groups is None:
+        contributions = share_rest(atoms, total)[0]
+    else:
+        members = groups == np.arange(groups.max() + 1)[:, None]
+        per_model = shapley_values(lambda chosen: value(chosen @ members), len(members))
+        shares = per_model.mean(0)
+        spread = per_model.std(0, ddof=1) if len(models) > 1 else np.full(len(shares), np.nan)
+        contributions = np.empty(count)
+        for each, share in zip(members, shares):
+            contributions[each] = share_rest(atoms[:, each], share[None])[0]
+    return Explanation(
+        smiles=smiles,
+        target=first.task_names[task],
+        units=first.units,
+        kind=first.kind,
+        prediction=float(prediction),
+        baseline=float(baseline),
+        skeleton=masked.skeleton,
+        symbols=tuple(atom.GetSymbol() for atom in masked.mol.GetAtoms()),
+        contributions=contributions,
+        groups=groups,
+        memberships=memberships,
+        weights=None if weights is None else weights[node_of],
+        group_contributions=shares,
+        group_spread=spread,
+        fragments=tuple(
+            fragment_smiles(masked.mol, np.flatnonzero(groups == group).tolist())
+            for group in range(len(shares))
+        ),
+        agreement=agreement,
+        exact=len(shares) <= MOST_PLAYERS,
+        note=note,
+    )
+
+
+def no_groups(trained: TrainedModel) -> str:
+    """The line that says why there are no groups."""
+    return (
+        f"this model has no groups: its readout {trained.model.config['readout']!r} names none "
+        "(gmpool and ngmpool do), so contributions are per atom"
+    )
+
+
+def task_number(trained: TrainedModel, target: str | None) -> int:
+    """The column of a target; the first where none is named.
+
+    Raises
+    ------
+    ValueError
+        The model does not predict it.
+    """
+    if target is None:
+        return 0
+    if target not in trained.task_names:
+        raise unknown_name("target", target, trained.task_names)
+    return trained.task_names.index(target)
+
+
+def check_models(models: Sequence[TrainedModel], *, solvents: bool) -> None:
+    """Raise a ValueError where there is no model, or solvents are missing or superfluous."""
+    if not models:
+        raise ValueError("no model given; load some with load_models(RUN_FOLDER)")
+    scaler = models[0].global_scaler
+    if scaler is not None and len(scaler.mean) != len(SOLVENT_DESCRIPTORS):
+        raise ValueError(
+            f"the model was trained with {len(scaler.mean)} global features, which are not solvent "
+            "descriptors; such a model cannot be explained"
+        )
+    if (scaler is not None) != solvents:
+        raise ValueError(
+            "the model was trained without solvents: leave them out"
+            if solvents
+            else "the model was trained with solvents: give each molecule's solvent"
+        )
+
+
+def _solvent_feats(smiles: str, solvent: str) -> np.ndarray:
+    """Features of the solvent, ``(1, g)``."""
+    if is_missing(solvent):
+        raise RefusedError(smiles, "blank solvent")
+    try:
+        return np.array([solvent_descriptors(solvent)], np.float32)
+    except ValueError as error:
+        raise RefusedError(smiles, str(error)) from error

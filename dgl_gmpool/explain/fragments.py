@@ -1,0 +1,224 @@
+"""Groups as pieces of a molecule: their SMILES, what is left without them, pairs that differ."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from rdkit import Chem, rdBase
+
+#: What stands for a group that is not there, only a hydrogen.
+HYDROGEN = "*[H]"
+
+
+def fragment_smiles(mol: Chem.Mol, atoms: Iterable[int]) -> str:
+    """Canonical SMILES of some atoms, ``*`` where a bond to the others is cut.
+
+    Stereochemistry is left out, so that a fragment is one and the same wherever it stands; pieces
+    that are not joined are separated by a dot.
+
+    Examples
+    --------
+    >>> fragment_smiles(Chem.MolFromSmiles("OC(=O)c1ccccc1"), [0, 1, 2])
+    '*C(=O)O'
+    """
+    return _cut(mol, set(atoms))[0]
+
+
+def context_smiles(mol: Chem.Mol, atoms: Iterable[int]) -> str:
+    """Canonical SMILES of all atoms but these, ``*`` where a bond to these is cut.
+
+    Examples
+    --------
+    >>> context_smiles(Chem.MolFromSmiles("OC(=O)c1ccccc1"), [0, 1, 2])
+    '*c1ccccc1'
+    """
+    return _cut(mol, set(atoms))[1]
+
+
+def flat_smiles(mol: Chem.Mol) -> str:
+    """Canonical SMILES of a molecule without stereochemistry and atom maps."""
+    return Chem.MolToSmiles(_flat(mol))
+
+
+def _flat(mol: Chem.Mol) -> Chem.Mol:
+    copy = Chem.Mol(mol)
+    Chem.RemoveStereochemistry(copy)
+    for atom in copy.GetAtoms():
+        atom.SetAtomMapNum(0)
+    return copy
+
+
+def _cut(mol: Chem.Mol, atoms: set[int]) -> tuple[str, str]:
+    """SMILES of the atoms and of the others."""
+    copy = Chem.Mol(mol)
+    Chem.RemoveStereochemistry(copy)
+    for atom in copy.GetAtoms():
+        atom.SetAtomMapNum(0)
+    ends = (
+        (bond.GetIdx(), bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()
+    )
+    cuts = [bond for bond, u, v in ends if (u in atoms) != (v in atoms)]
+    if cuts:
+        copy = Chem.FragmentOnBonds(copy, cuts, dummyLabels=[(0, 0)] * len(cuts))
+    sides: tuple[list[str], list[str]] = ([], [])
+    with rdBase.BlockLogs():
+        for piece in Chem.GetMolFrags(copy):
+            inside = any(atom in atoms for atom in piece)
+            text = Chem.MolFragmentToSmiles(copy, atomsToUse=list(piece))
+            sides[0 if inside else 1].append(text)
+    return ".".join(sorted(sides[0])), ".".join(sorted(sides[1]))
+
+
+@dataclass(frozen=True)
+class FragmentRow:
+    """A fragment over a whole table.
+
+    Attributes
+    ----------
+    fragment : str
+    count, molecules : int
+        How many groups, and in how many molecules.
+    mean, spread : float
+        Mean of their contributions, and the standard deviation (0 for one).
+    """
+
+    fragment: str
+    count: int
+    molecules: int
+    mean: float
+    spread: float
+
+    @property
+    def weight(self) -> float:
+        """How much the fragment moves predictions over the whole table."""
+        return self.count * abs(self.mean)
+
+
+def fragment_rows(groups: Iterable[tuple[int, str, float]]) -> list[FragmentRow]:
+    """Fragments from ``(row, fragment, contribution)`` of all groups, those that matter most first.
+
+    Examples
+    --------
+    >>> fragment_rows([(2, "*O", 1.0), (3, "*O", 2.0), (3, "*C", 0.1)])[0]
+    FragmentRow(fragment='*O', count=2, molecules=2, mean=1.5, spread=0.5)
+    """
+    import numpy as np
+
+    found: dict[str, list[tuple[int, float]]] = {}
+    for row, fragment, contribution in groups:
+        found.setdefault(fragment, []).append((row, contribution))
+    rows = []
+    for fragment, each in found.items():
+        values = np.array([contribution for _, contribution in each])
+        rows.append(
+            FragmentRow(
+                fragment,
+                len(each),
+                len({row for row, _ in each}),
+                float(values.mean()),
+                float(values.std()),
+            )
+        )
+    return sorted(rows, key=lambda row: (-row.weight, row.fragment))
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One molecule without one of its groups.
+
+    Attributes
+    ----------
+    row : int
+    canonical : str
+        :func:`flat_smiles` of the molecule.
+    fragment, context : str
+        See :func:`fragment_smiles` and :func:`context_smiles`.
+    prediction, contribution : float
+        Of the molecule and of the group.
+    """
+
+    row: int
+    canonical: str
+    fragment: str
+    context: str
+    prediction: float
+    contribution: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two molecules that differ in one group: ``context`` with ``first`` or ``second`` on it."""
+
+    context: str
+    first: Cut
+    second: Cut
+
+    @property
+    def difference(self) -> float:
+        """Prediction of the second molecule less that of the first."""
+        return self.second.prediction - self.first.prediction
+
+
+def matched_pairs(cuts: Sequence[Cut], *, most: int) -> tuple[list[Pair], int]:
+    """Pairs of rows with one context and two fragments, the largest differences first.
+
+    A molecule that is the context itself, with a hydrogen where the group was, is a partner too.
+
+    Parameters
+    ----------
+    cuts : sequence of Cut
+        One for each group of each molecule.
+    most : int
+        How many pairs to return.
+
+    Returns
+    -------
+    list of Pair
+    int
+        How many there are.
+    """
+    bare: dict[str, Cut] = {}
+    for cut in cuts:
+        bare.setdefault(cut.canonical, cut)
+    by_context: dict[str, dict[tuple[str, str], Cut]] = {}
+    for cut in cuts:
+        if cut.context.strip("*."):
+            by_context.setdefault(cut.context, {}).setdefault((cut.fragment, cut.canonical), cut)
+    for context, members in by_context.items():
+        other = bare.get(_with_hydrogen(context))
+        if other is not None:
+            members[HYDROGEN, other.canonical] = Cut(
+                other.row, other.canonical, HYDROGEN, context, other.prediction, 0.0
+            )
+    count = 0
+
+    def pairs() -> Iterator[Pair]:
+        nonlocal count
+        for context, members in by_context.items():
+            for first, second in combinations(sorted(members.values(), key=_place), 2):
+                if first.fragment != second.fragment and first.canonical != second.canonical:
+                    count += 1
+                    yield Pair(context, first, second)
+
+    chosen = heapq.nsmallest(most, pairs(), key=_pair_key)
+    return chosen, count
+
+
+def _place(cut: Cut) -> tuple[int, str]:
+    return cut.row, cut.fragment
+
+
+def _pair_key(pair: Pair) -> tuple[float, int, int, str]:
+    return -abs(pair.difference), pair.first.row, pair.second.row, pair.context
+
+
+def _with_hydrogen(context: str) -> str:
+    """Canonical SMILES of a context with one cut, closed with a hydrogen; "" for more cuts."""
+    if context.count("*") != 1:
+        return ""
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromSmiles(context.replace("*", "[H]"))
+    return "" if mol is None else Chem.MolToSmiles(mol)

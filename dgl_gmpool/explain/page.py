@@ -1,0 +1,245 @@
+"""One page with all explained molecules: a single file, without network or scripts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+from dgl_gmpool._io import atomic_write
+from dgl_gmpool.explain.drawing import (
+    LESS,
+    MORE,
+    decimals,
+    digits_of,
+    draw_fragment,
+    draw_svg,
+    group_colours,
+    signed,
+    units_of,
+)
+from dgl_gmpool.explain.explanation import Explanation
+from dgl_gmpool.explain.fragments import FragmentRow, Pair
+
+#: How many fragments and pairs the page shows; the tables beside it have all.
+SHOWN = 20
+
+_STYLE = f"""
+body {{ font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1180px; margin: 2em auto;
+  padding: 0 1em; }}
+h1 {{ font-size: 1.5em; }} h2 {{ font-size: 1.2em; margin-top: 2em; }}
+h3 {{ font-size: 1em; margin: 0 0 .3em; overflow-wrap: anywhere; }}
+table {{ border-collapse: collapse; font-size: .9em; }}
+th, td {{ padding: .2em .6em; text-align: left; border-bottom: 1px solid #ddd; }}
+td.n {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
+code {{ overflow-wrap: anywhere; }}
+.molecule {{ border: 1px solid #ccc; border-radius: 6px; padding: 1em; margin: 1em 0;
+  break-inside: avoid; content-visibility: auto; contain-intrinsic-size: auto 420px; }}
+.sides {{ display: flex; flex-wrap: wrap; gap: 1em; align-items: flex-start; }}
+.picture {{ flex: 1 1 500px; }} .picture svg {{ max-width: 100%; height: auto; }}
+.groups {{ flex: 1 1 340px; overflow-x: auto; }}
+.swatch {{ display: inline-block; width: 1em; height: 1em; border: 1px solid #888;
+  border-radius: 3px; vertical-align: -.15em; margin-right: .4em; }}
+.bar {{ width: 120px; position: relative; }}
+.bar i {{ position: absolute; top: calc(50% - .45em); height: .9em; }}
+.bar i.more {{ left: 50%; background: {MORE}; }} .bar i.less {{ right: 50%; background: {LESS}; }}
+.bar::after {{ content: ""; position: absolute; left: 50%; top: 0; bottom: 0;
+  border-left: 1px solid #888; }}
+.quiet {{ color: #555; }}
+"""
+
+
+#: Parts of RDKit's SVG that change nothing here.
+_NEEDLESS = re.compile(
+    r" class='[^']*'|(?:fill-opacity|stroke-opacity):1;|stroke-linecap:butt;|stroke-linejoin:miter;"
+    r"|stroke-miterlimit:10;|fill-rule:evenodd;|<!--.*?-->|xmlns:(?:rdkit|xlink)='[^']*'"
+)
+
+
+class Headline(NamedTuple):
+    """What stands at the top: title, rows of the input, pairs in all."""
+
+    title: str
+    rows: int
+    pairs: int
+
+
+def write_page(
+    path: Path,
+    headline: Headline,
+    explained: Sequence[tuple[int, Explanation]],
+    refused: Sequence[tuple[int, str, str]],
+    fragments: Sequence[FragmentRow],
+    pairs: Sequence[Pair],
+) -> None:
+    """Write the page.
+
+    Parameters
+    ----------
+    path : Path
+    headline : Headline
+    explained : sequence of (int, Explanation)
+        Row number and explanation.
+    refused : sequence of (int, str, str)
+        Row number, SMILES and reason.
+    fragments, pairs : sequence
+        In the order in which they are shown.
+    """
+
+    def parts() -> Iterator[str]:
+        yield '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        yield f"<title>{escape(headline.title)}</title><style>{_STYLE}</style></head><body>"
+        yield f"<h1>{escape(headline.title)}</h1>"
+        yield from _how_to_read(headline, explained, refused)
+        if fragments:
+            yield from _fragments(fragments)
+        if pairs:
+            yield from _pairs(pairs, headline.pairs)
+        yield "<h2>Molecules</h2>"
+        # One scale for the bars of all molecules, so that they can be compared.
+        most = max(
+            (abs(each.group_contributions).max(initial=0.0) for _, each in explained), default=0
+        )
+        for number, each in explained:
+            yield from _molecule(number, each, float(most) or 1.0)
+        if refused:
+            yield from _refused(refused)
+        yield "</body></html>\n"
+
+    # Piece by piece: the pictures of a large table need not be in memory together.
+    atomic_write(path, lambda file: file.writelines(part.encode() for part in parts()))
+
+
+def _how_to_read(
+    headline: Headline,
+    explained: Sequence[tuple[int, Explanation]],
+    refused: Sequence[tuple[int, str, str]],
+) -> Iterator[str]:
+    yield f"<p>{headline.rows} rows, {len(explained)} explained"
+    yield f", <a href='#refused'>{len(refused)} refused</a>." if refused else "."
+    yield "</p>"
+    if not explained:
+        return
+    first = explained[0][1]
+    what = f"the probability of {first.target}" if first.kind == "classification" else first.target
+    units = units_of(first).strip()
+    yield f"<p>Explained is {escape(what)}{escape(f' ({units})' if units else '')}. What an atom"
+    yield " or a group contributes is measured"
+    yield " by masking: its atoms are replaced by plain saturated carbon, and the model predicts"
+    yield " again. The baseline is the prediction for the carbon skeleton alone, all atoms masked;"
+    yield " contributions add up to the prediction less the baseline. So a plain alkyl group"
+    yield " contributes nothing: its share is in the baseline.</p>"
+    if first.note:
+        yield f"<p><strong>{escape(first.note[0].upper() + first.note[1:])}.</strong> Atoms that"
+        yield f" raise the prediction are {_swatch(MORE)} blue, those that lower it {_swatch(LESS)}"
+        yield " orange; the largest are labelled.</p>"
+        return
+    yield "<p>Groups are those of the model: atoms that it treats as one. A colour tells groups"
+    yield " apart and means nothing else; a label is the group's number and its contribution (the"
+    yield " smallest are in the table only), a"
+    yield " Shapley value (what the group adds, averaged over all orders in which the groups can"
+    yield " come). Several models are averaged; their agreement is 1 where all make the same"
+    yield " groups, 0 where they agree no better than by chance.</p>"
+
+
+def _refused(rows: Sequence[tuple[int, str, str]]) -> Iterator[str]:
+    yield "<h2 id='refused'>Refused</h2><table><tr><th>row</th><th>SMILES</th><th>reason</th></tr>"
+    for number, smiles, reason in rows:
+        yield f"<tr><td class='n'>{number}</td><td><code>{escape(smiles)}</code></td>"
+        yield f"<td>{escape(reason)}</td></tr>"
+    yield "</table>"
+
+
+def _fragments(rows: Sequence[FragmentRow]) -> Iterator[str]:
+    import numpy as np
+
+    shown = rows[:SHOWN]
+    digits = decimals(np.array([row.mean for row in shown]))
+    most = max(abs(row.mean) for row in shown) or 1.0
+    yield "<h2>Groups that matter most</h2><p class='quiet'>By count times mean contribution."
+    yield f"{_and_where(len(shown), len(rows), 'fragments.csv')}</p>"
+    yield "<table><tr><th></th><th>fragment</th><th>groups</th><th>molecules</th>"
+    yield "<th>mean contribution</th><th>± std</th><th></th></tr>"
+    for row in shown:
+        yield f"<tr><td>{draw_fragment(row.fragment)}</td>"
+        yield f"<td><code>{escape(row.fragment)}</code></td><td class='n'>{row.count}</td>"
+        yield f"<td class='n'>{row.molecules}</td><td class='n'>{_signed(row.mean, digits)}</td>"
+        yield f"<td class='n'>{row.spread:.{digits}f}</td>{_bar(row.mean, most)}</tr>"
+    yield "</table>"
+
+
+def _pairs(pairs: Sequence[Pair], count: int) -> Iterator[str]:
+    import numpy as np
+
+    shown = pairs[:SHOWN]
+    digits = decimals(np.array([pair.difference for pair in shown]))
+    yield "<h2>Molecules that differ in one group</h2><p class='quiet'>Largest differences of"
+    yield f" predictions first.{_and_where(len(shown), count, 'pairs.csv')}</p><table><tr>"
+    yield "<th>in common</th><th>row</th><th>with</th><th>row</th><th>with</th>"
+    yield "<th>difference</th></tr>"
+    for pair in shown:
+        yield f"<tr><td><code>{escape(pair.context)}</code></td>"
+        for cut in (pair.first, pair.second):
+            yield f"<td class='n'><a href='#row{cut.row}'>{cut.row}</a></td>"
+            yield f"<td><code>{escape(cut.fragment)}</code></td>"
+        yield f"<td class='n'>{_signed(pair.difference, digits)}</td></tr>"
+    yield "</table>"
+
+
+def _molecule(number: int, each: Explanation, most: float) -> Iterator[str]:
+    digits = digits_of(each)
+    units = escape(units_of(each))
+    yield f"<div class='molecule' id='row{number}'><h3>Row {number} "
+    yield f"<code>{escape(each.smiles)}</code></h3><p>{escape(each.target)}"
+    yield f" <strong>{each.prediction:.{digits}f}</strong>{units} = baseline"
+    yield f" {each.baseline:.{digits}f} <code class='quiet'>({escape(each.skeleton)})</code>"
+    yield f" {_signed(each.prediction - each.baseline, digits)}"
+    if each.groups is not None:
+        yield f"; {each.num_groups} groups"
+        if each.group_spread.size and each.group_spread[0] == each.group_spread[0]:
+            yield f", agreement of the models {each.agreement:.2f}"
+    yield "</p><div class='sides'><div class='picture'>"
+    yield _small(draw_svg(each, line=False))
+    yield "</div>"
+    if each.groups is not None:
+        yield "<div class='groups'><table><tr><th>group</th><th>fragment</th>"
+        yield "<th>contribution</th><th></th></tr>"
+        shares = each.group_contributions
+        for group, colour in enumerate(group_colours(each)):
+            share = float(shares[group])
+            yield f"<tr><td>{_swatch(colour)}{group}</td>"
+            yield f"<td><code>{escape(each.fragments[group])}</code></td>"
+            yield f"<td class='n'>{_signed(share, digits)}{_spread(each, group, digits)}</td>"
+            yield f"{_bar(share, most)}</tr>"
+        yield "</table></div>"
+    yield "</div></div>\n"
+
+
+def _small(svg: str) -> str:
+    """The same picture in half the bytes: without what is SVG's default, and names of atoms."""
+    return _NEEDLESS.sub("", svg)
+
+
+def _spread(each: Explanation, group: int, digits: int) -> str:
+    spread = float(each.group_spread[group])
+    return "" if spread != spread else f" <span class='quiet'>± {spread:.{digits}f}</span>"
+
+
+def _and_where(shown: int, count: int, file: str) -> str:
+    return "" if shown == count else f" {shown} of {count:,} are shown; {file} has more."
+
+
+def _swatch(colour: str) -> str:
+    return f"<span class='swatch' style='background:{colour}'></span>"
+
+
+def _bar(value: float, most: float) -> str:
+    side, width = "more" if value > 0 else "less", 50 * abs(value) / most
+    return f"<td class='bar'><i class='{side}' style='width:{width:.1f}%'></i></td>"
+
+
+def _signed(value: float, digits: int) -> str:
+    return signed(value, digits).replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,104 @@
+"""New molecules in, the same rows with a model's vectors out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+
+from dgl_gmpool.data.featurize import featurize_smiles
+from dgl_gmpool.data.molecule import canonical_smiles, is_missing
+from dgl_gmpool.training import TrainedModel, choose_device
+from dgl_gmpool.training.batches import collate, row_batches
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Vectors row by row.
+
+    Attributes
+    ----------
+    values : numpy.ndarray
+        ``(rows, width)`` float32: the readouts that the models' heads see, one model's behind the
+        other's. NaN in rows that could not be embedded.
+    reasons : tuple of str
+        Per row, why there is no vector; empty where there is one.
+    """
+
+    values: np.ndarray
+    reasons: tuple[str, ...]
+
+
+def embedding_width(models: Sequence[TrainedModel]) -> int:
+    """Width of the vectors of :func:`embed_smiles`."""
+    return sum(cast(int, trained.model.poolings[-1].out_feats) for trained in models)
+
+
+def embed_smiles(
+    models: Sequence[TrainedModel],
+    smiles: Sequence[str],
+    *,
+    batch_size: int = 80,
+    device: str = "auto",
+) -> Embeddings:
+    """The vectors of molecules; a row that has none keeps its place.
+
+    They are what stands between readout and head, before its normalisation, and depend on the
+    molecule alone: not on a solvent. Rows of one molecule, however it is written, get the same
+    numbers.
+
+    Parameters
+    ----------
+    models : sequence of TrainedModel
+        Of one run, from :func:`~dgl_gmpool.training.load_models`. The vectors of several are put
+        side by side: those of different folds have no axis in common.
+    smiles : sequence of str
+    batch_size : int
+        Molecules per forward pass, at least 1.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+
+    Raises
+    ------
+    ValueError
+        No model is given.
+    """
+    if not models:
+        raise ValueError("no model given; load some with load_models(RUN_FOLDER)")
+    reasons = [""] * len(smiles)
+    rows_of: dict[str, list[int]] = {}
+    for row, text in enumerate(smiles):
+        canonical, why = ("", "blank SMILES") if is_missing(text) else canonical_smiles(text)
+        if why:
+            reasons[row] = why
+        else:
+            rows_of.setdefault(canonical, []).append(row)
+    distinct = list(rows_of.values())
+    flat, failed = featurize_smiles([smiles[rows[0]] for rows in distinct], models[0].featurizer)
+    for number, why in failed:
+        for row in distinct[number]:
+            reasons[row] = why
+    refused = {number for number, _ in failed}
+    kept = [rows for number, rows in enumerate(distinct) if number not in refused]
+    graphs = flat.graphs(range(len(flat)))
+    values = np.full((len(smiles), embedding_width(models)), np.nan, np.float32)
+    torch_device = choose_device(device)
+    for places in row_batches(torch.arange(len(kept)), batch_size):
+        chosen = places.tolist()
+        found = []
+        for trained in models:
+            model = trained.model.to(torch_device)
+            batch = collate(
+                [graphs[place] for place in chosen],
+                edge_in_feats=model.edge_in_feats,
+                device=torch_device,
+            )
+            with torch.no_grad():
+                found.append(model.embed(batch.graph, batch.node_feats, batch.edge_feats))
+        block = torch.cat(found, 1).float().cpu().numpy()
+        for place, vector in zip(chosen, block):
+            values[kept[place]] = vector
+    return Embeddings(values, tuple(reasons))

@@ -1,0 +1,189 @@
+"""A finished run, ready to be asked: predictions, explanations, vectors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dgl_gmpool.training import Predictions, TrainedModel, load_models, predict_smiles
+from dgl_gmpool.training.embed import embed_smiles, embedding_width
+
+if TYPE_CHECKING:
+    from dgl_gmpool.explain import Explanation
+
+
+class Predictor:
+    """The models of a run behind one face. Made by :func:`load_predictor`.
+
+    Parameters
+    ----------
+    models : sequence of TrainedModel
+        Of one run.
+    source : str, optional
+        Where they come from, for ``repr``.
+    device : str, optional
+        ``auto`` (default), ``cpu`` or ``cuda``.
+
+    Attributes
+    ----------
+    models : tuple of TrainedModel
+    task_names : tuple of str
+        What is predicted.
+    units, kind : str
+        Of the predictions; ``kind`` is ``"classification"`` or ``"regression"``.
+    """
+
+    def __init__(
+        self, models: Sequence[TrainedModel], *, source: str = "", device: str = "auto"
+    ) -> None:
+        if not models:
+            raise ValueError("no model given; load some with load_predictor(RUN_FOLDER)")
+        self.models = tuple(models)
+        self.device = device
+        self._source = source
+        first = self.models[0]
+        self.task_names, self.units, self.kind = first.task_names, first.units, first.kind
+
+    @property
+    def num_models(self) -> int:
+        """How many models are averaged."""
+        return len(self.models)
+
+    def predict(
+        self,
+        smiles: Sequence[str],
+        *,
+        solvents: Sequence[str] | None = None,
+        batch_size: int = 80,
+        progress: bool = False,
+    ) -> Predictions:
+        """Predictions of molecules: as many rows as are given, in their order.
+
+        Parameters
+        ----------
+        smiles : sequence of str
+        solvents : sequence of str, optional
+            SMILES of each row's solvent, for models trained with solvents.
+        batch_size : int, optional
+            Molecules per forward pass. Default 80.
+        progress : bool, optional
+            Show a progress bar while featurising.
+
+        Returns
+        -------
+        Predictions
+            ``.mean`` and ``.std`` over the models, ``(rows, tasks)``, NaN where there is none;
+            ``.reasons`` says why.
+
+        Raises
+        ------
+        TypeError
+            ``smiles`` is a single text.
+        ValueError
+            Solvents are missing or superfluous.
+        """
+        return predict_smiles(
+            self.models,
+            _texts("smiles", smiles),
+            solvents=None if solvents is None else _texts("solvents", solvents),
+            batch_size=batch_size,
+            device=self.device,
+            progress=progress,
+        )
+
+    def explain(
+        self, smiles: str, *, solvent: str | None = None, target: str | None = None
+    ) -> Explanation:
+        """Groups, memberships and contributions of one molecule, in its SMILES' own atom order.
+
+        See :class:`~dgl_gmpool.explain.Explanation`; its ``.svg()`` and ``.png()`` are pictures.
+
+        Parameters
+        ----------
+        smiles : str
+        solvent : str, optional
+            SMILES of the solvent, for models trained with solvents.
+        target : str, optional
+            Which of ``task_names`` to explain. Default: the first.
+
+        Raises
+        ------
+        TypeError
+            ``smiles`` is not one text.
+        ValueError
+            The molecule is refused, the target is not one of the model's, or the solvent is
+            missing or superfluous.
+        """
+        from dgl_gmpool.explain import explain_molecule
+
+        if not isinstance(smiles, str):
+            raise TypeError(f"smiles is {smiles!r}; give one SMILES as a text, such as 'CCO'")
+        return explain_molecule(
+            self.models, smiles, solvent=solvent, target=target, device=self.device
+        )
+
+    def embed(self, smiles: Sequence[str], *, batch_size: int = 80) -> np.ndarray:
+        """What the heads of the models see of each molecule.
+
+        Parameters
+        ----------
+        smiles : sequence of str
+        batch_size : int, optional
+            Molecules per forward pass. Default 80.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(rows, width)`` float32, the models side by side; NaN in rows that are refused.
+
+        Raises
+        ------
+        TypeError
+            ``smiles`` is a single text.
+        """
+        return embed_smiles(
+            self.models, _texts("smiles", smiles), batch_size=batch_size, device=self.device
+        ).values
+
+    @property
+    def embedding_width(self) -> int:
+        """Columns of :meth:`embed`."""
+        return embedding_width(self.models)
+
+    def __repr__(self) -> str:
+        config = self.models[0].model.config
+        names = ", ".join(self.task_names[:3]) + (", ..." if len(self.task_names) > 3 else "")
+        return (
+            f"Predictor({self._source!r}, {self.kind} of {names}, models={self.num_models}, "
+            f"readout={config['readout']!r})"
+        )
+
+
+def load_predictor(path: str | os.PathLike[str], *, device: str = "auto") -> Predictor:
+    """The models of a finished run (its folds are averaged), or the one of a ``model.pt``.
+
+    Parameters
+    ----------
+    path : path
+        A run folder, or a fold's ``model.pt``.
+    device : str, optional
+        ``auto`` (default), ``cpu`` or ``cuda``.
+
+    Raises
+    ------
+    FileNotFoundError
+        Nothing of the kind is there.
+    ValueError
+        A file is damaged or holds something else.
+    """
+    return Predictor(load_models(path), source=os.fspath(path), device=device)
+
+
+def _texts(name: str, values: Sequence[str]) -> list[str]:
+    if isinstance(values, (str, bytes)):
+        raise TypeError(f"{name} is the single text {values!r}; give a list of them: [{values!r}]")
+    # A missing value of a data frame (NaN, None) is a blank row, not an error.
+    return [value if isinstance(value, str) else "" for value in values]

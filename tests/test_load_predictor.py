@@ -1,0 +1,165 @@
+"""A finished run behind one object, and the command that writes vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from training_data import rows_of, small_dataset, small_options
+
+from dgl_gmpool.cli import main
+from dgl_gmpool.data import make_splits
+from dgl_gmpool.data.featurize import featurize_smiles
+from dgl_gmpool.training import TrainingConfig, load_models, predict_smiles, train_run
+from dgl_gmpool.training.embed import embed_smiles
+from dgl_gmpool.training.load import Predictor, load_predictor
+
+ROWS = ["CCO", "C1CC", "", "c1ccccc1", "C(C)(C)(C)(C)C", "[Na+].[Cl-]", "OCC"]
+REFUSED = [False, True, True, False, True, False, False]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    dataset = small_dataset(tasks=2)
+    splits = make_splits(dataset.table, folds=2, test_fraction=0.25)
+    folder = tmp_path_factory.mktemp("predictor") / "run"
+    config = TrainingConfig(**small_options())
+    return train_run(dataset, splits, config, folder, progress=False).folder
+
+
+@pytest.fixture(scope="module")
+def predictor(run):
+    return load_predictor(run)
+
+
+def test_predictions_are_those_of_the_models(run, predictor):
+    found, expected = predictor.predict(ROWS), predict_smiles(load_models(run), ROWS)
+    np.testing.assert_array_equal(found.mean, expected.mean)
+    np.testing.assert_array_equal(found.std, expected.std)
+    assert found.mean.shape == (7, 2)
+    assert [bool(reason) for reason in found.reasons] == REFUSED
+    assert np.isnan(found.mean[:, 0]).tolist() == REFUSED
+    assert predictor.predict([]).mean.shape == (0, 2)
+
+
+def test_what_it_says_of_itself(run, predictor):
+    assert repr(predictor) == (
+        f"Predictor({str(run)!r}, regression of task0, task1, models=2, readout='gmpool')"
+    )
+    assert predictor.num_models == 2
+    assert predictor.task_names == ("task0", "task1")
+    assert predictor.units == "log units"
+    one = load_predictor(run / "fold_1" / "model.pt")
+    assert one.num_models == 1
+    assert one.predict(["C"]).mean[0, 0] == pytest.approx(
+        predictor.predict(["C"]).per_model[1, 0, 0], abs=1e-6
+    )
+    with pytest.raises(FileNotFoundError, match="no run folder"):
+        load_predictor("nowhere")
+    with pytest.raises(ValueError, match="no model given"):
+        Predictor([])
+
+
+def test_cells_of_a_data_frame_that_hold_nothing_are_blank_rows(predictor):
+    found = predictor.predict(["CCO", None, float("nan")])
+    assert found.reasons == ("", "blank SMILES", "blank SMILES")
+    assert np.isnan(predictor.embed([None, "C"])[:, 0]).tolist() == [True, False]
+    assert predictor.embed(np.array(["CCO", "C"])).shape[0] == 2
+
+
+def test_one_text_is_not_a_list_of_its_letters(predictor):
+    for call in (predictor.predict, predictor.embed):
+        with pytest.raises(TypeError, match=r"give a list of them: \['CCO'\]"):
+            call("CCO")
+    with pytest.raises(TypeError, match="give one SMILES as a text"):
+        predictor.explain(["CCO"])
+
+
+def test_explanations(predictor):
+    each = predictor.explain("OCC", target="task1")
+    assert each.symbols == ("O", "C", "C")
+    assert each.target == "task1"
+    expected = predictor.predict(["OCC"]).mean[0, 1]
+    assert each.prediction == pytest.approx(expected, abs=1e-5)
+    assert each.contributions.sum() == pytest.approx(each.prediction - each.baseline, abs=1e-9)
+    assert repr(each).startswith("Explanation('OCC', task1: ")
+
+
+def test_vectors_are_what_the_heads_see(run, predictor):
+    found = predictor.embed(ROWS)
+    assert found.dtype == np.float32
+    assert found.shape == (7, predictor.embedding_width)
+    assert np.isnan(found).all(axis=1).tolist() == REFUSED
+    assert np.isfinite(found[~np.array(REFUSED)]).all()
+    np.testing.assert_array_equal(found[0], found[6])  # one molecule, written twice
+    flat, _ = featurize_smiles(["c1ccccc1"], "canonical")
+    (graph,) = flat.graphs([0])
+    expected = []
+    for trained in load_models(run):
+        with torch.no_grad():
+            vector = trained.model.embed(graph, graph.ndata["h"], graph.edata["e"])
+        expected.append(vector[0].numpy())
+    np.testing.assert_allclose(found[3], np.concatenate(expected), atol=1e-5)
+    small = predictor.embed(ROWS, batch_size=1)
+    np.testing.assert_allclose(small, found, atol=1e-5)
+    assert predictor.embed([]).shape == (0, predictor.embedding_width)
+    with pytest.raises(ValueError, match="no model given"):
+        embed_smiles([], ["C"])
+
+
+@pytest.fixture
+def table(tmp_path):
+    file = tmp_path / "in.csv"
+    lines = ["name,structure", *(f"m{i},{smiles}" for i, smiles in enumerate(ROWS)), "short"]
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def embed(run, table, output, *more):
+    arguments = ["embed", "--model", str(run), "--csv", str(table), "--output", str(output)]
+    return main([*arguments, "--smiles-column", "structure", *more])
+
+
+@pytest.mark.parametrize("chunk", [3, 2000])
+def test_the_command_writes_every_row(run, predictor, table, tmp_path, capsys, monkeypatch, chunk):
+    monkeypatch.setattr("dgl_gmpool.cli.embed.CHUNK", chunk)
+    assert embed(run, table, tmp_path / "out.csv") == 0
+    assert f"8 rows of {predictor.embedding_width} numbers" in capsys.readouterr().out
+    rows = rows_of((tmp_path / "out.csv").read_text())
+    assert [row["row"] for row in rows] == [str(n) for n in range(2, 10)]
+    assert [row["smiles"] for row in rows] == [*ROWS, ""]
+    assert [bool(row["reason"]) for row in rows] == [*REFUSED, True]
+    assert rows[-1]["reason"] == "1 cells where the header has 2"
+    columns = [f"e{i}" for i in range(predictor.embedding_width)]
+    found = [[float(row[name] or "nan") for name in columns] for row in rows]
+    expected = predictor.embed([*ROWS, ""])
+    np.testing.assert_allclose(np.array(found, np.float32), expected, atol=1e-5)
+
+    assert embed(run, table, tmp_path / "out.npy") == 0
+    array = np.load(tmp_path / "out.npy")
+    assert array.dtype == np.float32
+    np.testing.assert_allclose(array, expected, atol=1e-5)
+    assert embed(run, table, tmp_path / "out.tsv") == 0
+    assert len(rows_of((tmp_path / "out.tsv").read_text(), "\t")) == 8
+
+
+def test_errors_of_the_command_are_one_line(run, table, tmp_path, capsys):
+    output = tmp_path / "out.csv"
+    for change, message in (
+        (["--smiles-column", "Structure"], "Did you mean 'structure'?"),
+        (["--batch-size", "0"], "--batch-size is 0"),
+        (["--device", "gpu"], "unknown device"),
+        (["--model", "nowhere"], "no run folder"),
+        (["--output", str(tmp_path)], "is a folder"),
+    ):
+        assert embed(run, table, output, *change) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1
+        assert message in error
+        assert not output.exists()
+    output.write_text("mine")
+    assert embed(run, table, output) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert output.read_text() == "mine"
+    assert embed(run, table, output, "--overwrite") == 0
