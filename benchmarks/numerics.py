@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from dgl_gmpool.nn.weighted_readout import weighted_readout
 from scipy.linalg import solve_continuous_lyapunov
 from setting import machine
 from square_root_ways import WAYS
@@ -44,7 +45,6 @@ from dgl_gmpool.nn.square_root import (
     root_times_gradient,
     symmetric_root,
 )
-from dgl_gmpool.nn.weighted_readout import weighted_readout
 from dgl_gmpool.poolings.gmpool import DECOMPOSITIONS
 from dgl_gmpool.training.provenance import source_commit
 

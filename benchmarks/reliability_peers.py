@@ -11,9 +11,8 @@ from collections.abc import Callable
 
 import torch
 from dgl import DGLGraph
-from torch import Tensor, nn
-
 from dgl_gmpool.nn.graph_batch import node_counts
+from torch import Tensor, nn
 
 #: Coarse nodes for poolings that want a number, and the share kept for those that want a ratio.
 CLUSTERS = 4

@@ -10,16 +10,16 @@ import dgl
 import numpy as np
 import pytest
 import torch
+from dgl_gmpool.nn.dense_pooling import AGGREGATES
+from dgl_gmpool.poolings.assignment import Shares
+from dgl_gmpool.poolings.baseline_pooling import BaselinePooling
+from dgl_gmpool.poolings.graph_batch import GraphBatch
 from reference import reduced
 
 from dgl_gmpool import MoleculePredictor, get_readout
-from dgl_gmpool.nn.dense_pooling import AGGREGATES
 from dgl_gmpool.poolings.asap import ASAPool
-from dgl_gmpool.poolings.assignment import Shares
-from dgl_gmpool.poolings.baseline_pooling import BaselinePooling
 from dgl_gmpool.poolings.bnpool import BNPool
 from dgl_gmpool.poolings.diffpool import DiffPool
-from dgl_gmpool.poolings.graph_batch import GraphBatch
 from dgl_gmpool.poolings.mempool import MemPool
 from dgl_gmpool.poolings.mincut import MinCutPool
 from dgl_gmpool.poolings.random_groups import RandomPool, structure_hash

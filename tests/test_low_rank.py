@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import reference
 import torch
+from dgl_gmpool.nn.dense_pooling import AGGREGATES
 from test_pooling import SIZES, WIDTH, batch, make
 from torch.autograd import gradcheck
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dgl_gmpool import GMPool, MoleculePredictor, NGMPool
 from dgl_gmpool.nn import coarsen as coarsen_file
-from dgl_gmpool.nn.dense_pooling import AGGREGATES
 from dgl_gmpool.nn.grouping import SIMILARITIES, GroupingMatrix
 from dgl_gmpool.nn.large import grouping_product as product_file
 from dgl_gmpool.nn.large import low_rank

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import reference
 import torch
+from dgl_gmpool.nn.dense_pooling import AGGREGATES
 
 from dgl_gmpool import GMPool, NGMPool
-from dgl_gmpool.nn.dense_pooling import AGGREGATES
 from dgl_gmpool.nn.grouping import SIMILARITIES
 from dgl_gmpool.poolings.gmpool import DECOMPOSITIONS
 from dgl_gmpool.testing import IN_FEATS, batch_members, batch_of

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from dgl_gmpool.models.readout_norm import ReadoutNorm
 from distributed_worker import (
     GRADIENTS,
     NORMALISED,
@@ -31,7 +32,6 @@ from test_training_run import content
 
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool.cli.processes import _say_once
-from dgl_gmpool.models.readout_norm import ReadoutNorm
 from dgl_gmpool.training import World, current_world, join_world, shared_model
 from dgl_gmpool.training.distributed import PATIENCE, ElsewhereError
 from dgl_gmpool.training.seeds import derived_seed

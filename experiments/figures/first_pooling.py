@@ -7,11 +7,11 @@ from typing import cast
 
 import dgl
 import torch
+from dgl_gmpool.nn.grouping_pool import GroupingPool
 from torch import Tensor
 
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool.data.featurize import featurize_smiles
-from dgl_gmpool.nn.grouping_pool import GroupingPool
 from dgl_gmpool.training.batches import collate, row_batches
 
 

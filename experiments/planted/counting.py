@@ -122,6 +122,6 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         "before": compare(before, planted),
         "after": compare(_found(model, test, budget.batch_size), planted),
         "accuracy": float((predicted == label[budget.train :]).float().mean()),
-        "time": None if locality is None else float(locality.time),
+        "time": None if locality is None else float(locality.time.detach()),
         "inverted": bool(getattr(model.pool, "inverted", False)),
     }

@@ -106,7 +106,8 @@ def compare(found: Sequence[Found], planted: Sequence[np.ndarray]) -> dict[str, 
     Returns
     -------
     dict
-        ``exact``: share of graphs with K = k. ``mae``: mean of abs(K - k). ``mean_count``: mean K.
+        ``exact``: share of graphs with K = k. ``mae``: mean of abs(K - k). ``mean_count``, ``mean_true``: means of
+        K and k.
         ``rho``: rank correlation of K and k. ``auc``: mean :func:`pair_auc` of M. ``ari``: mean
         adjusted Rand index of the names. ``soft_mae``, ``soft_rho``: of the soft count.
     """
@@ -118,6 +119,7 @@ def compare(found: Sequence[Found], planted: Sequence[np.ndarray]) -> dict[str, 
         "exact": float((off == 0).mean()),
         "mae": float(off.mean()),
         "mean_count": float(np.mean(counts)),
+        "mean_true": float(np.mean(true)),
         "rho": rank_correlation(counts, true),
         "auc": mean([pair_auc(each.matrix, group) for each, group in zip(found, planted)]),
         "ari": mean([adjusted_rand_score(g, each.group) for each, g in zip(found, planted)]),
