@@ -1,4 +1,4 @@
-"""GMPool with an M that is given, or with the half of its M: what the learned M is compared with."""
+"""What the learned M is compared with: GMPool with an M that is given, or with half of its M."""
 
 from __future__ import annotations
 

@@ -218,9 +218,8 @@ def two_kinds_in_rings(rng: Generator) -> PlantedGraph:
     """
     sizes: list[int] = []
     while (left := PAYING_NODES - sum(sizes)) > 0:
-        size = min(int(rng.integers(6, 13)), left)
-        # What would remain is too small for a ring of its own.
-        sizes.append(left if 0 < left - size < 6 else size)
+        # Such that what remains is nothing, or enough for a ring.
+        sizes.append(int(rng.choice([n for n in range(6, 13) if left - n == 0 or left - n >= 6])))
     ring = [(n, [(i, (i + 1) % n) for i in range(n)]) for n in sizes]
     edges, group = joined(ring, rng)
     kind = rng.choice(len(SHARES), PAYING_NODES, p=SHARES)

@@ -106,8 +106,8 @@ def compare(found: Sequence[Found], planted: Sequence[np.ndarray]) -> dict[str, 
     Returns
     -------
     dict
-        ``exact``: share of graphs with K = k. ``mae``: mean of abs(K - k). ``mean_count``, ``mean_true``: means of
-        K and k.
+        ``exact``: share of graphs with K = k. ``mae``: mean of abs(K - k). ``mean_count``,
+        ``mean_true``: means of K and k.
         ``rho``: rank correlation of K and k. ``auc``: mean :func:`pair_auc` of M. ``ari``: mean
         adjusted Rand index of the names. ``soft_mae``, ``soft_rho``: of the soft count.
     """
