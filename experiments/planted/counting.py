@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import dgl
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from dgl_gmpool import GMPool, NGMPool, get_readout
-from dgl_gmpool.nn.readout import Readout
+from dgl_gmpool.nn.pooling import Pooling
 from experiments.planted.generators import FAMILIES, FEWEST, KINDS, MOST, counting_graph
 from experiments.planted.measures import Found, as_in_training, compare, found_groups
 from experiments.planted.networks import Budget, PlantedNetwork, batches, fit, outputs
@@ -24,12 +25,12 @@ QUICK = Budget(train=12, test=8, epochs=1, lr=5e-3, batch_size=6)
 DEFAULT = "GMPool"
 
 
-def _with(name: str, **options: Any) -> Callable[[int], Readout]:
+def _with(name: str, **options: Any) -> Callable[[int], nn.Module]:
     return lambda width: get_readout(name, in_feats=width, **options)
 
 
 #: Every row of the table: what makes the pooling.
-METHODS: dict[str, Callable[[int], Readout]] = {
+METHODS: dict[str, Callable[[int], nn.Module]] = {
     DEFAULT: GMPool,
     **{
         f"GMPool, {similarity}, {locality}": _with(
@@ -101,7 +102,7 @@ def _found(model: PlantedNetwork, graphs: list[dgl.DGLGraph], size: int) -> list
         return [
             each
             for batch in batches(graphs, size)
-            for each in found_groups(model.pool, batch, model.states(batch))
+            for each in found_groups(cast(Pooling, model.pool), batch, model.states(batch))
         ]
 
 

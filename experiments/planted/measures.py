@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import dgl
 import numpy as np
@@ -60,7 +61,10 @@ def found_groups(
     ]
 
 
-def as_in_training(model: nn.Module) -> nn.Module:
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def as_in_training(model: Network) -> Network:
     """The model with its batch normalisations in training mode: an untrained network as its first
     step sees it, and not with running statistics of nothing. Use a copy; statistics change."""
     model.eval()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dgl
 import numpy as np
@@ -91,6 +91,11 @@ class OnGraphs(nn.Module):
         super().__init__()
         self.predictor = predictor
 
+    @property
+    def pool(self) -> GMPool:
+        """The readout."""
+        return cast(GMPool, self.predictor.poolings[-1])
+
     def forward(self, graph: dgl.DGLGraph) -> Tensor:
         return self.predictor(graph, graph.ndata["h"], graph.edata["e"])
 
@@ -129,7 +134,7 @@ def half_of(pool: GMPool, what: str) -> GMPool:
 @torch.no_grad()
 def found(model: OnGraphs, graphs: list[dgl.DGLGraph], size: int) -> dict[str, list[Found]]:
     """What M and its halves make of each molecule."""
-    pool = model.predictor.poolings[-1]
+    pool = model.pool
     seen: list[tuple[Tensor, dict[str, Any]]] = []
 
     def look(_: nn.Module, given: tuple[Any, ...], options: dict[str, Any]) -> None:
@@ -163,7 +168,7 @@ def run(job: dict[str, Any], files: Mapping[str, Path | None] | None = None) -> 
     graphs, targets, kind = graphs_of(job["data"], path, budget.train + budget.test, job["seed"])
     train, test = graphs[: -budget.test], graphs[-budget.test :]
     own = targets[: len(train)]
-    loss = F.binary_cross_entropy_with_logits
+    loss: Callable[[Tensor, Tensor], Tensor] = F.binary_cross_entropy_with_logits
     if kind == "regression":
         targets, loss = (targets - own.mean()) / own.std().clamp(min=1e-6), F.mse_loss
     torch.manual_seed(job["seed"])
@@ -183,7 +188,7 @@ def run(job: dict[str, Any], files: Mapping[str, Path | None] | None = None) -> 
     return {
         "before": {what: figures(each, test) for what, each in before.items()},
         "after": {what: figures(each, test) for what, each in after.items()},
-        "time": float(model.predictor.poolings[-1].locality.time.detach()),
+        "time": None if model.pool.locality is None else float(model.pool.locality.time.detach()),
         "metric": name,
         "score": float(measured[name]),
     }

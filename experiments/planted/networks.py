@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dgl_gmpool import GroupExchange
 from dgl_gmpool.nn.norm import RowNorm
-from dgl_gmpool.nn.readout import Readout, collect_losses
+from dgl_gmpool.nn.readout import collect_losses
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class PlantedNetwork(nn.Module):
         self,
         in_feats: int,
         out_feats: int,
-        pooling: Callable[[int], Readout],
+        pooling: Callable[[int], nn.Module],
         *,
         layers: int,
         hidden: int = 32,
@@ -74,7 +74,7 @@ class PlantedNetwork(nn.Module):
         self.norms = nn.ModuleList(RowNorm(hidden) for _ in range(layers if residual else 0))
         self.exchanges = nn.ModuleList(GroupExchange(hidden) for _ in range(layers * exchange))
         self.pool = pooling(hidden)
-        width = self.pool.out_feats
+        width = int(self.pool.out_feats)  # type: ignore[arg-type]
         self.head = nn.Sequential(
             RowNorm(width) if residual else nn.Identity(),
             nn.Linear(width, hidden),

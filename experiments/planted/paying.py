@@ -8,11 +8,10 @@ from typing import Any
 import dgl
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dgl_gmpool import GMPool, get_readout
-from dgl_gmpool.nn.readout import Readout
 from experiments.planted.controls import GivenGroups, LocalityOnly, frozen
 from experiments.planted.generators import SHARES, two_kinds_in_rings
 from experiments.planted.networks import Budget, PlantedNetwork, fit, outputs
@@ -31,7 +30,7 @@ CONTROL = "phi of nodes, no groups"
 
 
 #: Every row of the table: what makes the pooling, and whether atoms and groups exchange.
-METHODS: dict[str, tuple[Callable[[int], Readout], bool]] = {
+METHODS: dict[str, tuple[Callable[[int], nn.Module], bool]] = {
     "mean and max": (lambda width: get_readout("mean_and_max", in_feats=width), False),
     "mean and max, exchange": (lambda width: get_readout("mean_and_max", in_feats=width), True),
     CONTROL: (lambda width: GivenGroups(width, given="nodes"), False),

@@ -188,9 +188,10 @@ SHOWN: dict[str, tuple[str, Callable[[Sequence[Row]], str]]] = {
 def build_report(rows: Sequence[Row]) -> tuple[str, dict[str, Any]]:
     """The report as Markdown, and as values for JSON: rows, versions, commits and machine."""
     commits = sorted({str(row["commit"]) for row in rows})
+    found = library_versions()
     record = {
         "commits": commits,
-        "versions": library_versions(),
+        "versions": found,
         "processor": processor(),
         "environment": environment(torch.device("cpu")),
         "rows": list(rows),
@@ -202,7 +203,7 @@ def build_report(rows: Sequence[Row]) -> tuple[str, dict[str, Any]]:
             parts.append(f"## {title}\n\n{show(chosen)}")
     if any(row["job"]["quick"] for row in rows):
         parts.insert(1, "**A quick look at few small graphs: the figures mean nothing.**")
-    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    versions = ", ".join(f"{name} {number}" for name, number in found.items())
     parts.append(
         "Mean and standard deviation over seeds. "
         f"Commit {', '.join(commits)}; {versions}; {record['processor']}."
