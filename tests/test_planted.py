@@ -264,6 +264,19 @@ def test_data_are_the_same_for_every_method_and_another_for_every_seed():
     assert not torch.equal(one.ndata["h"], other.ndata["h"])
 
 
+@pytest.mark.parametrize("method", counting.METHODS)
+def test_every_pooling_is_counted(method):
+    job = next(job for job in counting.jobs(1, quick=True) if job["method"] == method)
+    found = counting.run(job)
+    for when in ("before", "after"):
+        assert 0 <= found[when]["exact"] <= 1
+        assert found[when]["mean_count"] >= 1
+        assert 0 <= found[when]["auc"] <= 1
+        assert -0.5 <= found[when]["ari"] <= 1
+    local = not method.endswith((", none", ".paper", "BN-Pool", "DiffPool"))
+    assert (found["time"] is not None) == local
+
+
 def test_a_quick_run_is_complete_and_continued(tmp_path, capsys, monkeypatch):
     chosen = {"GMPool": GMPool, "BN-Pool": counting.METHODS["BN-Pool"]}
     monkeypatch.setattr(counting, "METHODS", chosen)
