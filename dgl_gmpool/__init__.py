@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from dgl_gmpool._environment import enable_dgl
 from dgl_gmpool._version import __version__
 
+# Decided without importing either: an ``import dgl`` that follows finds what it needs.
+enable_dgl()
+
 if TYPE_CHECKING:
-    from dgl_gmpool._environment import enable_dgl
     from dgl_gmpool.lifesci import register, registered, swap_readout, unregister
     from dgl_gmpool.models.dmpnn import DMPNN
     from dgl_gmpool.models.predictor import MoleculePredictor
@@ -47,7 +50,6 @@ _WHERE = {
     "NGMPool": "poolings.ngmpool",
     "PooledGraph": "nn.pooled_graph",
     "collect_losses": "nn.readout",
-    "enable_dgl": "_environment",
     "get_readout": "registry",
     "list_readouts": "registry",
     "register": "lifesci",
