@@ -357,8 +357,8 @@ def _add_model(add: Callable[..., None]) -> None:
         "--readout-preset",
         choices=("default", "paper"),
         default="default",
-        help="paper: gmpool and ngmpool as the paper has them (similarity of features alone, linear "
-        "layer and sigmoid, the mean over S' X); --option on top (default: default)",
+        help="paper: gmpool and ngmpool as the paper has them (similarity of features alone, "
+        "linear layer and sigmoid, the mean over S' X); --option on top (default: default)",
     )
     add(
         "--exchange",
