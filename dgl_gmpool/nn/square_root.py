@@ -193,6 +193,15 @@ def nearest_psd(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return _NearestPSD.apply(matrix)
 
 
+def without_rounding(root: Tensor) -> Tensor:
+    """S with exact zeros where there is nothing but rounding, so that no coarse edge hangs on the
+    last bit, whatever its sign. The gradient is that of all entries. ``(b, n, K)``."""
+    values = root.detach()
+    size = values.abs()
+    least = 8 * torch.finfo(root.dtype).eps * root.shape[1] * size.amax((1, 2), keepdim=True)
+    return root - values.masked_fill(size > least, 0)
+
+
 def residual_limit(tol: float, sizes: Tensor, dtype: torch.dtype) -> Tensor:
     """The share of the trace that may be left out: ``tol``, or half a node of n. ``(b,)``.
 
