@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import reference
 import torch
-from dgl_gmpool.nn.dense_pooling import AGGREGATES
 from test_pooling import SIZES, WIDTH, batch, make
 from torch.autograd import gradcheck
 from torch.utils._python_dispatch import TorchDispatchMode

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import reference
 import torch
-from dgl_gmpool.nn.dense_pooling import AGGREGATES
 
 from dgl_gmpool import GMPool, NGMPool
 from dgl_gmpool.nn.grouping import SIMILARITIES

@@ -24,8 +24,9 @@ class GroupReadout(nn.Module):
         y_i = \mathrm{ReLU}(\mathrm{BN}(W c_i))
 
     with :math:`M_{ij}^\gamma` in place of M, a learned exponent that starts at 1: how sharply the
-    readout parts the groups is its own affair, and leaves their number alone. Every node i brings the mean of its group c_i, with the weight 1 / n_i, so that each group
-    counts once, whatever its size; on disjoint groups (eq. 7) these are the sums over the paper's
+    readout parts the groups is its own affair, and leaves their number alone. Every node i brings
+    the mean of its group c_i, with the weight 1 / n_i, so that each group counts once, whatever its
+    size; on disjoint groups (eq. 7) these are the sums over the paper's
     clusters. A mean over S' X alone is a weighted mean of the atoms, which cannot tell more than
     they do; :math:`\phi`, of half the width (at least 32), between group and graph can. What the
     groups add is batch-normalised and has a gain that starts at zero: the readout starts as exactly
