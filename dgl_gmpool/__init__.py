@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dgl_gmpool.poolings.gmpool import GMPool
     from dgl_gmpool.poolings.ngmpool import NGMPool
     from dgl_gmpool.registry import get_readout, list_readouts
+    from dgl_gmpool.training.load import load_predictor
 
 __all__ = [
     "DMPNN",
@@ -34,6 +35,7 @@ __all__ = [
     "enable_dgl",
     "get_readout",
     "list_readouts",
+    "load_predictor",
     "register",
     "registered",
     "swap_readout",
@@ -52,12 +54,13 @@ _WHERE = {
     "collect_losses": "nn.readout",
     "get_readout": "registry",
     "list_readouts": "registry",
+    "load_predictor": "training.load",
     "register": "lifesci",
     "registered": "lifesci",
     "swap_readout": "lifesci",
     "unregister": "lifesci",
 }
-_PARTS = ("data", "lifesci", "models", "nn", "poolings", "registry", "training")
+_PARTS = ("data", "explain", "lifesci", "models", "nn", "poolings", "registry", "training")
 
 
 def __getattr__(name: str) -> Any:

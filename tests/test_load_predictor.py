@@ -147,7 +147,6 @@ def test_errors_of_the_command_are_one_line(run, table, tmp_path, capsys):
     output = tmp_path / "out.csv"
     for change, message in (
         (["--smiles-column", "Structure"], "Did you mean 'structure'?"),
-        (["--batch-size", "0"], "--batch-size is 0"),
         (["--device", "gpu"], "unknown device"),
         (["--model", "nowhere"], "no run folder"),
         (["--output", str(tmp_path)], "is a folder"),
@@ -158,8 +157,30 @@ def test_errors_of_the_command_are_one_line(run, table, tmp_path, capsys):
         assert error.count("\n") == 1
         assert message in error
         assert not output.exists()
+    with pytest.raises(SystemExit):
+        embed(run, table, output, "--batch-size", "0")
+    assert "--batch-size" in capsys.readouterr().err
     output.write_text("mine")
     assert embed(run, table, output) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert output.read_text() == "mine"
     assert embed(run, table, output, "--overwrite") == 0
+
+
+def test_vectors_to_standard_output_from_a_list_of_smiles(run, tmp_path, capfdbinary):
+    file = tmp_path / "in.smi"
+    file.write_text("CCO ethanol\nC1CC broken\n")
+    arguments = ["embed", "--model", str(run), "--csv", str(file), "--output", "-"]
+    assert main(arguments) == 0
+    said = capfdbinary.readouterr()
+    rows = rows_of(said.out.decode())
+    assert [row["smiles"] for row in rows] == ["CCO", "C1CC"]
+    assert [bool(row["reason"]) for row in rows] == [False, True]
+    assert b"2 rows of" in said.err
+
+
+def test_it_is_found_in_the_package():
+    import dgl_gmpool
+
+    assert dgl_gmpool.load_predictor is load_predictor
+    assert "load_predictor" in dgl_gmpool.__all__

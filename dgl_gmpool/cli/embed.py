@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import sys
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from dgl_gmpool._io import atomic_write
-from dgl_gmpool._options import positive_int
+from dgl_gmpool._io import atomic_write, check_output, is_stdout
+from dgl_gmpool._options import whole_number
 from dgl_gmpool.cli.molecule_rows import MoleculeRow, molecule_rows, one_process
-from dgl_gmpool.data.delimited_text import DelimitedText
+from dgl_gmpool.cli.predict import delimiter
 from dgl_gmpool.training import TrainedModel, choose_device, load_models
 from dgl_gmpool.training.embed import Embeddings, embed_smiles, embedding_width
 
@@ -34,7 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "fold_N/model.pt",
     )
     parser.add_argument(
-        "--csv", type=Path, required=True, metavar="FILE", help="table of molecules (.csv, .tsv)"
+        "--csv",
+        required=True,
+        metavar="FILE",
+        help="table of molecules, as for predict (- for standard input)",
+    )
+    parser.add_argument(
+        "--delimiter",
+        type=delimiter,
+        metavar="CHAR",
+        help="between the columns, or 'tab' (default: recognised by the columns' names)",
     )
     parser.add_argument("--smiles-column", default="smiles", metavar="NAME", help="default: smiles")
     parser.add_argument(
@@ -44,10 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a name that ends in .npy: one array (rows, width), float32, NaN where a row is "
         "refused; otherwise a table: the column 'row', the SMILES, a column for each number, "
-        "and the reason where there are none",
+        "and the reason where there are none (- for standard output)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output file")
-    parser.add_argument("--batch-size", type=int, default=80, metavar="N", help="default: 80")
+    parser.add_argument(
+        "--batch-size", type=whole_number, default=80, metavar="N", help="default: 80"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
 
 
@@ -56,15 +69,10 @@ def main(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     one_process("embed")
-    positive_int("--batch-size", args.batch_size)
-    if args.output.is_dir():
-        raise ValueError(f"{args.output} is a folder; give the path of a file")
-    if args.output.exists() and not args.overwrite:
-        raise ValueError(f"{args.output} exists; add --overwrite or name another --output")
+    check_output(args.output, overwrite=args.overwrite)
     models = load_models(args.model)
     choose_device(args.device)
-    text = DelimitedText(args.csv)
-    rows = molecule_rows(text, args.smiles_column)
+    total, rows = molecule_rows(args.csv, args.smiles_column, delimiter=args.delimiter)
     width = embedding_width(models)
     as_array = args.output.suffix == ".npy"
     count = refused = 0
@@ -72,7 +80,6 @@ def main(args: argparse.Namespace) -> int:
     def write(file: BinaryIO) -> None:
         nonlocal count, refused
         if as_array:
-            total = sum(1 for _ in text)
             shape = {"descr": "<f4", "fortran_order": False, "shape": (total, width)}
             np.lib.format.write_array_header_1_0(file, shape)
         else:
@@ -93,7 +100,9 @@ def main(args: argparse.Namespace) -> int:
                 bar.update(len(part))
 
     atomic_write(args.output, write)
-    print(
+    # What is written to standard output is the table alone.
+    say = partial(print, file=sys.stderr if is_stdout(args.output) else sys.stdout)
+    say(
         f"{args.output}: {count} rows of {width} numbers from {len(models)} model(s)"
         + (f", {refused} without" if refused else "")
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dgl_gmpool.cli.molecule_rows import molecule_rows, one_process
-from dgl_gmpool.data.delimited_text import DelimitedText
+from dgl_gmpool.cli.predict import delimiter
 from dgl_gmpool.explain.drawing import summary
 from dgl_gmpool.explain.explanation import (
     Explanation,
@@ -34,7 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     molecules = parser.add_mutually_exclusive_group(required=True)
     molecules.add_argument("--smiles", nargs="+", metavar="SMILES", help="molecules to explain")
-    molecules.add_argument("--csv", type=Path, metavar="FILE", help="table of them (.csv, .tsv)")
+    molecules.add_argument(
+        "--csv", metavar="FILE", help="table of them, as for predict (- for standard input)"
+    )
+    parser.add_argument(
+        "--delimiter",
+        type=delimiter,
+        metavar="CHAR",
+        help="between the columns, or 'tab' (default: recognised by the columns' names)",
+    )
     parser.add_argument("--smiles-column", default="smiles", metavar="NAME", help="default: smiles")
     parser.add_argument(
         "--output",
@@ -112,7 +120,9 @@ def main(args: argparse.Namespace) -> int:
 def _molecules(args: argparse.Namespace) -> list[_Molecule]:
     if args.smiles is not None:
         return [_Molecule(i, s.strip(), args.solvent, "") for i, s in enumerate(args.smiles, 1)]
-    rows = molecule_rows(DelimitedText(args.csv), args.smiles_column, args.solvent_column)
+    _, rows = molecule_rows(
+        args.csv, args.smiles_column, args.solvent_column, delimiter=args.delimiter
+    )
     return [
         _Molecule(
             each.row.number,

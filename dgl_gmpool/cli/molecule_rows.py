@@ -26,15 +26,21 @@ def one_process(command: str) -> None:
 
 
 def molecule_rows(
-    text: DelimitedText, smiles_column: str, solvent_column: str | None = None
-) -> Iterator[MoleculeRow]:
-    """All rows of a table, in order; columns are found before the first.
+    path: str,
+    smiles_column: str,
+    solvent_column: str | None = None,
+    *,
+    delimiter: str | None = None,
+) -> tuple[int, Iterator[MoleculeRow]]:
+    """How many rows a table has, and all of them, in order.
 
     Raises
     ------
     ValueError
         A column is not there; the message names the closest.
     """
+    columns = [smiles_column] if solvent_column is None else [smiles_column, solvent_column]
+    text = DelimitedText(path, delimiter=delimiter, columns=columns)
     smiles_at = text.column(smiles_column)
     solvent_at = None if solvent_column is None else text.column(solvent_column)
 
@@ -47,4 +53,4 @@ def molecule_rows(
                 solvent = "" if wrong else row.cells[solvent_at].strip()
             yield MoleculeRow(row, smiles, solvent, wrong)
 
-    return rows()
+    return len(text), rows()

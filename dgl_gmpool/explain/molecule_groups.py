@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import dgl
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dgl_gmpool.models.predictor import MoleculePredictor
 from dgl_gmpool.nn.pivots import nearest_pivot, pivot_assignment
@@ -108,7 +109,8 @@ def node_weights(
         states, conductance, whole = _first_states(model, graph, device)
         _, weights = pool(whole, states, get_node_weight=True, conductance=conductance)
         found.append(torch.cat(weights, 1).mean(1).double().cpu().numpy())
-    return np.mean(found, axis=0)
+    mean: np.ndarray = np.stack(found).mean(axis=0)
+    return mean
 
 
 def _first_states(
@@ -116,11 +118,25 @@ def _first_states(
 ) -> tuple[Tensor, Tensor | None, dgl.DGLGraph]:
     """What the first pooling sees: node states, conductances, and the graph."""
     batch = collate([graph], edge_in_feats=model.edge_in_feats, device=device)
-    seen: list[Tensor] = []
-    handle = model.backbones[0].register_forward_hook(lambda *call: seen.append(call[2][0]))
-    try:
+    states: list[Tensor] = []
+    conductance: list[Tensor] = []
+    with ExitStack() as hooks:
+        hooks.enter_context(_watched(model.backbones[0], lambda out: states.append(out[0])))
+        if model.conductance is not None:
+            hooks.enter_context(_watched(model.conductance, conductance.append))
         model.embed(batch.graph, batch.node_feats, batch.edge_feats)
+    return states[0], conductance[0] if conductance else None, batch.graph
+
+
+@contextmanager
+def _watched(module: nn.Module, see: Callable[[Any], object]) -> Iterator[None]:
+    """Hand what a module returns inside the block to ``see``."""
+
+    def hook(module: nn.Module, arguments: Any, out: Any) -> None:
+        see(out)
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
     finally:
         handle.remove()
-    conductance = None if model.conductance is None else model.conductance(batch.edge_feats)
-    return seen[0], conductance, batch.graph
