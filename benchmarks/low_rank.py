@@ -35,6 +35,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dgl_gmpool  # noqa: F401  # isort: skip - lets DGL 2.1.0 load
 import dgl
 import numpy as np
 import torch

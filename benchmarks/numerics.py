@@ -197,6 +197,8 @@ def _random_batch(pool: GMPool, graph: dgl.DGLGraph, x: Tensor, row: dict, *, ch
     (pooled * torch.randn_like(pooled)).sum().backward()
     forward = torch.isfinite(root).flatten(1).all(1) & torch.isfinite(pooled).flatten(1).all(1)
     _count(row, forward, x.grad, pool)
+    for name in ("checked", "largest_error", "largest_share_left_out"):
+        row[name] += 0
     if check and pool.decomposition in ROOTS:
         matrix = grouping.detach()
         nearest = _nearest(matrix)

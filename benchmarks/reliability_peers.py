@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import dgl_gmpool  # noqa: F401  # isort: skip - lets DGL 2.1.0 load
 import torch
 from dgl import DGLGraph
 from torch import Tensor, nn

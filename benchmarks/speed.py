@@ -33,6 +33,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import dgl_gmpool  # noqa: F401  # isort: skip - lets DGL 2.1.0 load
 import dgl
 import torch
 from paired import paired_ratio, spread

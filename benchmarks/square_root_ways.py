@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from scipy.interpolate import pade
+from mpmath import pade
 from torch import Tensor
 
 from dgl_gmpool.nn.square_root import symmetric_root
@@ -82,8 +82,8 @@ def _pade_coefficients(degree: int) -> tuple[list[float], list[float]]:
     for k in range(2 * degree + 1):
         taylor.append(value)
         value *= (k - 0.5) / (k + 1)
-    numerator, denominator = pade(taylor, degree)
-    return list(numerator.coeffs[::-1]), list(denominator.coeffs[::-1])
+    numerator, denominator = pade(taylor, degree, degree)
+    return [float(each) for each in numerator], [float(each) for each in denominator]
 
 
 _NUMERATOR, _DENOMINATOR = _pade_coefficients(5)

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from dgl_gmpool._environment import enable_dgl
 from dgl_gmpool._version import __version__
 
+# Decided without importing either: an ``import dgl`` that follows finds what it needs.
+enable_dgl()
+
 if TYPE_CHECKING:
     from dgl_gmpool.lifesci import register, registered, swap_readout, unregister
     from dgl_gmpool.models.dmpnn import DMPNN

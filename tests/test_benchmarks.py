@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -238,3 +239,84 @@ class TestEpochs:
         )  # fmt: skip
         assert "| DMPNN, mean | 1,000 | 2.00 | 1.00-3.00 |" in text
         assert text.endswith("Without chemprop 2.\n")
+
+
+class TestGpu:
+    """benchmarks/gpu.py, on a CPU: what it compares there agrees, and what does not is told."""
+
+    def test_a_section_to_its_end(self, benchmark_module, monkeypatch, tmp_path, capsys):
+        module = benchmark_module("gpu")
+        words = ["gpu.py", "--device", "cpu", "--quick", "--seconds", "3600", "--commit", "abc"]
+        words += ["--output", str(tmp_path), "--only", "readouts agree"]
+        monkeypatch.setattr(sys, "argv", words)
+        module.main()
+        assert "0 failures, 0 skipped" in capsys.readouterr().out
+        record = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
+        assert (record["commit"], record["device"], record["failures"]) == ("abc", "CPU", [])
+        rows = {row["what"]: row["difference"] for row in record["sections"]["readouts agree"]}
+        assert {"gmpool", "ngmpool", "mean", "set2set"} <= rows.keys()
+        assert max(rows.values()) == 0  # the same processor twice
+        page = (tmp_path / "gpu.md").read_text(encoding="utf-8")
+        assert "## Failures: 0" in page
+        assert "| gmpool | out | 0.00 |" in page
+
+    def test_goes_on_after_a_failure_and_stops_when_the_time_is_up(self, benchmark_module):
+        gpu, bench_module = benchmark_module("gpu"), benchmark_module("gpu_bench")
+        bench = bench_module.Bench(torch.device("cpu"), quick=True, seconds=60)
+
+        def section(bench):
+            with bench.attempt("one"):
+                raise RuntimeError("broken\nin detail")
+            yield {"what": "two"}
+            bench.section_end = 0
+            with bench.attempt("three"):
+                yield {"what": "three"}
+
+        def fails(bench):
+            raise ValueError("at once")
+            yield
+
+        gpu.SECTIONS = {"a": (section, 1.0), "b": (fails, 1.0), "c": (section, 1.0)}
+        stored = []
+        gpu.run(bench, ["a", "b"], lambda: stored.append(len(bench.failures)))
+        assert bench.sections == {"a": [{"what": "two"}], "b": []}
+        assert [(each["section"], each["what"]) for each in bench.failures] == [
+            ("a", "one"),
+            ("b", "b"),
+        ]
+        assert bench.failures[0]["why"].startswith("RuntimeError at test_benchmarks.py:")
+        assert bench.failures[0]["why"].endswith(": broken")
+        assert stored == [1, 2]  # written after each section
+        bench.end = 0
+        gpu.run(bench, ["c"], lambda: None)
+        assert bench.skipped == ["a: not to its end, the time was up", "c: the time was up"]
+
+    def test_differences_are_seen(self, benchmark_module):
+        agreement, bench_module = benchmark_module("gpu_agreement"), benchmark_module("gpu_bench")
+        difference = bench_module.difference
+        one = torch.tensor([10.0, 1e-3])
+        assert difference(one, one) == 0
+        assert difference(one, one + torch.tensor([0.0, 1e-3])) == pytest.approx(1e-4, rel=1e-3)
+        assert difference(one, one[:1]) == difference(one, one * torch.nan) == float("inf")
+        bench = bench_module.Bench(torch.device("cpu"), quick=True, seconds=60)
+
+        class Drifts(torch.nn.Module):
+            calls = 0
+
+            def forward(self, x):
+                Drifts.calls += 1
+                return x * (1 + 1e-3 * Drifts.calls)
+
+        call = lambda layer, x: {"out": layer(x)}  # noqa: E731
+        found = agreement.twice(bench, Drifts(), torch.ones(3, 2), call=call)
+        agreement.judged(bench, "drifts", found)
+        assert [each["what"] for each in bench.failures] == ["drifts"]
+
+    def test_lines_that_read_values_are_named(self, benchmark_module):
+        waits = benchmark_module("gpu_waits")
+        with waits.ValuesRead() as read:
+            torch.ones(3).sum().item()
+            torch.ones(3).sum()
+        (place,) = read.places
+        assert place.startswith("tests/test_benchmarks.py:")
+        assert place.endswith(".item() [float32]")

@@ -117,7 +117,9 @@ def test_another_readout_than_the_recorded_one_is_refused(folder):
 @pytest.mark.slow
 def test_plain_inference_on_a_swapped_model_fails_loudly(folder):
     train(readout="ngmpool")
-    result = plain(INFER, "-f", "molecules.csv", "-sc", "smiles")
+    # Nothing but that DGL loads, where it would not without us.
+    code = f"import dgl_gmpool, runpy; runpy.run_path({INFER!r}, run_name='__main__')"
+    result = plain("-c", code, "-f", "molecules.csv", "-sc", "smiles")
     assert result.returncode != 0
     assert "readout.grouping.weight" in result.stderr
     assert not Path("inference_results/prediction.csv").exists()

@@ -144,8 +144,8 @@ class TestEveryWrappedReadout:
         alone = [readout(batch([n]), f) for n, f in zip(SIZES, feat.split(SIZES))]
         torch.testing.assert_close(torch.cat(alone), out, rtol=1e-5, atol=1e-5)
         lost = dgl.add_self_loop(graph)
-        lost.set_batch_num_nodes(torch.tensor([sum(SIZES)]))
-        lost.set_batch_num_edges(torch.tensor([lost.num_edges()]))
+        lost.set_batch_num_nodes(torch.tensor([sum(SIZES)], dtype=lost.idtype))  # DGL 2 asks
+        lost.set_batch_num_edges(torch.tensor([lost.num_edges()], dtype=lost.idtype))
         counts = graph.batch_num_nodes()
         assert torch.equal(readout(lost, feat, batch_num_nodes=counts), out)
 

@@ -30,6 +30,7 @@ FLAGS = {
     "num_steps": "steps",
     "dropout": "dropout",
     "head_feats": "head",
+    "exchange": "exchange",
     "readout_norm": "readout_norm",
     "epochs": "epochs",
     "patience": "patience",
@@ -351,6 +352,20 @@ def _add_model(add: Callable[..., None]) -> None:
         metavar="KEY=VALUE",
         help="option of the readout, such as similarity=cauchy; with several readouts it goes to "
         "those that know it, and gmpool.similarity=cauchy to one of them",
+    )
+    add(
+        "--readout-preset",
+        choices=("default", "paper"),
+        default="default",
+        help="paper: gmpool and ngmpool as the paper has them (similarity of features alone, "
+        "linear layer and sigmoid, the mean over S' X); --option on top (default: default)",
+    )
+    add(
+        "--exchange",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="atoms exchange with their groups between the layers of the network (default: with "
+        "gmpool, unless its options leave groups out)",
     )
     add(
         "--levels",

@@ -59,6 +59,8 @@ def plan_runs(args: argparse.Namespace) -> list[TrainingConfig]:
     plain = [replace(base, readout=name) for name in args.readout]
     for config in plain:
         _try_model(config)
+    if args.readout_preset == "paper":
+        plain = [_as_in_the_paper(config) for config in plain]
     models = []
     for config in _with_options(plain, args.readout_option):
         models += _with_levels(config, args.levels)
@@ -146,40 +148,61 @@ def in_words_of_the_flags() -> Iterator[None]:
         raise ValueError(f"--{flag} {found[2]}: {found[3]}") from error
 
 
+def _as_in_the_paper(config: TrainingConfig) -> TrainingConfig:
+    """With the paper's options, where the readout has such."""
+    paper = getattr(readout_entry(config.readout).factory, "PAPER", {})
+    return replace(config, readout_options={**paper, **config.readout_options})
+
+
 def _with_options(configs: Sequence[TrainingConfig], texts: Sequence[str]) -> list[TrainingConfig]:
     """Give each option to the readouts that take it; an option that none takes is an error."""
+    waiting = list(parse_options(texts, flag="--readout-option").items())
+    while waiting:
+        refused: list[tuple[tuple[str, Any], Exception]] = []
+        for option in waiting:
+            try:
+                configs = _with_option(configs, *option)
+            except (TypeError, ValueError) as error:
+                # It may need another option that comes behind it.
+                refused.append((option, error))
+        if len(refused) == len(waiting):
+            raise refused[0][1]
+        waiting = [option for option, _ in refused]
+    return list(configs)
+
+
+def _with_option(configs: Sequence[TrainingConfig], key: str, value: Any) -> list[TrainingConfig]:
     chosen = list(configs)
     names = [config.readout for config in configs]
-    for key, value in parse_options(texts, flag="--readout-option").items():
-        owner, dot, option = key.partition(".")
-        option_name = option if dot else key
-        if dot and owner not in names:
-            raise ValueError(
-                f"readout option {key!r} is for {owner!r}, which is not among --readout "
-                f"{' '.join(names)}"
-            )
-        taken: list[str] = []
-        errors: list[tuple[str, Exception]] = []
-        for i, config in enumerate(chosen):
-            if dot and config.readout != owner:
-                continue
-            options = {**config.readout_options, option_name: value}
-            candidate = replace(config, readout_options=options)
-            try:
-                _try_model(candidate)
-            except (TypeError, ValueError) as error:
-                errors.append((config.readout, error))
-                continue
-            chosen[i] = candidate
-            taken.append(config.readout)
-        if not taken:
-            # The readout that knows the option says what is wrong with its value.
-            knowing = [e for name, e in errors if option_name in readout_entry(name).options]
-            raise knowing[0] if knowing else errors[0][1]
-        for name, refusal in errors:
-            if option_name in readout_entry(name).options:
-                raise refusal
-            print(f"note: {name} has no option {key}={value}; it goes to {', '.join(taken)}")
+    owner, dot, option = key.partition(".")
+    option_name = option if dot else key
+    if dot and owner not in names:
+        raise ValueError(
+            f"readout option {key!r} is for {owner!r}, which is not among --readout "
+            f"{' '.join(names)}"
+        )
+    taken: list[str] = []
+    errors: list[tuple[str, Exception]] = []
+    for i, config in enumerate(chosen):
+        if dot and config.readout != owner:
+            continue
+        options = {**config.readout_options, option_name: value}
+        candidate = replace(config, readout_options=options)
+        try:
+            _try_model(candidate)
+        except (TypeError, ValueError) as error:
+            errors.append((config.readout, error))
+            continue
+        chosen[i] = candidate
+        taken.append(config.readout)
+    if not taken:
+        # The readout that knows the option says what is wrong with its value.
+        knowing = [e for name, e in errors if option_name in readout_entry(name).options]
+        raise knowing[0] if knowing else errors[0][1]
+    for name, refusal in errors:
+        if option_name in readout_entry(name).options:
+            raise refusal
+        print(f"note: {name} has no option {key}={value}; it goes to {', '.join(taken)}")
     return chosen
 
 

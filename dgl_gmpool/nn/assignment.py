@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dgl_gmpool.nn.counting import Spectrum, soft_count, soft_count_of_root, spectrum
+from dgl_gmpool.nn.eigenvalues import eigvalsh
 from dgl_gmpool.nn.grouping import compute_dtype
 from dgl_gmpool.nn.ragged import RaggedLayout
 
@@ -111,7 +112,7 @@ class Assignment:
                 if self.eigenvalues is not None:
                     values = self.eigenvalues[index]
                 else:
-                    values = torch.linalg.eigvalsh(matrix)
+                    values = eigvalsh(matrix)
             else:
                 block = self.blocks[index].to(compute_dtype(device))
                 if self.scale is not None:
@@ -119,7 +120,7 @@ class Assignment:
                     block = torch.where(scale > 0, block / scale, 0)
                     # Of M, of which S may hold a part only.
                     trace = bucket.sizes.to(block.dtype)
-                values = torch.linalg.eigvalsh(block.mT @ block).clamp(min=0)
+                values = eigvalsh(block.mT @ block).clamp(min=0)
                 size = soft_count_of_root(block)
             found = spectrum(values, bucket.sizes, size, trace)
             known = self.num_clusters

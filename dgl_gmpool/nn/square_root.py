@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dgl_gmpool.nn.eigenvalues import eigh
 from dgl_gmpool.nn.first_order import first_order
 from dgl_gmpool.nn.pivots import pivot_nodes
 
@@ -192,6 +193,15 @@ def nearest_psd(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return _NearestPSD.apply(matrix)
 
 
+def without_rounding(root: Tensor) -> Tensor:
+    """S with exact zeros where there is nothing but rounding, so that no coarse edge hangs on the
+    last bit, whatever its sign. The gradient is that of all entries. ``(b, n, K)``."""
+    values = root.detach()
+    size = values.abs()
+    least = 8 * torch.finfo(root.dtype).eps * root.shape[1] * size.amax((1, 2), keepdim=True)
+    return root - values.masked_fill(size > least, 0)
+
+
 def residual_limit(tol: float, sizes: Tensor, dtype: torch.dtype) -> Tensor:
     """The share of the trace that may be left out: ``tol``, or half a node of n. ``(b,)``.
 
@@ -216,18 +226,6 @@ def _columns(eigenvalues: Tensor, tol: float, sizes: Tensor) -> Tensor:
     rounding = eigenvalues.shape[-1] * torch.finfo(trace.dtype).eps
     limit = trace * residual_limit(tol, sizes, trace.dtype).clamp(min=rounding)[:, None]
     return (tail > limit * (1 + 1e-9)).sum(-1).clamp(min=1)
-
-
-def _eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """``torch.linalg.eigh``, with an error that says what to do."""
-    try:
-        return torch.linalg.eigh(matrix)
-    except torch.linalg.LinAlgError as error:
-        raise ValueError(
-            "a grouping matrix has no eigenvalues: it holds NaN or infinite entries. Look for "
-            "features or parameters that are not finite: a learning rate that let training "
-            "diverge, or a row of features that holds NaN"
-        ) from error
 
 
 def _kept(eigenvalues: Tensor, counts: Tensor) -> Tensor:
@@ -292,7 +290,7 @@ def _forced_differences(eigenvalues: Tensor, s: Tensor, f: Tensor, kept: Tensor)
 class _SymmetricRoot(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, num_clusters: int | None) -> tuple[Tensor, Tensor]:
-        eigenvalues, vectors = _eigh(matrix)
+        eigenvalues, vectors = eigh(matrix)
         f, s = _smooth_root(eigenvalues)
         kept = None
         if num_clusters is not None:
@@ -321,7 +319,7 @@ class _EigenRoot(torch.autograd.Function):
     def forward(
         ctx: Any, matrix: Tensor, num_clusters: int | None, tol: float, sizes: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        eigenvalues, vectors = _eigh(matrix)
+        eigenvalues, vectors = eigh(matrix)
         f, s = _smooth_root(eigenvalues)
         if num_clusters is None:
             counts = _columns(eigenvalues, tol, sizes)
@@ -359,7 +357,7 @@ class _EigenRoot(torch.autograd.Function):
 class _NearestPSD(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, matrix: Tensor) -> tuple[Tensor, Tensor]:
-        eigenvalues, vectors = _eigh(matrix)
+        eigenvalues, vectors = eigh(matrix)
         nearest = (vectors * eigenvalues.clamp(min=0)[:, None, :]) @ vectors.mT
         ctx.save_for_backward(eigenvalues, vectors, matrix)
         ctx.mark_non_differentiable(eigenvalues)

@@ -29,13 +29,13 @@ class BNPool(Pooling):
     Castellana and Bianchi, "BN-Pool: Bayesian Nonparametric Graph Pooling" (2025). In training v
     is sampled, in evaluation it is its mean, so that a prediction does not change from call to
     call (torch-geometric-pool samples there too). ``num_clusters`` of the result is counted by
-    the rank rule, not set to the cap. X' = S' X, A' = S' A S as for every other pooling.
+    eigenvalues, not set to the cap. X' = S' X, A' = S' A S as for every other pooling.
 
     Each row of S adds up to 1, so mean and sum over all clusters equal those over all nodes up to
     a factor, whatever S is. That is why the readout takes the maximum by default.
 
-    Losses, see :attr:`losses`, of a graph of n nodes, all divided by n^2: ``reconstruction``, the
-    cross-entropy of sigmoid(S K S') and A, edges weighted to count as much as the other pairs;
+    Losses (:func:`.collect_losses`), of a graph of n nodes, all divided by n^2: ``reconstruction``,
+    the cross-entropy of sigmoid(S K S') and A, edges weighted to count as much as the other pairs;
     ``kl``, the divergence of the sticks' Betas from the prior Beta(1, concentration), summed;
     ``link_prior``, :math:`\sum (K - \mu)^2 / 2 \sigma^2` for the trained matrix K of links
     between clusters.

@@ -24,7 +24,7 @@ class DiffPool(Pooling):
     Each row of S adds up to 1, so mean and sum over all clusters equal those over all nodes up to
     a factor, whatever S is. That is why the readout takes the maximum by default.
 
-    Losses, see :attr:`losses`: ``link``, :math:`\lVert A - S S^T \rVert_F / n^2`, and
+    Losses (:func:`.collect_losses`): ``link``, :math:`\lVert A - S S^T \rVert_F / n^2`, and
     ``entropy``, the mean over nodes of the entropy of S_i. Both depend on one graph alone; in
     PyTorch Geometric the first is a norm over the whole batch and both change with padding.
 

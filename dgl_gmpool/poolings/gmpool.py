@@ -22,6 +22,7 @@ from dgl_gmpool.nn.square_root import (
     eigen_root,
     nearest_psd,
     symmetric_root,
+    without_rounding,
 )
 from dgl_gmpool.poolings.grouping_pool import ATOMS_AND_GROUPS, GroupingPool, priority_of
 
@@ -191,7 +192,7 @@ class GMPool(GroupingPool):
         priorities = batch.layout.blocks(priority_of(batch)[:, None])
         for bucket, matrix, priority in zip(batch.layout.buckets, matrices, priorities):
             block, used, values = self._root(self.scaled(matrix), bucket, priority[..., 0])
-            blocks.append(block)
+            blocks.append(without_rounding(block))
             columns.append(used)
             spectra.append(values)
             if self.num_clusters is not None:
@@ -257,7 +258,7 @@ class GMPool(GroupingPool):
                     priority=priority[..., 0],
                     sizes=bucket.sizes,
                 )
-            blocks.append(root)
+            blocks.append(without_rounding(root))
             columns.append(used)
             scales.append(scale.detach())
         # S S' stands for M: its eigenvalues are those of the small S' S.

@@ -14,6 +14,7 @@ from dgl_gmpool._options import check_choice
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE
 from dgl_gmpool.nn.counting import count_groups
+from dgl_gmpool.nn.eigenvalues import eigvalsh
 from dgl_gmpool.nn.group_readout import GroupReadout
 from dgl_gmpool.nn.grouping import GroupingMatrix, compute_dtype
 from dgl_gmpool.nn.locality import LOCALITIES, Diffusion
@@ -202,7 +203,7 @@ class GroupingPool(Pooling):
             # Where features are not looked at, a NaN stays in its own graph: S holds M itself.
             plain = matrix.detach().nan_to_num()
             if self.grouping.positive_semidefinite:
-                eigenvalues = torch.linalg.eigvalsh(plain)
+                eigenvalues = eigvalsh(plain)
             else:
                 plain, eigenvalues = nearest_psd(plain)
             if num_clusters is None:

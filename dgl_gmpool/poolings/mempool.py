@@ -25,7 +25,7 @@ class MemPool(Pooling):
     Each row of S adds up to 1, so mean and sum over all clusters equal those over all nodes up to
     a factor, whatever S is. That is why the readout takes the maximum by default.
 
-    Loss, see :attr:`losses`: ``kl``, the divergence of S from its sharpened self
+    Loss (:func:`.collect_losses`): ``kl``, the divergence of S from its sharpened self
     :math:`P_{ij} \propto S_{ij}^2 / \sum_i S_{ij}`, summed over the nodes of a graph.
 
     Parameters

@@ -22,8 +22,8 @@ class MinCutPool(Pooling):
     Each row of S adds up to 1, so mean and sum over all clusters equal those over all nodes up to
     a factor, whatever S is. That is why the readout takes the maximum by default.
 
-    Losses, see :attr:`losses`: ``cut``, :math:`-\mathrm{tr}(S^T A S) / \mathrm{tr}(S^T D S)`, 0
-    for a graph without edges (0/0 in PyTorch Geometric), and ``orthogonality``,
+    Losses (:func:`.collect_losses`): ``cut``, :math:`-\mathrm{tr}(S^T A S) / \mathrm{tr}(S^T D S)`,
+    0 for a graph without edges (0/0 in PyTorch Geometric), and ``orthogonality``,
     :math:`\lVert S^T S / \lVert S^T S \rVert_F - I / \sqrt K \rVert_F`.
 
     Parameters

@@ -35,6 +35,9 @@ class TrainingConfig:
     hidden_feats, num_steps, dropout, head_feats
         Passed to ``MoleculePredictor``; ``head_feats=None`` takes ``hidden_feats``. The paper has
         a dropout of 0.15, which next to a batch normalisation does harm (``docs/results.md``).
+    exchange : bool or None
+        Passed to ``MoleculePredictor``: whether atoms exchange with their groups between layers.
+        None: where the readout is GMPool with local groups.
     readout_norm : str
         ``"batch"`` or ``"none"``: batch normalisation between readout and head. Not in the paper;
         what it brings is in ``docs/results.md``.
@@ -84,6 +87,7 @@ class TrainingConfig:
     num_steps: int = 3
     dropout: float = 0.0
     head_feats: int | None = None
+    exchange: bool | None = None
     readout_norm: str = "batch"
     epochs: int = 30
     patience: int = 20
@@ -107,6 +111,8 @@ class TrainingConfig:
         self._check("weight_decay", lambda value: value >= 0, "0 or more", float)
         for name in ("readout", "backbone"):
             self._check(name, lambda value: value != "", "a name", str)
+        if self.exchange not in (None, True, False):
+            raise ValueError(f"exchange={self.exchange!r}: expected true, false or none")
         check_choice("schedule", self.schedule, SCHEDULES)
         if self.metric is not None:
             check_choice("metric", self.metric, METRICS)

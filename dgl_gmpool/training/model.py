@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from dgl_gmpool import MoleculePredictor
+from dgl_gmpool.data.dgllife_features import conductance_start
 from dgl_gmpool.training.batches import collate, derived_seed, row_batches
 from dgl_gmpool.training.config import TrainingConfig
 
@@ -44,6 +45,8 @@ def build_model(
             head_feats=config.hidden_feats if config.head_feats is None else config.head_feats,
             readout_norm=config.readout_norm,
             global_feats=global_feats,
+            exchange=config.exchange,
+            conductance_start=conductance_start(edge_in_feats) if edge_in_feats >= 6 else None,
         )
 
 

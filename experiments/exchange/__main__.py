@@ -59,12 +59,28 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--chromophores", type=Path, metavar="CSV", help="emission in films")
     parser.add_argument("--tox21", type=Path, metavar="CSV", help="Tox21")
     parser.add_argument("--seeds", type=int, default=25, metavar="N", help="(default: 25)")
+    parser.add_argument(
+        "--first-seed",
+        type=int,
+        default=FIRST_SEED,
+        metavar="N",
+        help="so that several processes share the seeds, each with a folder of its own; --merge "
+        f"puts them together (default: {FIRST_SEED})",
+    )
+    parser.add_argument(
+        "--merge", nargs="+", type=Path, default=[], metavar="FOLDER", help="train nothing"
+    )
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     args.output.mkdir(parents=True, exist_ok=True)
     scores = read_scores(args.output)
+    if args.merge:
+        for folder in args.merge:
+            scores |= read_scores(folder)
+        write(args.output, scores)
+        return
     sets = {name: load() for name, load in loaders(args).items()}
-    for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
         for name, dataset in sets.items():
             missing = [arm for arm in ARMS if (name, str(seed), arm) not in scores]
             for arm, loss, seconds in train(dataset, seed, missing, EPOCHS.get(name, 20)):
