@@ -17,7 +17,10 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 #: The set that is tested (see constraints.txt of the repository).
-TESTED = "dgl==1.1.3 torch==2.13.0 dgllife==0.3.2 packaging"
+TESTED = (
+    f"dgl=={'1.1.3' if sys.version_info < (3, 12) else '2.1.0'} "
+    "torch==2.13.0 dgllife==0.3.2 packaging"
+)
 
 
 def _versions() -> str:
@@ -35,7 +38,6 @@ def _explain(module: str, error: BaseException) -> ImportError:
         f"dgl_gmpool needs {module}, which cannot be imported here: "
         f"{type(error).__name__}: {error}\n"
         f"  found: {_versions()}\n"
-        f"  DGL 2.x loads only next to torch 2.0.0-2.2.1; DGL 1.1.3 works with newer torch.\n"
         f"  tested together: pip install {TESTED}"
     )
 
