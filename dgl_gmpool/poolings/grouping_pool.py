@@ -154,7 +154,7 @@ class GroupingPool(Pooling):
                 norm = matrix.square().sum((1, 2)).clamp(min=torch.finfo(matrix.dtype).tiny)
                 parts.append(trace.square() / (norm * bucket.sizes))
             losses["rank"] = self.rank_weight * mean_over_graphs(parts, batch.feat)
-        if self.fragment_weight:
+        if self.fragment_weight and torch.is_grad_enabled():  # to predict needs no fragments
             losses["fragment"] = self.fragment_weight * self._fragment_loss(batch, matrices)
         return losses
 

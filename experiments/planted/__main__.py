@@ -41,7 +41,14 @@ def main(arguments: list[str]) -> int:
         "paying": paying.run,
         "molecules": lambda job: molecules.run(job, files),
     }
-    wanted = {part: list(jobs[part]) for part in jobs if part in args.part}
+    worker, workers = args.worker
+    wanted = {
+        part: [job for job in jobs[part] if not args.method or job.get("method") in args.method][
+            worker::workers
+        ]
+        for part in jobs
+        if part in args.part
+    }
     for part, chosen in wanted.items():
         rows.run(chosen, train[part])
     # What earlier calls trained of other parts stays in the table.
@@ -63,6 +70,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--part", nargs="+", choices=list(SHOWN), default=list(SHOWN), help="(default: all)"
     )
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="(default: 3)")
+    parser.add_argument("--method", nargs="+", metavar="NAME", help="these rows only")
+    parser.add_argument(
+        "--worker",
+        nargs=2,
+        type=int,
+        default=(0, 1),
+        metavar=("I", "N"),
+        help="every N-th training from the I-th on, so that several processes share them, each with "
+        "a folder of its own; their rows.jsonl can be put one behind the other",
+    )
     parser.add_argument("--tox21", type=Path, metavar="CSV", help="MoleculeNet's tox21.csv.gz")
     parser.add_argument(
         "--chromophores", type=Path, metavar="CSV", help='the "DB for chromophore" table'
