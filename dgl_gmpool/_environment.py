@@ -6,6 +6,7 @@ import importlib
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
@@ -175,12 +176,17 @@ def import_dgl() -> ModuleType:
     # DGL otherwise writes ~/.dgl/config.json on its first import, and fails where it cannot.
     before = os.environ.get("DGLBACKEND")
     os.environ["DGLBACKEND"] = "pytorch"
+    # Python 3.12 warns of DGL 2.1's sources where they were not compiled when it was installed.
+    # Not catch_warnings: it would undo the filters that DGL sets.
+    quiet = ("ignore", None, SyntaxWarning, None, 0)
+    warnings.filters.insert(0, quiet)  # type: ignore[attr-defined]
     try:
         return importlib.import_module("dgl")
     except Exception as error:
         # DGL raises FileNotFoundError, OSError and others for libraries that do not load.
         raise _explain("dgl", error) from None
     finally:
+        warnings.filters.remove(quiet)  # type: ignore[attr-defined]
         if before is None:
             del os.environ["DGLBACKEND"]
         else:
