@@ -113,8 +113,13 @@ def conductances(n, source, destination, values):
 
 
 def heat_kernel(adjacency, time):
-    """exp(-t L) of the normalised Laplacian, by scipy, with 1 on the diagonal; a node without
-    edges keeps its heat."""
+    """exp(-t L), with 1 on the diagonal."""
+    heat = _heat(adjacency, time)
+    return heat / np.sqrt(np.outer(np.diag(heat), np.diag(heat)))
+
+
+def _heat(adjacency, time):
+    """exp(-t L) of the normalised Laplacian, by scipy; a node without edges keeps its heat."""
     n = len(adjacency)
     laplacian = np.zeros((n, n))
     degree = adjacency.sum(1)
@@ -123,8 +128,14 @@ def heat_kernel(adjacency, time):
             if adjacency[i, j]:
                 laplacian[i, j] = (i == j) - adjacency[i, j] / math.sqrt(degree[i] * degree[j])
         laplacian[i, i] = 1.0 if degree[i] else 0.0
-    heat = scipy.linalg.expm(-time * laplacian)
-    return heat / np.sqrt(np.outer(np.diag(heat), np.diag(heat)))
+    return scipy.linalg.expm(-time * laplacian)
+
+
+def averaged(adjacency, time, x):
+    """Features averaged over near nodes: the heat of a quarter of the time, rows divided by their
+    sums."""
+    heat = _heat(adjacency, time / 4)
+    return (heat / heat.sum(1, keepdims=True)) @ x
 
 
 def group_readout(matrix, x, linear, bias):

@@ -306,7 +306,7 @@ def test_no_float64_where_the_device_has_none(name, options, face, monkeypatch):
 )
 def test_a_nan_stays_in_the_row_of_its_graph(name, options, face, monkeypatch):
     """On a device whose values are not looked at (here: with the look left out), in evaluation."""
-    monkeypatch.setattr(batch_file, "check_features", lambda *_: None)
+    monkeypatch.setattr(batch_file, "check_rows", lambda *_: None)
     members = [graph_and_feat(n, seed=n) for n in (5, 4, 6, 5)]
     graph, feat = dgl.batch([m[0] for m in members]), torch.cat([m[1] for m in members])
     pool = get_readout(name, in_feats=WIDTH, **options).double().eval()
@@ -331,7 +331,7 @@ def test_a_nan_stays_in_the_row_of_its_graph(name, options, face, monkeypatch):
 
 
 def test_a_root_of_nan_says_what_is_wrong(monkeypatch):
-    monkeypatch.setattr(batch_file, "check_features", lambda *_: None)
+    monkeypatch.setattr(batch_file, "check_rows", lambda *_: None)
     graph, feat = graph_and_feat()
     feat[1] = torch.nan
     with pytest.raises(ValueError, match=r"holds NaN or infinite entries.*learning rate"):

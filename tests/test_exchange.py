@@ -10,7 +10,7 @@ import torch
 from test_pooling import SIZES, WIDTH, batch
 
 from dgl_gmpool import GroupExchange, MoleculePredictor
-from dgl_gmpool.nn.exchange import EXCHANGE_TIME
+from dgl_gmpool.nn.locality import START_TIME
 from dgl_gmpool.testing import batch_members, empty_graph, molecule
 
 BACKBONES = ("dmpnn", "gcn", "attentivefp")
@@ -46,7 +46,8 @@ def test_equals_the_loop(conducting):
     layer = trained()
     values = torch.rand(graph.num_edges(), dtype=torch.float64) + 0.2
     found = layer(graph, feat, conductance=values if conducting else None).detach()
-    linear, bias = (p.detach().numpy() for p in layer.step.linear.parameters())
+    linear, bias = (p.detach().numpy() for p in layer.step.to_groups.parameters())
+    back_again = layer.step.to_nodes.weight.detach().numpy()
     norm = layer.step.norm
     parts = zip(
         dgl.unbatch(graph),
@@ -59,10 +60,10 @@ def test_equals_the_loop(conducting):
             continue
         ends = [ids.tolist() for ids in one.edges()]
         a = own.tolist() if conducting else [1.0] * one.num_edges()
-        kernel = reference.heat_kernel(reference.conductances(len(x), *ends, a), 3.0)
+        kernel = reference.heat_kernel(reference.conductances(len(x), *ends, a), 1.5)
         share = kernel / kernel.sum(1, keepdims=True)
         hidden = np.maximum((share @ x.numpy()) @ linear.T + bias, 0)
-        back = share @ hidden - norm.running_mean.numpy()
+        back = (share @ hidden) @ back_again.T - norm.running_mean.numpy()
         back = back / np.sqrt(norm.running_var.numpy() + norm.eps)
         back = back * norm.weight.detach().numpy() + norm.bias.detach().numpy()
         np.testing.assert_allclose(out, x.numpy() + back, rtol=1e-5, atol=1e-6)
@@ -109,7 +110,7 @@ def test_dtypes_and_errors():
         layer(graph, feat.long())
     with pytest.raises(ValueError, match="time is 0"):
         GroupExchange(WIDTH, time=0)
-    assert layer.locality.time.item() == pytest.approx(EXCHANGE_TIME)
+    assert layer.locality.time.item() == pytest.approx(START_TIME)
 
 
 # In the network. -----------------------------------------------------------------------------
@@ -142,7 +143,9 @@ def test_exchange_is_on_where_it_is_asked_for(backbone, exchange, readout):
     steps = 3 if backbone in ("dmpnn", "gcn") else 1
     wanted = exchange if exchange is not None else readout == "gmpool"
     assert len(model.exchange_steps) == (steps if wanted else 0)
-    assert (model.exchange_locality is not None) == wanted
+    # The diffusion of the exchange is that of the groups where there are groups.
+    own = readout != "gmpool"
+    assert (model.exchange_locality is not None) == (wanted and own)
     assert (model.conductance is not None) == (wanted or readout == "gmpool")
     graph = graphs()
     out = run(model, graph)
@@ -153,7 +156,8 @@ def test_exchange_is_on_where_it_is_asked_for(backbone, exchange, readout):
             assert parameter.grad is not None, name
             assert torch.isfinite(parameter.grad).all(), name
     if wanted:
-        assert model.exchange_locality.log_time.grad.abs() > 0
+        locality = model.exchange_locality if own else model.poolings[0].locality
+        assert locality.log_time.grad.abs() > 0
         assert model.conductance.weight.grad.abs().sum() > 0
         with torch.no_grad():
             for step in model.exchange_steps:
@@ -201,7 +205,7 @@ def test_more_levels(backbone, levels):
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_configuration_and_state_rebuild_it(backbone):
-    prior = [0.0] * 11 + [5.0]
+    prior = [0.0] * 12 + [5.0]
     model = model_of(backbone, exchange=True, conductance_start=prior)
     graph = graphs()
     run(model, graph)
@@ -213,7 +217,7 @@ def test_configuration_and_state_rebuild_it(backbone):
     model.config["conductance_start"][0] = 9.0  # a copy
     assert model.config["conductance_start"] == prior
     wrong = {"conductance_start": [1.0]}
-    with pytest.raises(ValueError, match="start has 1 values; give 12"):
+    with pytest.raises(ValueError, match="start has 1 values; give 13"):
         model_of(backbone, **wrong)
 
 

@@ -19,6 +19,7 @@ def make(**options):
     pool = GMPool(WIDTH, **options).double()
     with torch.no_grad():
         pool.group_readout.gain.normal_()
+        pool.group_readout.log_power.fill_(0.4)
         pool.group_readout.group_norm.running_mean.normal_()
         pool.group_readout.node_norm.running_var.uniform_(0.5, 2)
         pool.grouping.norm.running_mean.normal_()
@@ -41,7 +42,8 @@ def loop(pool, graph, feat):
             rows.append(np.zeros(pool.out_feats))
             continue
         x = x.numpy()
-        hidden, count = reference.group_readout(matrix, x, linear, bias)
+        power = float(part.log_power.detach().exp())
+        hidden, count = reference.group_readout(matrix**power, x, linear, bias)
         hidden = np.maximum(normal(hidden, node), 0)
         total = (count[:, None] * hidden).sum(0)
         groups = np.concatenate([total / count.sum(), hidden.max(0), total])

@@ -51,19 +51,19 @@ def loop_matrices(pool, feat, sizes=SIZES, graph=None):
     grouping = pool.grouping
     weight = grouping.weight.detach().numpy()
     bias = None if grouping.bias is None else float(grouping.bias.detach())
-    feat = grouping.norm(feat).detach()
-    found = [
-        reference.grouping_matrix(x.numpy(), grouping.similarity, weight, bias)
-        for x in feat.split(list(sizes))
+    parts = [x.numpy() for x in grouping.norm(feat).detach().split(list(sizes))]
+    kernels = [1.0] * len(parts)
+    if pool.locality is not None:
+        time = float(pool.locality.time.detach())
+        for index, one in enumerate(dgl.unbatch(graph)):
+            ends = [ids.tolist() for ids in one.edges()]
+            edges = reference.conductances(sizes[index], *ends, [1.0] * one.num_edges())
+            parts[index] = reference.averaged(edges, time, parts[index])
+            kernels[index] = reference.heat_kernel(edges, time)
+    return [
+        kernel * reference.grouping_matrix(x, grouping.similarity, weight, bias)
+        for x, kernel in zip(parts, kernels)
     ]
-    if pool.locality is None:
-        return found
-    time = float(pool.locality.time.detach())
-    for index, one in enumerate(dgl.unbatch(graph)):
-        ends = [ids.tolist() for ids in one.edges()]
-        edges = reference.conductances(sizes[index], *ends, [1.0] * one.num_edges())
-        found[index] = found[index] * reference.heat_kernel(edges, time)
-    return found
 
 
 def loop_assignments(pool, feat, sizes=SIZES, graph=None):

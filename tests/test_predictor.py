@@ -91,7 +91,7 @@ def test_configuration_round_trip(backbone, levels):
         levels=levels,
         n_tasks=2,
         readout_options={"similarity": "cauchy"},
-        conductance_start=[0.5] * EDGE,
+        conductance_start=[0.5] * (EDGE + 1),
         global_feats=3,
     )
     config = json.loads(json.dumps(model.config))

@@ -211,7 +211,7 @@ class GroupingPool(Pooling):
             else:
                 counts = bucket.sizes.clamp(max=num_clusters)
             pivots, ranks = pivot_nodes(plain, int(counts.max()), 0.0, first[..., 0])
-            places.append((pivots, torch.minimum(counts, ranks)))
+            places.append((pivots, torch.minimum(counts, ranks).clamp(min=1)))
             spectra.append(eigenvalues)
         return places, spectra
 
