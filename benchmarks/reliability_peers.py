@@ -27,7 +27,7 @@ class Peer(nn.Module):
     def forward(
         self, graph: DGLGraph, feat: Tensor, *, batch_num_nodes: Tensor | None = None
     ) -> Tensor:
-        counts = node_counts(graph, feat, batch_num_nodes)
+        counts = node_counts(graph, batch_num_nodes)
         edges = torch.stack([ids.long() for ids in graph.edges()]).to(feat.device)
         batch = torch.repeat_interleave(counts).to(feat.device)
         out, losses = self.pool(feat, edges, batch, len(counts))

@@ -214,6 +214,8 @@ def test_a_gradient_reaches_the_bonds():
     graph = dgl.graph(([0, 1, 1, 2], [1, 0, 2, 1]))
     conductance = Conductance(2)
     pool = GMPool(4, decomposition="sqrtm", aggregate="mean").eval()
-    pool(graph, torch.randn(3, 4), conductance=conductance(torch.rand(4, 2), torch.ones(4))).sum().backward()
+    pool(
+        graph, torch.randn(3, 4), conductance=conductance(torch.rand(4, 2), torch.ones(4))
+    ).sum().backward()
     assert conductance.weight.grad.abs().max() > 0
     assert pool.locality.log_time.grad.abs() > 0

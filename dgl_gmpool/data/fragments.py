@@ -73,4 +73,5 @@ def _pieces(mol: Chem.Mol, cut: Set[int]) -> np.ndarray:
     ]
     ends = np.array(kept, np.int64).reshape(-1, 2).T
     bonds = coo_array((np.ones(ends.shape[1]), (ends[0], ends[1])), shape=(atoms, atoms))
-    return connected_components(bonds, directed=False)[1].astype(np.int64)
+    _, numbers = connected_components(bonds, directed=False)
+    return np.asarray(numbers, np.int64)

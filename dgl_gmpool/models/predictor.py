@@ -181,7 +181,7 @@ class MoleculePredictor(nn.Module):
             ExchangeStep(backbones[0].out_feats) for _ in range(steps)
         )
         self.conductance = (
-            Conductance(edge_in_feats, start=self._config["conductance_start"])
+            Conductance(edge_in_feats, start=conductance_start)
             if edge_in_feats and (local or exchange)
             else None
         )

@@ -21,8 +21,8 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """
     try:
         values, vectors = torch.linalg.eigh(_there(matrix))
-    except torch.linalg.LinAlgError as error:
-        raise ValueError(_NOT_FINITE) from error
+    except RuntimeError as error:
+        raise _explained(matrix, error) from error
     return values.to(matrix.device), vectors.to(matrix.device)
 
 
@@ -30,8 +30,8 @@ def eigvalsh(matrix: Tensor) -> Tensor:
     """The eigenvalues alone."""
     try:
         return torch.linalg.eigvalsh(_there(matrix)).to(matrix.device)
-    except torch.linalg.LinAlgError as error:
-        raise ValueError(_NOT_FINITE) from error
+    except RuntimeError as error:
+        raise _explained(matrix, error) from error
 
 
 _NOT_FINITE = (
@@ -39,6 +39,11 @@ _NOT_FINITE = (
     "parameters that are not finite: a learning rate that let training diverge, or a row of "
     "features that holds NaN"
 )
+
+
+def _explained(matrix: Tensor, error: RuntimeError) -> Exception:
+    """What LAPACK could not do, in words: it has no eigenvalues of what is not finite."""
+    return error if bool(torch.isfinite(matrix).all()) else ValueError(_NOT_FINITE)
 
 
 def _there(matrix: Tensor) -> Tensor:

@@ -198,9 +198,11 @@ class RaggedLayout:
             bounds.append((width, stop - row == len(group) * width))
             first, row, slot = last, stop, slot + len(group) * width
         there = on_device(parts, device)
+        # Graphs, sizes, nodes and slots of each bucket, behind the two of the whole batch.
+        own = [there[start : start + 4] for start in range(2, len(there), 4)]
         buckets = tuple(
-            Bucket(*there[4 * i + 2 : 4 * i + 4], width, full, *there[4 * i + 4 : 4 * i + 6])
-            for i, (width, full) in enumerate(bounds)
+            Bucket(graphs, sizes_of, width, full, nodes_of, slots_of)
+            for (graphs, sizes_of, nodes_of, slots_of), (width, full) in zip(own, bounds)
         )
         return RaggedLayout(counts, tuple(groups), buckets, position, there[0], there[1])
 

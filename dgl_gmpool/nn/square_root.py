@@ -162,8 +162,8 @@ def cholesky_root(
     if priority is None:
         priority = matrix.new_zeros(matrix.shape[:2])
     most = matrix.shape[1]
-    for limit in (num_clusters, max_clusters):
-        most = most if limit is None else min(most, limit)
+    for cap in (num_clusters, max_clusters):
+        most = most if cap is None else min(most, cap)
     # A forced number of clusters still ends where nothing but rounding is left to split.
     limit = torch.zeros_like(matrix[:, 0, 0])
     if num_clusters is None:

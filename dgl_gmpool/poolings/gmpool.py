@@ -188,16 +188,16 @@ class GMPool(GroupingPool):
                 num_clusters=counts,
                 losses=losses,
             )
-        blocks, columns, spectra, forced = [], [], [], []
+        blocks, columns, forced = [], [], []
+        known: list[Tensor] = []
         priorities = batch.layout.blocks(priority_of(batch)[:, None])
         for bucket, matrix, priority in zip(batch.layout.buckets, matrices, priorities):
             block, used, values = self._root(self.scaled(matrix), bucket, priority[..., 0])
             blocks.append(without_rounding(block))
             columns.append(used)
-            spectra.append(values)
+            known += [] if values is None else [values]
             if self.num_clusters is not None:
                 forced.append(used.clamp(max=self.num_clusters))
-        known = [each for each in spectra if each is not None]
         return Assignment(
             blocks,
             columns,

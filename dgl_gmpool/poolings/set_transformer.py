@@ -7,7 +7,7 @@ from dgl.nn.pytorch import SetTransformerDecoder, SetTransformerEncoder
 from torch import Tensor
 
 from dgl_gmpool._options import positive_int, probability
-from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.batch import GraphBatch, GraphStructure
 from dgl_gmpool.nn.readout import Reading, Readout
 
 
@@ -63,11 +63,10 @@ class SetTransformerReadout(Readout):
 
     def forward(
         self,
-        graph: DGLGraph,
+        graph: DGLGraph | GraphStructure,
         feat: Tensor,
         get_node_weight: bool = False,
-        *,
-        batch_num_nodes: Tensor | None = None,
+        **options: Tensor | None,
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
         """One vector per graph; as for the other readouts, but without node weights."""
         if get_node_weight:
@@ -75,7 +74,7 @@ class SetTransformerReadout(Readout):
                 "set_transformer mixes nodes before it pools them, so no node has a weight of its "
                 "own; take attention, set2set, gmpool or ngmpool to see node weights"
             )
-        return super().forward(graph, feat, batch_num_nodes=batch_num_nodes)
+        return super().forward(graph, feat, False, **options)
 
     def read(self, batch: GraphBatch) -> Reading:
         feat, segments = batch.feat, batch.segments

@@ -77,8 +77,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         type=int,
         default=(0, 1),
         metavar=("I", "N"),
-        help="every N-th training from the I-th on, so that several processes share them, each with "
-        "a folder of its own; their rows.jsonl can be put one behind the other",
+        help="every N-th training from the I-th on, so that several processes share them, each "
+        "with a folder of its own; their rows.jsonl can be put one behind the other",
     )
     parser.add_argument("--tox21", type=Path, metavar="CSV", help="MoleculeNet's tox21.csv.gz")
     parser.add_argument(

@@ -42,7 +42,11 @@ METHODS: dict[str, Callable[[int], nn.Module]] = {
     },
     **{
         f"GMPool, {decomposition}, {aggregate}": _with(
-            "gmpool", decomposition=decomposition, aggregate=aggregate
+            "gmpool",
+            decomposition=decomposition,
+            aggregate=aggregate,
+            # Eigenvectors and locality do not go together.
+            locality="none" if decomposition == "eigen" else "diffusion",
         )
         for decomposition in ("pivot", "sqrtm", "eigen", "cholesky")
         for aggregate in ("mean", "mean_and_max")

@@ -77,7 +77,7 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         wanted = ctx.needs_input_grad[1:]
         given = ctx.saved_tensors
-        leaves = [
+        leaves: list[Any] = [
             None if saved is None else saved.detach().requires_grad_(needed)
             for saved, needed in zip(given, wanted)
         ]
