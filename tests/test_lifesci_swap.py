@@ -425,6 +425,7 @@ def test_a_frozen_backbone_stays_frozen_and_the_new_parts_train():
         "readout.group_readout.gain",
         "readout.group_readout.linear.bias",
         "readout.group_readout.linear.weight",
+        "readout.group_readout.log_power",
         "readout.group_readout.node_norm.bias",
         "readout.group_readout.node_norm.weight",
         "readout.grouping.weight",

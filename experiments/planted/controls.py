@@ -48,7 +48,24 @@ class LocalityOnly(GMPool):
 
     def matrices(self, batch: GraphBatch) -> list[Tensor]:
         assert self.locality is not None
-        return self.locality(batch, compute_dtype(batch.feat.device))
+        heat = self.locality(batch, compute_dtype(batch.feat.device))
+        return [each.kernel for each in heat]
+
+
+class FeaturesOnly(GMPool):
+    """GMPool whose M is the similarity of features alone, averaged over near nodes as ever."""
+
+    def matrices(self, batch: GraphBatch) -> list[Tensor]:
+        assert self.locality is not None
+        feat = self.grouping.norm(batch.feat)
+        measure = self.grouping.measure(feat.device)
+        found = []
+        for bucket, block, heat in zip(
+            batch.layout.buckets, batch.layout.blocks(feat), self.locality(batch, torch.float64)
+        ):
+            pair = bucket.mask[:, :, None] & bucket.mask[:, None, :]
+            found.append(measure.within(heat.early.to(block.dtype) @ block) * pair)
+        return found
 
 
 def frozen(in_feats: int) -> GMPool:

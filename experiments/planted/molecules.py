@@ -24,9 +24,10 @@ from dgl_gmpool.data import (
     load_sodium_channel,
     load_tox21,
 )
+from dgl_gmpool.data.dgllife_features import conductance_start
 from dgl_gmpool.data.fragments import brics_fragments, ring_systems
 from dgl_gmpool.training.metrics import choose_metric, scores
-from experiments.planted.controls import LocalityOnly
+from experiments.planted.controls import FeaturesOnly, LocalityOnly
 from experiments.planted.measures import (
     Found,
     as_in_training,
@@ -43,13 +44,9 @@ QUICK = Budget(train=12, test=6, epochs=1, lr=1e-3, batch_size=6)
 #: The set that needs no file.
 OFFLINE = "sodium_channel"
 
-#: What each kind of bond adds to how well it conducts, where a chemist says: the 12 features of
-#: DGL-LifeSci's CanonicalBondFeaturizer are single, double, triple, aromatic, conjugated, in a
-#: ring, and six of stereo.
-CONDUCTANCE = {
-    "alike": None,
-    "prior": [0.0, 5.5, 5.5, 0.0, 0.0, 5.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
-}
+#: What each kind of bond adds to how well it conducts: nothing, or what training starts with (of
+#: the 12 features of DGL-LifeSci's CanonicalBondFeaturizer).
+CONDUCTANCE = {"alike": None, "prior": conductance_start(12)}
 
 #: What stands for M: both halves, or one of them.
 MATRICES = ("features and locality", "features", "locality")
@@ -123,7 +120,7 @@ def half_of(pool: GMPool, what: str) -> GMPool:
     if what == "features and locality":
         return pool
     if what == "features":
-        half = GMPool(pool.in_feats, locality="none")
+        half: GMPool = FeaturesOnly(pool.in_feats)
     else:
         half = LocalityOnly(pool.in_feats)
     half.load_state_dict(pool.state_dict(), strict=False)

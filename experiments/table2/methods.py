@@ -87,14 +87,11 @@ def _own(options: Mapping[str, Any]) -> dict[str, Any]:
 _PLAIN: tuple[Mapping[str, Any], ...] = ({}, {"num_steps": 6}, {"dropout": 0.15}, {"lr": 1e-3})
 _BOTH: dict[str, Any] = {"aggregate": "mean_and_max"}
 _SELECTING: tuple[Mapping[str, Any], ...] = ({}, _BOTH, {"levels": 2}, {"levels": 2, **_BOTH})
-# With this initial scale M starts near the identity after a GCN. After a DMPNN, whose states are
-# smaller, its effective rank starts at 0.4 of the number of atoms.
-NEAR_SINGLE_ATOMS: dict[str, Any] = {"similarity": "cauchy", "init_scale": 300.0, **_BOTH}
 _GROUPING: tuple[Mapping[str, Any], ...] = (
     {},
-    {"similarity": "cauchy", "normalize": True},
-    NEAR_SINGLE_ATOMS,
-    {**NEAR_SINGLE_ATOMS, "normalize": True},
+    {"similarity": "cauchy"},
+    {"locality": "none"},
+    {**_BOTH, "normalize": True},
 )
 
 METHODS: tuple[Method, ...] = (
