@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import warnings
 
 import dgl
 import pytest
@@ -13,6 +14,11 @@ from torch import nn
 
 from dgl_gmpool import GMPool, MoleculePredictor, get_readout, swap_readout
 from dgl_gmpool._environment import import_dgllife
+from dgl_gmpool.lifesci.pooled_head import PooledHead
+
+#: Said of Weave, PAGTN, MGCN and SchNet, once for each swap.
+pytestmark = pytest.mark.filterwarnings("ignore:.* join atoms without a bond")
+
 
 MOLECULES = ["CCO", "c1ccccc1O", "C", "CC(=O)[O-].[Na+]"]
 NODE, EDGE, TASKS = 74, 13, 3
@@ -566,3 +572,21 @@ def test_every_readout_fits_gcn(inputs):
         expected = model.eval()(*args)
         assert torch.equal(copy.deepcopy(model)(*args), expected), name
         assert torch.equal(pickle.loads(pickle.dumps(model))(*args), expected), name
+
+
+def pool_of(model):
+    return model.readout.pool if isinstance(model.readout, PooledHead) else model.readout
+
+
+@pytest.mark.parametrize("kind", ["Weave", "PAGTN", "MGCN", "SchNet"])
+@pytest.mark.parametrize("name", ["gmpool", "ngmpool"])
+def test_groups_are_not_local_on_graphs_of_more_than_bonds(kind, name):
+    with pytest.warns(UserWarning, match=f"{kind}Predictor .* {name} has locality='none' here"):
+        model = swap_readout(build(kind), name)
+    assert pool_of(model).locality is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = swap_readout(build(kind), name, locality="diffusion")
+        swap_readout(build(kind), "mean")
+        assert swap_readout(build("GCN"), name).readout.locality is not None
+    assert pool_of(model).locality is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import warnings
 from typing import Any, TypeVar
 
 from torch import nn
@@ -14,6 +15,10 @@ from dgl_gmpool.poolings.mlp import MLPReadout
 from dgl_gmpool.registry import check_options, get_readout, readout_entry
 
 Model = TypeVar("Model", bound=nn.Module)
+
+#: Predictors of dgllife whose graphs join atoms without a bond: all pairs, or all within a
+#: distance. A diffusion along their edges says nothing of where atoms are in the molecule.
+WITHOUT_BONDS = ("WeavePredictor", "PAGTNPredictor", "MGCNPredictor", "SchNetPredictor")
 
 
 def swap_readout(
@@ -33,6 +38,9 @@ def swap_readout(
     its output, which is made anew for the new width (also where the width stays: its weights were
     fitted to another readout). Everything else stays, so a pretrained backbone stays pretrained.
     Device, dtype and training mode are those of the layer replaced. Make the optimizer afterwards.
+
+    Weave, PAGTN, MGCN and SchNet take graphs that join atoms without a bond. Groups of GMPool and
+    NGMPool are not local there (``locality="none"``, unless it is given), and a warning says so.
 
     PAGTN, MGCN and SchNet predict inside their readout, atom by atom. They get the new readout
     followed by the same two layers; ``swap_readout(model, "mlp")`` brings the original order back.
@@ -81,6 +89,7 @@ def swap_readout(
         raise TypeError(f"model is a {type(model).__name__}; give a torch.nn.Module")
     _check_readout(readout, options)
     sites = find_sites(model, attribute=attribute, layer=layer, in_feats=in_feats)
+    options = _without_locality(model, readout, options)
     # First make everything, then change the model: an error leaves it as it was.
     changes: dict[str, nn.Module] = {}
     for number, site in enumerate(sites):
@@ -88,6 +97,23 @@ def swap_readout(
     for path, module in changes.items():
         set_path(model, path, module)
     return model
+
+
+def _without_locality(
+    model: nn.Module, readout: str | nn.Module, options: dict[str, Any]
+) -> dict[str, Any]:
+    """The options, with locality off where the model's graphs have edges that are no bonds."""
+    if type(model).__name__ not in WITHOUT_BONDS or not isinstance(readout, str):
+        return options
+    if "locality" in options or "locality" not in readout_entry(readout).options:
+        return options
+    warnings.warn(
+        f"{type(model).__name__} takes graphs that join atoms without a bond, along which groups "
+        f"cannot be local: {readout} has locality='none' here. Give locality='none' to say that "
+        "you know, or locality='diffusion' where your graphs hold bonds alone",
+        stacklevel=3,
+    )
+    return {**options, "locality": "none"}
 
 
 def _check_readout(readout: str | nn.Module, options: dict[str, Any]) -> None:
