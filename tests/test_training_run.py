@@ -12,8 +12,9 @@ import pytest
 import torch
 from training_data import rows_of, small_dataset, small_options, with_targets, without_seconds
 
-from dgl_gmpool import MoleculePredictor
+from dgl_gmpool import GMPool, MoleculePredictor
 from dgl_gmpool.data import Splits, make_splits
+from dgl_gmpool.nn.grouping import GroupingMatrix
 from dgl_gmpool.training import RunResult, TrainingConfig, TrainingError, load_models, train_run
 from dgl_gmpool.training.metrics import scores
 from dgl_gmpool.training.run_folder import RunFolder
@@ -291,3 +292,23 @@ def test_a_device_that_is_not_there_is_refused(regression, config, tmp_path, dev
         pytest.skip("this machine has CUDA")
     with pytest.raises(ValueError, match="device"):
         train(regression, config, tmp_path / "run", device=device)
+
+
+@pytest.mark.parametrize("similarity", ["linear", "gaussian"])
+def test_inverted_groups_are_told(regression, tmp_path, capsys, monkeypatch, similarity):
+    """Training leaves `linear` with either sign; here it starts inverted and hardly moves."""
+    draw = GroupingMatrix.reset_parameters
+
+    def inverted(grouping):
+        draw(grouping)
+        torch.nn.init.constant_(grouping.weight, 1.0)
+
+    monkeypatch.setattr(GroupingMatrix, "reset_parameters", inverted)
+    options = {**GMPool.PAPER, "similarity": similarity}
+    config = TrainingConfig(
+        **small_options(readout="gmpool", readout_options=options, epochs=1, lr=1e-6)
+    )
+    train(regression, config, tmp_path / "run")
+    told = json.loads((tmp_path / "run" / "metrics.json").read_text())["folds"]
+    assert [fold["inverted"] for fold in told] == [similarity == "linear"] * 2
+    assert ("groups inverted" in capsys.readouterr().out) == (similarity == "linear")

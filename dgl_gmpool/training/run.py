@@ -277,6 +277,8 @@ def _train_fold(
             "epochs": len(fitted.history),
             "seconds": fitted.seconds,
             "parameters": count_parameters(fitted.model),
+            # Unlike atoms have the larger M: its groups mean the opposite of groups.
+            "inverted": any(getattr(pool, "inverted", False) for pool in fitted.model.poolings),
             "valid": results["valid"],
             "test": results["test"],
             "history": fitted.history,
@@ -295,6 +297,8 @@ def _fold_line(result: dict[str, Any], folds: int, config: TrainingConfig, kind:
         f"{config.label}, fold {result['fold'] + 1} of {folds}: best epoch "
         f"{result['best_epoch']} of {result['epochs']}, {metric.label} valid {shown('valid')}, "
         f"test {shown('test')}, {result['seconds']:.0f} s"
+        # Not in runs of before 0.2.
+        + (", groups inverted: unlike atoms share one" if result.get("inverted") else "")
     )
 
 
