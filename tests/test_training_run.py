@@ -308,7 +308,7 @@ def test_inverted_groups_are_told(regression, tmp_path, capsys, monkeypatch, sim
     config = TrainingConfig(
         **small_options(readout="gmpool", readout_options=options, epochs=1, lr=1e-6)
     )
-    train(regression, config, tmp_path / "run")
+    train_run(regression, splits_of(regression), config, tmp_path / "run")
     told = json.loads((tmp_path / "run" / "metrics.json").read_text())["folds"]
     assert [fold["inverted"] for fold in told] == [similarity == "linear"] * 2
     assert ("groups inverted" in capsys.readouterr().out) == (similarity == "linear")
