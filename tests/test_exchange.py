@@ -240,4 +240,4 @@ def test_norms_come_in_the_order_of_a_call(monkeypatch):
         assert [id(each) for each in seen] == [
             id(each) for each in model.row_norms() if each in seen
         ]
-        assert {id(each) for each in seen} <= {id(each) for each in model.row_norms()}
+        assert [id(each) for each in seen] == [id(each) for each in model.row_norms()]

@@ -208,8 +208,18 @@ class MoleculePredictor(nn.Module):
         return copy.deepcopy(self._config)
 
     def row_norms(self) -> list[RowNorm]:
-        """The batch normalisations whose rows several processes share, in the order of a call."""
-        parts = [self.exchange_steps, self.poolings, self.norm]
+        """The batch normalisations whose rows several processes share, in the order of a call.
+
+        All of them are in every call, and no others: a process without rows calls them too.
+        """
+        # To coarsen takes the grouping matrix alone.
+        coarsening = [getattr(pool, "grouping", pool) for pool in self.poolings[:-1]]
+        parts: list[nn.Module] = [
+            self.exchange_steps,
+            *coarsening,
+            self.poolings[-1],
+            self.norm,
+        ]
         return [each for part in parts for each in part.modules() if isinstance(each, RowNorm)]
 
     def reset_parameters(self) -> None:

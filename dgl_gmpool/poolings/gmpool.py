@@ -107,22 +107,24 @@ class GMPool(GroupingPool):
 
     Examples
     --------
+    Two rings of the same kind of nodes, joined by a chain, and a molecule of two nodes:
+
     >>> import dgl
-    >>> _ = torch.manual_seed(0)
-    >>> g = dgl.batch([dgl.graph(([0, 1, 1, 2], [1, 0, 2, 1])), dgl.graph(([0, 1], [1, 0]))])
-    >>> x = torch.tensor([[1., 0], [1., 0], [0., 99], [5., 5], [5., 5]])
+    >>> ring = [(i, (i + 1) % 6) for i in range(6)]
+    >>> bonds = ring + [(0, 6), (6, 7)] + [(7 + i, 7 + j) for i, j in ring]
+    >>> g = dgl.to_bidirected(dgl.graph(bonds))
+    >>> g = dgl.batch([g, dgl.graph(([0, 1], [1, 0]))])
+    >>> x = torch.ones(15, 2)
     >>> pool = GMPool(2).eval()
     >>> pool(g, x).shape
     torch.Size([2, 10])
     >>> pool.groups(g, x).tolist()
-    [0, 0, 1, 0, 0]
-    >>> coarse = pool.coarsen(g, x, edge_feat=torch.ones(6, 3))
+    [1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    >>> coarse = pool.coarsen(g, x, edge_feat=torch.ones(g.num_edges(), 3))
     >>> coarse
-    PooledGraph(graphs=2, nodes=3, edges=4, feat=[3, 2], edge_feat=[4, 3], num_clusters=[2, 1])
-    >>> coarse.feat.tolist()
-    [[2.0, 0.0], [0.0, 99.0], [10.0, 10.0]]
+    PooledGraph(graphs=2, nodes=3, edges=5, feat=[3, 2], edge_feat=[5, 3], num_clusters=[2, 1])
     >>> coarse.lift(coarse.feat).shape
-    torch.Size([5, 2])
+    torch.Size([15, 2])
     """
 
     PAPER: ClassVar[dict[str, Any]] = {**GroupingPool.PAPER, "decomposition": "sqrtm"}

@@ -88,6 +88,7 @@ def grouped_molecule(
 
     Examples
     --------
+    >>> import torch
     >>> _ = torch.manual_seed(0)
     >>> model = MoleculePredictor(74, 12, readout="gmpool", hidden_feats=16)
     >>> aspirin = grouped_molecule(model, "CC(=O)Oc1ccccc1C(=O)O")
