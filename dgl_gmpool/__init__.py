@@ -13,6 +13,7 @@ enable_dgl()
 
 if TYPE_CHECKING:
     from dgl_gmpool.lifesci import register, registered, swap_readout, unregister
+    from dgl_gmpool.load import load_predictor
     from dgl_gmpool.models.dmpnn import DMPNN
     from dgl_gmpool.models.predictor import MoleculePredictor
     from dgl_gmpool.nn.exchange import GroupExchange
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from dgl_gmpool.poolings.gmpool import GMPool
     from dgl_gmpool.poolings.ngmpool import NGMPool
     from dgl_gmpool.registry import get_readout, list_readouts
-    from dgl_gmpool.training.load import load_predictor
 
 __all__ = [
     "DMPNN",
@@ -54,7 +54,7 @@ _WHERE = {
     "collect_losses": "nn.readout",
     "get_readout": "registry",
     "list_readouts": "registry",
-    "load_predictor": "training.load",
+    "load_predictor": "load",
     "register": "lifesci",
     "registered": "lifesci",
     "swap_readout": "lifesci",
