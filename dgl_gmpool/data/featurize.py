@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import dgl
 import numpy as np
+import torch
 from rdkit import Chem
 
 from dgl_gmpool._options import check_choice
@@ -20,6 +21,7 @@ from dgl_gmpool.data.dgllife_features import (
     feature_widths,
 )
 from dgl_gmpool.data.flat_graphs import FlatGraphs
+from dgl_gmpool.data.fragments import FRAGMENT, brics_fragments
 from dgl_gmpool.data.graph_cache import GraphCache, smiles_hash, versions
 from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.data.table import MoleculeTable
@@ -189,6 +191,18 @@ def _unknown_atoms(
             atoms = [mol.GetAtomWithIdx(order[node - first]) for node in nodes[graphs == index]]
             found[smiles] = tuple(sorted({atom.GetSymbol() for atom in atoms}))
     return found
+
+
+def with_fragments(dataset: MoleculeDataset) -> MoleculeDataset:
+    """The graphs with ``ndata["fragment"]``, the BRICS fragment of each atom, int64 ``(atoms,)``.
+
+    For a ``fragment_weight`` of GMPool or NGMPool. Graphs that have it are left as they are.
+    """
+    for smiles, graph in zip(dataset.table.smiles, dataset.graphs):
+        mol, _ = read_molecule(smiles)
+        if FRAGMENT not in graph.ndata and mol is not None:
+            graph.ndata[FRAGMENT] = torch.from_numpy(brics_fragments(mol)[atom_order(smiles)])
+    return dataset
 
 
 def atom_order(smiles: str) -> list[int]:

@@ -33,7 +33,7 @@ class Backbone(nn.Module):
         Width of the edge states if it returns any.
     exchanges : int, optional
         How many times it lets nodes exchange in one call: 1, at the end, for a network that cannot
-        be looked into.
+        be looked into; a DMPNN says itself.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Backbone(nn.Module):
         self.takes_edges = takes_edges
         self.takes_weight = takes_weight
         self.edge_out_feats = edge_out_feats
-        self.exchanges = exchanges
+        self.exchanges = gnn.num_steps if isinstance(gnn, DMPNN) else exchanges
 
     def reset_parameters(self) -> None:
         """Draw new initial parameters in every layer that can."""

@@ -121,6 +121,8 @@ class MoleculePredictor(nn.Module):
             if value != 0:
                 positive_int(name, value)
         probability("dropout", dropout)
+        if exchange not in (None, True, False):
+            raise ValueError(f"exchange is {exchange!r}; give True, False or None")
         check_choice("readout_norm", readout_norm, READOUT_NORMS)
         if backbone in WEIGHT_AS_FEATURE and not edge_in_feats:
             raise ValueError(f"backbone {backbone!r} needs edge features; use 'dmpnn' or 'gcn'")
@@ -163,8 +165,13 @@ class MoleculePredictor(nn.Module):
             backbones.append(gnn)
             nodes = gnn.out_feats
             edges = gnn.edge_out_feats or edges
+        # To coarsen takes no readout: that of the last level alone is made.
+        inner = dict(options)
+        if levels > 1 and hasattr(readout_entry(readout).factory, "PAPER"):
+            inner["aggregate"] = "mean"
         poolings: list[Any] = [
-            get_readout(readout, in_feats=gnn.out_feats, **options) for gnn in backbones
+            get_readout(readout, in_feats=gnn.out_feats, **own)
+            for gnn, own in zip(backbones, [inner] * (levels - 1) + [options])
         ]
         self.backbones = nn.ModuleList(backbones)
         self.poolings = nn.ModuleList(poolings)
@@ -308,7 +315,7 @@ class MoleculePredictor(nn.Module):
         """dgllife's networks would fail on these deep inside. Molecules without any bond may come
         without edge features."""
         given = [("node_feats", node_feats, graph.num_nodes(), self.node_in_feats)]
-        if self.backbones[0].takes_edges:
+        if self.backbones[0].takes_edges or self.conductance is not None:
             width = self.edge_in_feats
             if edge_feats is None and (graph.num_edges() == 0 or width == 0):
                 edge_feats = node_feats.new_zeros(graph.num_edges(), width)

@@ -54,8 +54,9 @@ class GraphStructure:
         self.device = device
         #: Whether several layers share it, and may leave here what the others need.
         self.shared = False
-        #: A diffusion, its conductances and what came of it.
+        #: What a diffusion hung on, its conductances, and what came of it.
         self.heat: tuple[Any, Tensor | None, list[Any]] | None = None
+        self._rest: GraphStructure | None = None
         #: Node counts ``(B,)`` int64, in the memory of the host: a CPU graph makes no GPU wait.
         self.host_counts = node_counts(graph, batch_num_nodes).cpu()
 
@@ -67,15 +68,21 @@ class GraphStructure:
         """The graphs that have nodes. int64, in the memory of the host."""
         return (self.host_counts > 0).nonzero()[:, 0]
 
-    @cached_property
+    @property
     def without_empty(self) -> GraphStructure:
         """The same nodes and edges, without the graphs that have no nodes."""
+        # Itself is not kept: a circle would hold its tensors until the collector comes by.
         if len(self.filled) == len(self):
             return self
+        if self._rest is None:
+            self._rest = self._without_empty()
+        return self._rest
+
+    def _without_empty(self) -> GraphStructure:
         rest = copy.copy(self)
         for name in [name for name in rest.__dict__ if name not in ("graph", "device", "shared")]:
             rest.__dict__.pop(name, None)
-        rest.heat = None
+        rest.heat = rest._rest = None
         rest.host_counts = self.host_counts[self.filled]
         return rest
 
@@ -115,7 +122,9 @@ class GraphStructure:
         """1 for the edges of nodes that have but one neighbour, else 0. Shape ``(E,)``, float32."""
         source, destination = self.host_edges
         proper = source != destination
-        pairs = np.unique(np.stack([source[proper], destination[proper]]), axis=1)
+        there, back = source[proper], destination[proper]
+        both = np.concatenate([there, back]), np.concatenate([back, there])
+        pairs = np.unique(np.stack(both), axis=1)
         degree = np.bincount(pairs[0], minlength=self.graph.num_nodes())
         end = (degree[source] == 1) | (degree[destination] == 1)
         return on_device([end], self.device)[0].float()
@@ -201,6 +210,8 @@ class GraphBatch:
         check_features(feat, width)
         if not isinstance(graph, GraphStructure):
             graph = GraphStructure(graph, feat.device, batch_num_nodes)
+        elif batch_num_nodes is not None:
+            raise TypeError("batch_num_nodes goes with a DGLGraph; a GraphStructure has its own")
         check_rows(feat, graph)
         self.structure = graph
         self.feat = feat.to(dtype)

@@ -12,7 +12,7 @@ TIE = 1e-9
 
 @torch.no_grad()
 def pivot_nodes(
-    matrix: Tensor, most: int, limit: Tensor | float, priority: Tensor
+    matrix: Tensor, most: int, limit: Tensor | float, priority: Tensor, *, cover: bool = False
 ) -> tuple[Tensor, Tensor]:
     """The pivots of a pivoted (rank-revealing) Cholesky factorisation of M.
 
@@ -31,6 +31,10 @@ def pivot_nodes(
         Stop where the residual's trace is at most this share of that of M. Shape ``(b,)``.
     priority : Tensor
         The node with the larger value comes first. Shape ``(b, n)``.
+    cover : bool, optional
+        Take nodes first that have nothing to do with any pivot: one for each part of the graph that
+        M leaves apart, such as the ions of a salt. Each of them has an eigenvalue of at least a
+        node, so there are never more of them than groups. Default False.
 
     Returns
     -------
@@ -59,6 +63,7 @@ def pivot_nodes(
     # The first column is always taken: a graph with nodes has at least one cluster. NaN counts as
     # something, so that it ends in the result and not in a matrix of zeros.
     active = ~(trace <= 0)
+    bare = matrix.diagonal(dim1=1, dim2=2) > 0
     on_host = matrix.device.type == "cpu"
     for _ in range(min(most, width)):
         # A pivot's own column is zero but for rounding, which must never bring it back: `length`
@@ -66,6 +71,8 @@ def pivot_nodes(
         length = torch.linalg.vector_norm(residual, dim=2)  # symmetric: rows are columns
         if chosen:
             length.scatter_(1, torch.stack(chosen, dim=1), -1.0)
+        if cover:
+            length = torch.where(bare.any(1, keepdim=True) & ~bare, -1.0, length)
         tied = length >= length.amax(1, keepdim=True) * (1 - TIE / 2)
         first = priority.masked_fill(~tied, -torch.inf)
         tied &= first >= first.amax(1, keepdim=True) - margin
@@ -76,6 +83,9 @@ def pivot_nodes(
         residual.baddbmm_(column, column.mT, alpha=-1)
         ranks += active
         chosen.append(pivot)
+        if cover:
+            own = matrix.gather(2, pivot[:, None, None].expand(-1, width, 1))[..., 0]
+            bare = bare & (own <= TIE)
         left = residual.diagonal(dim1=1, dim2=2).sum(-1)
         # A little above the limit is at it, so that no rounding decides.
         active = active & ~(left <= limit * (1 + TIE))

@@ -82,7 +82,8 @@ class GMPool(GroupingPool):
         ``"layer"``, or ``"none"``.
     normalize : bool, optional
         Decompose D^{-1/2} M D^{-1/2}, D the row sums of M, the sizes of the groups; otherwise S' X
-        of a root grows with the number of nodes, as the paper's does. Default False.
+        of a root grows with the number of nodes, as the paper's does. Of roots alone: pivots and
+        the default ``aggregate`` have sizes taken out already. Default False.
     rank_weight : float, optional
         Adds a term on the spectrum of M to the auxiliary losses: a positive weight asks for fewer
         groups, a negative one for more; see :meth:`matrix_losses`. Default 0, no term.
@@ -91,7 +92,8 @@ class GMPool(GroupingPool):
         that follow, say, BRICS fragments. Default 0, no term.
     num_clusters : int, optional
         Force this number of clusters on every graph (at most its number of nodes), as in the
-        paper's Figure 3a. Default: each graph finds its own.
+        paper's Figure 3a: on the coarse graph, the names of groups, and every ``aggregate`` but the
+        default, which counts none. Default: each graph finds its own.
     max_clusters : int, optional
         For large graphs: at most this many columns k of S, and for a graph of more than 256 nodes
         the n x n matrix is never formed. The coarse graph, and every readout but the default, take
@@ -167,7 +169,7 @@ class GMPool(GroupingPool):
                 "graph would depend on their order; use decomposition='pivot' or 'sqrtm', or "
                 "locality='none'"
             )
-        self.num_clusters = num_clusters
+        self.num_clusters: int | None = num_clusters
         self.max_clusters = max_clusters
         if max_clusters is not None:
             self._check_cap(max_clusters)
@@ -179,7 +181,7 @@ class GMPool(GroupingPool):
         matrices = self.matrices(batch)
         losses = self.matrix_losses(batch, matrices)
         if self.decomposition == "pivot":
-            places, spectra = self.by_pivots(batch, matrices, self.num_clusters)
+            places, spectra = self.by_pivots(batch, matrices)
             blocks = [pivot_assignment(matrix, *place) for matrix, place in zip(matrices, places)]
             counts = [columns for _, columns in places]
             return Assignment(
@@ -282,22 +284,18 @@ class GMPool(GroupingPool):
         """Raise a ValueError where ``max_clusters`` is no cap or does not go with the rest."""
         positive_int("max_clusters", max_clusters)
         given = f"max_clusters={max_clusters}"
-        if self.decomposition != "cholesky":
-            raise ValueError(
-                f"{given} with decomposition={self.decomposition!r}, which needs the whole matrix; "
-                "use decomposition='cholesky'"
-            )
         if self.grouping.similarity == "linear":
             raise ValueError(not_semidefinite("linear"))
-        if self.locality is not None:
+        needed = {
+            "decomposition='cholesky'": self.decomposition == "cholesky",
+            "locality='none'": self.locality is None,
+            "an aggregate over S' X, such as 'mean_and_max'": self.group_readout is None,
+        }
+        missing = [option for option, there in needed.items() if not there]
+        if missing:
             raise ValueError(
-                f"{given} with locality='diffusion', whose kernel needs the whole matrix; use "
-                "locality='none'"
-            )
-        if self.group_readout is not None:
-            raise ValueError(
-                f"{given} with aggregate={self.aggregate!r}, which needs the whole matrix; use an "
-                "aggregate over S' X, such as 'mean_and_max'"
+                f"{given} never makes the whole matrix, which other options need; give as well: "
+                + "; ".join(missing)
             )
         if self.num_clusters is not None:
             raise ValueError(

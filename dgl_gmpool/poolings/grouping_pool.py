@@ -43,6 +43,9 @@ class GroupingPool(Pooling):
     semidefinite where both are, with M_ii = 1.
     """
 
+    #: A number of clusters that is forced on every graph.
+    num_clusters: int | None = None
+
     #: The options that make the pooling the paper's.
     PAPER: ClassVar[dict[str, Any]] = {
         "similarity": "linear",
@@ -154,7 +157,9 @@ class GroupingPool(Pooling):
                 norm = matrix.square().sum((1, 2)).clamp(min=torch.finfo(matrix.dtype).tiny)
                 parts.append(trace.square() / (norm * bucket.sizes))
             losses["rank"] = self.rank_weight * mean_over_graphs(parts, batch.feat)
-        if self.fragment_weight and torch.is_grad_enabled():  # to predict needs no fragments
+        # To predict needs no fragments, and a coarse graph has none.
+        coarse = getattr(batch.graph, "pooled_by", None)
+        if self.fragment_weight and torch.is_grad_enabled() and not coarse:
             losses["fragment"] = self.fragment_weight * self._fragment_loss(batch, matrices)
         return losses
 
@@ -193,10 +198,11 @@ class GroupingPool(Pooling):
         return Reading(out, [weight[:, None]], self.matrix_losses(batch, matrices))
 
     def by_pivots(
-        self, batch: GraphBatch, matrices: list[Tensor], num_clusters: int | None = None
+        self, batch: GraphBatch, matrices: list[Tensor]
     ) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
         """Pivots and K of each bucket, the first K of the pivoted Cholesky factorisation, and the
         eigenvalues of M. K is the number of eigenvalues above 0.7 of a node, unless forced."""
+        num_clusters = self.num_clusters
         places, spectra = [], []
         priority = batch.layout.blocks(priority_of(batch)[:, None])
         for bucket, matrix, first in zip(batch.layout.buckets, matrices, priority):
@@ -210,7 +216,7 @@ class GroupingPool(Pooling):
                 counts = count_groups(eigenvalues, bucket.sizes)
             else:
                 counts = bucket.sizes.clamp(max=num_clusters)
-            pivots, ranks = pivot_nodes(plain, int(counts.max()), 0.0, first[..., 0])
+            pivots, ranks = pivot_nodes(plain, int(counts.max()), 0.0, first[..., 0], cover=True)
             places.append((pivots, torch.minimum(counts, ranks).clamp(min=1)))
             spectra.append(eigenvalues)
         return places, spectra
@@ -221,6 +227,7 @@ class GroupingPool(Pooling):
         graph: DGLGraph,
         feat: Tensor,
         *,
+        edge_weight: Tensor | None = None,
         conductance: Tensor | None = None,
         batch_num_nodes: Tensor | None = None,
     ) -> Tensor:
@@ -236,7 +243,11 @@ class GroupingPool(Pooling):
             ``(N,)``, int64.
         """
         batch = self.batch(
-            graph, feat, conductance=conductance, batch_num_nodes=batch_num_nodes
+            graph,
+            feat,
+            edge_weight=edge_weight,
+            conductance=conductance,
+            batch_num_nodes=batch_num_nodes,
         ).without_empty()
         if not len(batch):
             return torch.zeros(0, dtype=torch.int64, device=feat.device)
@@ -251,12 +262,19 @@ class GroupingPool(Pooling):
         graph: DGLGraph,
         feat: Tensor,
         *,
+        edge_weight: Tensor | None = None,
         conductance: Tensor | None = None,
         batch_num_nodes: Tensor | None = None,
     ) -> list[Tensor]:
         """How much of each node is in each group of :meth:`groups`: one ``(n_b, K_b)`` tensor per
         graph, with rows that add up to 1."""
-        batch = self.batch(graph, feat, conductance=conductance, batch_num_nodes=batch_num_nodes)
+        batch = self.batch(
+            graph,
+            feat,
+            edge_weight=edge_weight,
+            conductance=conductance,
+            batch_num_nodes=batch_num_nodes,
+        )
         matrices = self._looked_at(batch)
         places, _ = self.by_pivots(batch, matrices)
         blocks = [pivot_assignment(matrix, *place) for matrix, place in zip(matrices, places)]
@@ -267,11 +285,18 @@ class GroupingPool(Pooling):
         graph: DGLGraph,
         feat: Tensor,
         *,
+        edge_weight: Tensor | None = None,
         conductance: Tensor | None = None,
         batch_num_nodes: Tensor | None = None,
     ) -> list[Tensor]:
         """M of each graph (eq. 5): list of B tensors ``(n_b, n_b)``, dtype of ``feat``."""
-        batch = self.batch(graph, feat, conductance=conductance, batch_num_nodes=batch_num_nodes)
+        batch = self.batch(
+            graph,
+            feat,
+            edge_weight=edge_weight,
+            conductance=conductance,
+            batch_num_nodes=batch_num_nodes,
+        )
         sizes = [bucket.sizes for bucket in batch.layout.buckets]
         return per_graph(batch, self._looked_at(batch), sizes, feat.dtype)
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from dgl_gmpool._io import atomic_write
 from dgl_gmpool.data import MoleculeDataset, MoleculeTable, Splits
+from dgl_gmpool.data.featurize import with_fragments
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.distributed import World, current_world
 from dgl_gmpool.training.fold import fit_fold
@@ -126,6 +127,8 @@ def train_run(
     splits.check(dataset.table)
     torch_device = world.device(device)
     check_task(dataset.table, config)
+    if config.readout_options.get("fragment_weight"):
+        dataset = with_fragments(dataset)
     if not len(splits.test) or not len(splits.folds):
         raise ValueError(
             f"the splits hold {len(splits.test)} test rows and {len(splits.folds)} folds; "

@@ -57,7 +57,7 @@ def plan_forced_runs(
     --------
     >>> plans = plan_forced_runs([TrainingConfig(readout="gmpool")], [2, 4])
     >>> [dict(plan.readout_options) for plan in plans]
-    [{}, {'num_clusters': 2}, {'num_clusters': 4}]
+    [{}, {'aggregate': 'mean', 'num_clusters': 2}, {'aggregate': 'mean', 'num_clusters': 4}]
     """
     for config in adaptive:
         if config.readout != "gmpool":
@@ -74,7 +74,12 @@ def plan_forced_runs(
     forced = [
         replace(
             config,
-            readout_options={**config.readout_options, "num_clusters": positive_int("clusters", k)},
+            # The default aggregate counts no clusters; the paper takes the mean over S' X.
+            readout_options={
+                "aggregate": "mean",
+                **config.readout_options,
+                "num_clusters": positive_int("clusters", k),
+            },
         )
         for k in clusters
         for config in adaptive
