@@ -363,7 +363,9 @@ def test_the_untrained_model_is_the_one_that_training_started_from(runs):
     again = build_model(models.config, node_in_feats=74, edge_in_feats=12, fold=1)
     for (name, before), after in zip(models.before.named_parameters(), models.after.parameters()):
         torch.testing.assert_close(before, again.get_parameter(name))
-        assert not torch.equal(before, after), name
+        # These molecules are one group each, of which a mean and a maximum teach M nothing.
+        if not name.startswith(("poolings", "conductance")):
+            assert not torch.equal(before, after), name
     valid = [fold["valid"]["rmse"] for fold in adaptive.metrics["folds"]]
     assert load_fold(adaptive.folder).fold == int(np.argmin(valid))
     rows = (adaptive.folder / "test_predictions.csv").read_text().splitlines()[1:]

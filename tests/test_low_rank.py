@@ -582,7 +582,7 @@ def test_padding_far_from_all_nodes_leaves_the_gradient_finite(similarity, monke
     ("options", "message"),
     [
         ({"max_clusters": 8, "decomposition": "cholesky"}, "Use similarity='gaussian'"),
-        ({"max_clusters": 8, "similarity": "cauchy"}, "use decomposition='cholesky'"),
+        ({"max_clusters": 8, "similarity": "cauchy"}, "give as well: decomposition='cholesky'$"),
         (
             {
                 "max_clusters": 8,
@@ -614,8 +614,8 @@ def test_options_are_checked(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "max_clusters=8 with locality='diffusion'.*use locality='none'"),
-        ({"locality": None}, "max_clusters=8 with aggregate='atoms_and_groups'"),
+        ({}, "max_clusters=8 .*give as well: locality='none'; an aggregate"),
+        ({"locality": None}, "give as well: an aggregate over S' X, such as"),
         ({"locality": None, "aggregate": "mean", "fragment_weight": 1.0}, "fragment_weight=1.0"),
     ],
 )

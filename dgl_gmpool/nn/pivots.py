@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-#: Lengths and priorities this close, relatively, are equal: above rounding in float64, below any
-#: difference that means something.
+#: Lengths and priorities this close, as a share of the largest, are equal: above rounding in
+#: float64, below any difference that means something.
 TIE = 1e-9
 
 
@@ -64,6 +64,8 @@ def pivot_nodes(
     # something, so that it ends in the result and not in a matrix of zeros.
     active = ~(trace <= 0)
     bare = matrix.diagonal(dim1=1, dim2=2) > 0
+    # As a share of the longest column of M: what is left of a matrix of full rank can be rounding.
+    tie = TIE / 2 * torch.linalg.vector_norm(residual, dim=2).amax(1, keepdim=True)
     on_host = matrix.device.type == "cpu"
     for _ in range(min(most, width)):
         # A pivot's own column is zero but for rounding, which must never bring it back: `length`
@@ -73,7 +75,7 @@ def pivot_nodes(
             length.scatter_(1, torch.stack(chosen, dim=1), -1.0)
         if cover:
             length = torch.where(bare.any(1, keepdim=True) & ~bare, -1.0, length)
-        tied = length >= length.amax(1, keepdim=True) * (1 - TIE / 2)
+        tied = length >= length.amax(1, keepdim=True) - tie
         first = priority.masked_fill(~tied, -torch.inf)
         tied &= first >= first.amax(1, keepdim=True) - margin
         pivot = tied.to(torch.uint8).argmax(1)
@@ -85,7 +87,7 @@ def pivot_nodes(
         chosen.append(pivot)
         if cover:
             own = matrix.gather(2, pivot[:, None, None].expand(-1, width, 1))[..., 0]
-            bare = bare & (own <= TIE)
+            bare = bare & (own == 0)
         left = residual.diagonal(dim1=1, dim2=2).sum(-1)
         # A little above the limit is at it, so that no rounding decides.
         active = active & ~(left <= limit * (1 + TIE))

@@ -41,6 +41,9 @@ def plan_forced_runs(
 ) -> list[TrainingConfig]:
     """The adaptive configurations first, then the same with each number of clusters forced.
 
+    All of them read the mean and maximum over S' X, unless they name another ``aggregate``: the
+    default one counts no clusters, and the mean alone learns nothing of M: rows of S add to 1.
+
     Parameters
     ----------
     adaptive : sequence of TrainingConfig
@@ -56,8 +59,8 @@ def plan_forced_runs(
     Examples
     --------
     >>> plans = plan_forced_runs([TrainingConfig(readout="gmpool")], [2, 4])
-    >>> [dict(plan.readout_options) for plan in plans]
-    [{}, {'aggregate': 'mean', 'num_clusters': 2}, {'aggregate': 'mean', 'num_clusters': 4}]
+    >>> [dict(plan.readout_options) for plan in plans][:2]
+    [{'aggregate': 'mean_and_max'}, {'aggregate': 'mean_and_max', 'num_clusters': 2}]
     """
     for config in adaptive:
         if config.readout != "gmpool":
@@ -71,20 +74,22 @@ def plan_forced_runs(
             )
     if len(set(clusters)) < len(clusters):
         raise ValueError(f"clusters {' '.join(map(str, clusters))}: a number is given twice")
+    compared = [
+        replace(config, readout_options={"aggregate": "mean_and_max", **config.readout_options})
+        for config in adaptive
+    ]
     forced = [
         replace(
             config,
-            # The default aggregate counts no clusters; the paper takes the mean over S' X.
             readout_options={
-                "aggregate": "mean",
                 **config.readout_options,
                 "num_clusters": positive_int("clusters", k),
             },
         )
         for k in clusters
-        for config in adaptive
+        for config in compared
     ]
-    return [*adaptive, *forced]
+    return [*compared, *forced]
 
 
 def find_forced_runs(folder: str | os.PathLike[str]) -> ForcedRuns:
