@@ -112,10 +112,14 @@ def test_the_gradient_is_that_of_one_process(pair, name):
         assert their_loss == pytest.approx(loss, abs=1e-6)
         assert len(steps) == len(expected)
         for theirs, ours in zip(steps, expected):
+            # A gradient that is zero but for rounding (norms of one row) is that of the largest.
+            largest = max(float(value.abs().max()) for value in ours.values() if value is not None)
             for key, value in ours.items():
                 assert (theirs[key] is None) == (value is None), key
                 if value is not None:
-                    torch.testing.assert_close(theirs[key], value, rtol=1e-5, atol=1e-6)
+                    torch.testing.assert_close(
+                        theirs[key], value, rtol=1e-5, atol=4e-6 * max(largest, 0.25)
+                    )
 
 
 def test_every_row_is_trained_once_per_epoch(pair):
