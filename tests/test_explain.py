@@ -16,7 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rdkit import Chem
-from training_data import rows_of, small_dataset, small_options
+from training_data import check_refused, rows_of, small_dataset, small_options
 
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool.cli import main
@@ -694,21 +694,7 @@ def test_only_refused_molecules(run, tmp_path):
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(run, tmp_path, capsys, change, message):
-    table = tmp_path / "new.csv"
-    table.write_text("structure\nCCO\n")
-    options = {
-        "--model": str(run),
-        "--csv": str(table),
-        "--smiles-column": "structure",
-        "--output": str(tmp_path / "out"),
-        **change,
-    }
-    assert main(["explain", *(part for pair in options.items() for part in pair)]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    assert message in error
-    assert not (tmp_path / "out").exists()
+    check_refused("explain", change, message, run, tmp_path, capsys)
 
 
 def test_solvents_of_the_command(with_solvents, tmp_path, capsys):

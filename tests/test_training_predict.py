@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from training_data import SMILES, rows_of, small_dataset, small_options
+from training_data import SMILES, check_refused, rows_of, small_dataset, small_options
 
 from dgl_gmpool import __version__
 from dgl_gmpool.cli import main
@@ -303,21 +303,7 @@ def test_a_models_configuration_is_a_copy(run):
     ],
 )
 def test_errors_of_the_command_are_one_line(run, tmp_path, capsys, change, message):
-    table = tmp_path / "new.csv"
-    table.write_text("structure\nCCO\n")
-    options = {
-        "--model": str(run),
-        "--csv": str(table),
-        "--smiles-column": "structure",
-        "--output": str(tmp_path / "out.csv"),
-        **change,
-    }
-    assert main(["predict", *(part for pair in options.items() for part in pair)]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    assert message in error
-    assert not (tmp_path / "out.csv").exists()
+    check_refused("predict", change, message, run, tmp_path, capsys)
 
 
 def test_the_folder_above_a_run_points_to_the_run(run):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from rdkit import Chem
 
+from dgl_gmpool.cli import main
 from dgl_gmpool.data import (
     AuxiliaryTargets,
     MoleculeDataset,
@@ -102,3 +103,22 @@ def rows_of(text: str, delimiter: str | None = None) -> list[dict[str, str]]:
     import csv
 
     return list(csv.DictReader(text.splitlines(), delimiter=delimiter or ","))
+
+
+def check_refused(command, change, message, run, folder, capsys):
+    """A command refuses these options in one line, and leaves nothing of its --output."""
+    table = folder / "new.csv"
+    table.write_text("structure\nCCO\n")
+    options = {
+        "--model": str(run),
+        "--csv": str(table),
+        "--smiles-column": "structure",
+        "--output": str(folder / "out"),
+        **change,
+    }
+    assert main([command, *(part for pair in options.items() for part in pair)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert not (folder / "out").exists()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from rdkit import Chem
 
+from dgl_gmpool._names import FRAGMENT
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.data.canonical_features import CanonicalEncoder
 from dgl_gmpool.data.dgllife_features import (
@@ -21,7 +22,7 @@ from dgl_gmpool.data.dgllife_features import (
     feature_widths,
 )
 from dgl_gmpool.data.flat_graphs import FlatGraphs
-from dgl_gmpool.data.fragments import FRAGMENT, brics_fragments
+from dgl_gmpool.data.fragments import brics_fragments
 from dgl_gmpool.data.graph_cache import GraphCache, smiles_hash, versions
 from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.data.table import MoleculeTable

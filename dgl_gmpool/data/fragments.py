@@ -10,9 +10,6 @@ from rdkit.Chem import BRICS
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-#: Node data of a graph with the number of each atom's fragment.
-FRAGMENT = "fragment"
-
 
 def brics_fragments(mol: Chem.Mol) -> np.ndarray:
     """The BRICS fragment of each atom (Degen et al., ChemMedChem 3, 1503, 2008).

@@ -154,52 +154,22 @@ class Pooling(Readout):
         )
 
     def assignments(
-        self,
-        graph: DGLGraph | GraphStructure,
-        feat: Tensor,
-        *,
-        edge_weight: Tensor | None = None,
-        conductance: Tensor | None = None,
-        batch_num_nodes: Tensor | None = None,
+        self, graph: DGLGraph | GraphStructure, feat: Tensor, **options: Tensor | None
     ) -> list[Tensor]:
-        """S of each graph: list of B tensors ``(n_b, K_b)``, dtype of ``feat``."""
-        batch = self.batch(
-            graph,
-            feat,
-            edge_weight=edge_weight,
-            conductance=conductance,
-            batch_num_nodes=batch_num_nodes,
-        )
-        out = [feat.new_zeros(0, 0) for _ in range(len(batch))]
+        """S of each graph: list of B tensors ``(n_b, K_b)``, dtype of ``feat``. Further options
+        are those of :meth:`forward`."""
+        batch = self.batch(graph, feat, **options)
         with self.looking(feat):
             assignment = self.assign(batch)
-        for bucket, block, columns in zip(
-            batch.layout.buckets, assignment.blocks, assignment.columns
-        ):
-            sizes, used = bucket.sizes.tolist(), columns.tolist()
-            for index, which in enumerate(bucket.graphs.tolist()):
-                out[which] = block[index, : sizes[index], : used[index]].to(feat.dtype)
-        return out
+        return per_graph(batch, assignment.blocks, assignment.columns, feat.dtype)
 
     @torch.no_grad()
     def spectrum(
-        self,
-        graph: DGLGraph | GraphStructure,
-        feat: Tensor,
-        *,
-        edge_weight: Tensor | None = None,
-        conductance: Tensor | None = None,
-        batch_num_nodes: Tensor | None = None,
+        self, graph: DGLGraph | GraphStructure, feat: Tensor, **options: Tensor | None
     ) -> Spectrum:
         """Number of clusters, soft count, effective rank, negative share of each graph, ``(B,)``
-        each."""
-        batch = self.batch(
-            graph,
-            feat,
-            edge_weight=edge_weight,
-            conductance=conductance,
-            batch_num_nodes=batch_num_nodes,
-        )
+        each. Further options are those of :meth:`forward`."""
+        batch = self.batch(graph, feat, **options)
         dtype = torch.promote_types(feat.dtype, torch.float32)
         with self.looking(feat):
             return self.assign(batch).spectrum(batch.layout, dtype, feat.device)
@@ -271,6 +241,18 @@ def over_groups(
     out = batch.feat.new_zeros(len(batch), batch.feat.shape[1] * len(parts))
     graphs = torch.cat([bucket.graphs for bucket in layout.buckets])
     return out.index_copy(0, graphs, torch.cat(outs)), layout.rows(shares)
+
+
+def per_graph(
+    batch: GraphBatch, blocks: list[Tensor], columns: list[Tensor], dtype: torch.dtype
+) -> list[Tensor]:
+    """Blocks ``(b, w, K)`` as one tensor ``(n_b, columns)`` for each graph of the batch."""
+    out = [batch.feat.new_zeros(0, 0, dtype=dtype) for _ in range(len(batch))]
+    for bucket, block, used in zip(batch.layout.buckets, blocks, columns):
+        sizes, widths = bucket.sizes.tolist(), used.tolist()
+        for index, which in enumerate(bucket.graphs.tolist()):
+            out[which] = block[index, : sizes[index], : widths[index]].to(dtype)
+    return out
 
 
 def without_self_loops(graph: DGLGraph, device: torch.device) -> tuple[DGLGraph, Tensor]:

@@ -10,6 +10,7 @@ from dgl import DGLGraph
 from torch import Tensor
 from torch.nn import functional as F
 
+from dgl_gmpool._names import FRAGMENT
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE
@@ -19,16 +20,13 @@ from dgl_gmpool.nn.group_readout import GroupReadout
 from dgl_gmpool.nn.grouping import GroupingMatrix, compute_dtype
 from dgl_gmpool.nn.locality import LOCALITIES, Diffusion
 from dgl_gmpool.nn.pivots import nearest_pivot, pivot_assignment, pivot_nodes
-from dgl_gmpool.nn.pooling import Pooling, mean_over_graphs
+from dgl_gmpool.nn.pooling import Pooling, mean_over_graphs, per_graph
 from dgl_gmpool.nn.readout import Reading
 from dgl_gmpool.nn.reduce import AGGREGATES
 from dgl_gmpool.nn.square_root import nearest_psd
 
 #: The readout with a network between group and graph.
 ATOMS_AND_GROUPS = "atoms_and_groups"
-
-#: Node data with the number of each atom's fragment, for ``fragment_weight``.
-FRAGMENT = "fragment"
 
 Self = TypeVar("Self", bound="GroupingPool")
 
@@ -222,19 +220,12 @@ class GroupingPool(Pooling):
         return places, spectra
 
     @torch.no_grad()
-    def groups(
-        self,
-        graph: DGLGraph,
-        feat: Tensor,
-        *,
-        edge_weight: Tensor | None = None,
-        conductance: Tensor | None = None,
-        batch_num_nodes: Tensor | None = None,
-    ) -> Tensor:
+    def groups(self, graph: DGLGraph, feat: Tensor, **options: Tensor | None) -> Tensor:
         """The group of each node: that of its nearest pivot.
 
         Pivots are the first K of the pivoted Cholesky factorisation of M, K the number of groups
         (:meth:`spectrum`). The argmax of |S|, the entries of a root, does not name groups.
+        Further options are those of :meth:`forward`.
 
         Returns
         -------
@@ -242,13 +233,7 @@ class GroupingPool(Pooling):
             Numbers from 0 to K - 1 within each graph, the longest pivot's group first. Shape
             ``(N,)``, int64.
         """
-        batch = self.batch(
-            graph,
-            feat,
-            edge_weight=edge_weight,
-            conductance=conductance,
-            batch_num_nodes=batch_num_nodes,
-        ).without_empty()
+        batch = self.batch(graph, feat, **options).without_empty()
         if not len(batch):
             return torch.zeros(0, dtype=torch.int64, device=feat.device)
         matrices = self._looked_at(batch)
@@ -257,46 +242,21 @@ class GroupingPool(Pooling):
             [nearest_pivot(matrix, *place) for matrix, place in zip(matrices, places)]
         )
 
-    def memberships(
-        self,
-        graph: DGLGraph,
-        feat: Tensor,
-        *,
-        edge_weight: Tensor | None = None,
-        conductance: Tensor | None = None,
-        batch_num_nodes: Tensor | None = None,
-    ) -> list[Tensor]:
+    def memberships(self, graph: DGLGraph, feat: Tensor, **options: Tensor | None) -> list[Tensor]:
         """How much of each node is in each group of :meth:`groups`: one ``(n_b, K_b)`` tensor per
-        graph, with rows that add up to 1."""
-        batch = self.batch(
-            graph,
-            feat,
-            edge_weight=edge_weight,
-            conductance=conductance,
-            batch_num_nodes=batch_num_nodes,
-        )
+        graph, with rows that add up to 1. Further options are those of :meth:`forward`."""
+        batch = self.batch(graph, feat, **options)
         matrices = self._looked_at(batch)
         places, _ = self.by_pivots(batch, matrices)
         blocks = [pivot_assignment(matrix, *place) for matrix, place in zip(matrices, places)]
         return per_graph(batch, blocks, [counts for _, counts in places], feat.dtype)
 
     def grouping_matrices(
-        self,
-        graph: DGLGraph,
-        feat: Tensor,
-        *,
-        edge_weight: Tensor | None = None,
-        conductance: Tensor | None = None,
-        batch_num_nodes: Tensor | None = None,
+        self, graph: DGLGraph, feat: Tensor, **options: Tensor | None
     ) -> list[Tensor]:
-        """M of each graph (eq. 5): list of B tensors ``(n_b, n_b)``, dtype of ``feat``."""
-        batch = self.batch(
-            graph,
-            feat,
-            edge_weight=edge_weight,
-            conductance=conductance,
-            batch_num_nodes=batch_num_nodes,
-        )
+        """M of each graph (eq. 5): list of B tensors ``(n_b, n_b)``, dtype of ``feat``. Further
+        options are those of :meth:`forward`."""
+        batch = self.batch(graph, feat, **options)
         sizes = [bucket.sizes for bucket in batch.layout.buckets]
         return per_graph(batch, self._looked_at(batch), sizes, feat.dtype)
 
@@ -305,18 +265,6 @@ class GroupingPool(Pooling):
         text += ", normalize=True" if self.normalize else ""
         text += f", rank_weight={self.rank_weight}" if self.rank_weight else ""
         return text + (f", fragment_weight={self.fragment_weight}" if self.fragment_weight else "")
-
-
-def per_graph(
-    batch: GraphBatch, blocks: list[Tensor], columns: list[Tensor], dtype: torch.dtype
-) -> list[Tensor]:
-    """Blocks ``(b, w, K)`` as one tensor ``(n_b, columns)`` for each graph of the batch."""
-    out = [batch.feat.new_zeros(0, 0, dtype=dtype) for _ in range(len(batch))]
-    for bucket, block, used in zip(batch.layout.buckets, blocks, columns):
-        sizes, widths = bucket.sizes.tolist(), used.tolist()
-        for index, which in enumerate(bucket.graphs.tolist()):
-            out[which] = block[index, : sizes[index], : widths[index]].to(dtype)
-    return out
 
 
 def priority_of(batch: GraphBatch) -> Tensor:
