@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from dgl import DGLGraph
@@ -226,7 +227,7 @@ class _DirectedMessage(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx,
+        ctx: Any,
         hidden: Tensor,
         source: Tensor,
         destination: Tensor,
@@ -240,7 +241,7 @@ class _DirectedMessage(torch.autograd.Function):
         return arriving.index_select(0, source).sub_(_of_reverse(hidden, reverse, mask))
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         source, destination, reverse, mask = ctx.saved_tensors
         leaving = _arriving(grad, source, ctx.num_nodes)
         grad_hidden = leaving.index_select(0, destination) - _of_reverse(grad, reverse, mask)

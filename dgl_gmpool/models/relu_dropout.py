@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -56,7 +58,7 @@ class ReLUDropout(nn.Module):
 
 class _ReLUDropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, dropped: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, dropped: int) -> Tensor:
         count = x.numel()
         draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
         levels = draws.view(torch.int16)[:count].view(x.shape)
@@ -67,7 +69,7 @@ class _ReLUDropout(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (out,) = ctx.saved_tensors
         # Not torch.where, which takes ten times as long.
         return torch.ops.aten.threshold_backward(grad, out, 0) * ctx.scale, None

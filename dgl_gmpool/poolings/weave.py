@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
@@ -59,6 +61,6 @@ class WeaveReadout(Readout):
         return Reading(self.activation(self.to_out(segments.sum(histogram))), [ones])
 
 
-def _constants(values) -> nn.ParameterList:
+def _constants(values: Iterable[float]) -> nn.ParameterList:
     # Parameters, though fixed: that is where dgllife's state_dict has them.
     return nn.ParameterList(nn.Parameter(torch.tensor(v), requires_grad=False) for v in values)
