@@ -194,8 +194,9 @@ def test_killed_at_any_write_it_continues_to_the_same_numbers(
         resumed = train(regression, config, folder, resume=True)
         assert content(folder) == expected, writes[-1]
         assert without_seconds(resumed.metrics) == without_seconds(finished.metrics)
-    # config, splits; per fold 2 epochs, model, outputs, result, history, metrics; predictions
-    assert last == 2 + 2 * 7 + 1
+    # config, splits; per fold history at its start and end, 2 epochs, model, outputs, result,
+    # metrics; predictions
+    assert last == 2 + 2 * 8 + 1
 
 
 def test_a_finished_run_is_read_not_repeated(finished, regression, config, monkeypatch, capsys):

@@ -19,7 +19,7 @@ from dgl_gmpool.training import (
     write_table,
 )
 from dgl_gmpool.training.fold_data import check_fold
-from dgl_gmpool.training.table import score_text
+from dgl_gmpool.training.words import score_text
 
 
 def result(score, **options):

@@ -16,7 +16,8 @@ from dgl_gmpool.training.device import torch_threads
 from dgl_gmpool.training.metrics import scores
 from dgl_gmpool.training.run import train_run
 from dgl_gmpool.training.run_folder import check_free_folder
-from dgl_gmpool.training.table import duration, write_table
+from dgl_gmpool.training.table import write_table
+from dgl_gmpool.training.words import duration
 
 READOUTS = ("mean", "ngmpool", "gmpool")
 

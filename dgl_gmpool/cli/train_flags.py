@@ -339,6 +339,12 @@ def _add_machine(add: Callable[..., None], *, output: str) -> None:
         "threads that wait for a busy core cost more than they bring); repeated runs are equal to "
         "the last digit on the same number",
     )
+    add(
+        "--tensorboard",
+        action="store_true",
+        help="write loss and validation score of every epoch for TensorBoard too (history.csv has "
+        "them in any case); look with: tensorboard --logdir OUTPUT",
+    )
     add("--debug", action="store_true", help="show the traceback of an error")
 
 

@@ -18,6 +18,7 @@ from dgl_gmpool.registry import readout_entry
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.device import choose_device, torch_threads
 from dgl_gmpool.training.distributed import current_world
+from dgl_gmpool.training.history import check_tensorboard
 from dgl_gmpool.training.model import build_model
 from dgl_gmpool.training.run import RunResult, run_record, train_run
 from dgl_gmpool.training.run_folder import RunFolder, check_free_folder
@@ -38,6 +39,8 @@ def plan_runs(args: argparse.Namespace) -> list[TrainingConfig]:
     """
     current_world().on_main(partial(check_free_folder, args.output, resume=args.resume))
     choose_device(args.device)
+    if args.tensorboard:
+        check_tensorboard()
     check_choice("kind of split", args.split, SPLIT_KINDS)
     check_numbers(args, threads=1, processes=1, folds=2)
     for flag, values in (("readout", args.readout), ("levels", args.levels), ("seed", args.seed)):
@@ -120,6 +123,7 @@ def train_all(
                     resume=args.resume,
                     device=args.device,
                     source=source,
+                    tensorboard=args.tensorboard,
                 )
             )
             write_table(results, args.output)

@@ -24,6 +24,7 @@ from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.data_parallel import average_buffers, release_model, share_model
 from dgl_gmpool.training.distributed import TrainingError, World, current_world
 from dgl_gmpool.training.fold_data import FoldData, check_fold
+from dgl_gmpool.training.history import EpochLog
 from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.model import build_model, detached_state, raw_outputs
 from dgl_gmpool.training.task import Standardizer
@@ -184,6 +185,7 @@ def fit_fold(
     checkpoint: Path | None = None,
     progress: bool = False,
     world: World | None = None,
+    log: EpochLog | None = None,
 ) -> FittedFold:
     """Train on ``train``, choose the epoch on ``valid``, return the best epoch's model.
 
@@ -210,6 +212,8 @@ def fit_fold(
     world : World, optional
         The processes that share every batch; process 0 reads and writes the checkpoint. Default:
         those of this command, usually one.
+    log : EpochLog, optional
+        Told of every epoch, by process 0. Default: nobody is told.
 
     Returns
     -------
@@ -252,6 +256,8 @@ def fit_fold(
             scheduler.load_state_dict(saved["scheduler"])
         stopping = EarlyStopping(**saved["stopping"])
         best, history = saved["best"], saved["history"]
+    if log is not None:
+        world.on_main(partial(log.begin, fold, history))
 
     network = share_model(model, world, device)
     valid_rows = np.asarray(valid)
@@ -332,6 +338,8 @@ def fit_fold(
                         "history": history,
                     },
                 )
+            if log is not None and world.is_main:
+                log.epoch(history)
     if stopping.best_epoch is None or stopping.best_score is None:
         raise TrainingError(
             f"{config.label}, fold {fold}: the validation {metric.label} was not a number in any "

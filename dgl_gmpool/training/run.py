@@ -21,6 +21,7 @@ from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.distributed import World, current_world
 from dgl_gmpool.training.fold import fit_fold
 from dgl_gmpool.training.fold_data import check_fold
+from dgl_gmpool.training.history import EpochLog
 from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.model import count_parameters
 from dgl_gmpool.training.model_file import TrainedModel, save_model
@@ -78,13 +79,15 @@ def train_run(
     progress: bool = True,
     world: World | None = None,
     source: Mapping[str, Any] | None = None,
+    tensorboard: bool = False,
 ) -> RunResult:
     """Train every fold and write the run folder.
 
     The folder holds ``config.json``, ``splits.json``, ``metrics.json``, ``history.csv``,
     ``test_predictions.csv`` and per fold ``model.pt``, ``outputs.npz`` (rows and outputs of
-    validation and test set) and ``result.json``. Every file is whole or absent at any moment; a
-    killed run continues with ``resume=True`` and ends with the same numbers.
+    validation and test set) and ``result.json``. Every file is whole or absent at any moment, but
+    for ``history.csv``, which grows by a line with every epoch; a killed run continues with
+    ``resume=True`` and ends with the same numbers.
 
     Parameters
     ----------
@@ -101,12 +104,14 @@ def train_run(
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     progress : bool
-        Print one line per fold, with a progress bar on a terminal.
+        Print one line per fold; of the epochs, show a bar on a terminal, else a line for each.
     world : World, optional
         The processes that train together; process 0 alone reads and writes the folder. Default:
         those of this command, usually one.
     source : mapping, optional
         Where the data came from, for ``config.json``; decides nothing.
+    tensorboard : bool
+        Write loss and score of every epoch for TensorBoard too, in the folder ``tensorboard``.
 
     Returns
     -------
@@ -137,6 +142,14 @@ def train_run(
     for number, (train, valid) in enumerate(splits.folds):
         check_fold(dataset, train, valid, fold=number)
     say: Callable[[str], None] = tqdm.write if progress else lambda text: None
+    log = EpochLog(
+        files.history,
+        choose_metric(dataset.table.kind, config.metric),
+        folds=len(splits.folds),
+        epochs=config.epochs,
+        lines=progress,
+        tensorboard=files.tensorboard if tensorboard else None,
+    )
     record = run_record(dataset, splits, config)
     _check_same_everywhere(record, world)
 
@@ -176,6 +189,7 @@ def train_run(
             # Here and not in _train_fold, so that a kill just before it leaves nothing behind.
             fold_files.checkpoint.unlink(missing_ok=True)
             results.append(read_json(fold_files.result))
+            log.end(number, results[-1]["history"])
             say(f"  {_fold_line(results[-1], len(splits.folds), config, dataset.table.kind)}")
             write_summary(files, dataset, splits, config, results)
 
@@ -189,6 +203,7 @@ def train_run(
                     files.fold(number),
                     torch_device,
                     world,
+                    log,
                     progress=progress,
                 )
             world.on_main(partial(close, number))
@@ -224,6 +239,7 @@ def _train_fold(
     files: FoldFiles,
     device: torch.device,
     world: World,
+    log: EpochLog,
     *,
     progress: bool,
 ) -> None:
@@ -239,6 +255,7 @@ def _train_fold(
         checkpoint=files.checkpoint,
         progress=progress,
         world=world,
+        log=log,
     )
     table = dataset.table
     trained = TrainedModel(

@@ -59,6 +59,8 @@ class RunFolder:
         self.metrics = self.path / "metrics.json"
         self.history = self.path / "history.csv"
         self.predictions = self.path / "test_predictions.csv"
+        self.report = self.path / "report.html"
+        self.tensorboard = self.path / "tensorboard"
 
     def fold(self, number: int) -> FoldFiles:
         """Files of fold ``number``, counted from 0."""
@@ -205,6 +207,7 @@ def _is_temporary(file: Path) -> bool:
             "metrics.json",
             "history.csv",
             "test_predictions.csv",
+            "report.html",
             "model.pt",
             "outputs.npz",
             "result.json",

@@ -13,6 +13,7 @@ import numpy as np
 from dgl_gmpool._io import atomic_write_text
 from dgl_gmpool.data import MoleculeDataset, Splits
 from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.history import write_history
 from dgl_gmpool.training.metrics import choose_metric, metrics_of, scores
 from dgl_gmpool.training.run_folder import FoldFiles, RunFolder, write_json
 from dgl_gmpool.training.task import Task, get_task
@@ -27,11 +28,7 @@ def write_summary(
 ) -> None:
     """Write everything that follows from the folds finished so far; ``metrics.json`` comes last."""
     table, complete = dataset.table, len(results) == len(splits.folds)
-    rows: list[list[Any]] = [["fold", "epoch", "train_loss", "valid_score", "is_best", "seconds"]]
-    for result in results:
-        for epoch in result["history"]:
-            rows.append([result["fold"], *(epoch[name] for name in rows[0][1:])])
-    _write_csv(files.history, rows)
+    write_history(files.history, [(result["fold"], result["history"]) for result in results])
 
     metric = choose_metric(table.kind, config.metric)
     summary: dict[str, Any] = {
