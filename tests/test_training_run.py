@@ -77,7 +77,7 @@ def test_the_folder_holds_what_it_promises(finished, regression):
     per_fold = {"", "/model.pt", "/outputs.npz", "/result.json"}
     assert names - {".lock"} == {
         "config.json", "splits.json", "metrics.json", "history.csv", "test_predictions.csv",
-        *(f"fold_{k}{name}" for k in (0, 1) for name in per_fold),
+        "valid_predictions.csv", *(f"fold_{k}{name}" for k in (0, 1) for name in per_fold),
     }  # fmt: skip
     stored = json.loads((finished.folder / "config.json").read_text())
     assert {"dgl_gmpool", "torch", "dgl", "rdkit", "python"} <= set(stored["versions"])
@@ -133,6 +133,27 @@ def test_predictions_are_the_test_rows_and_give_the_reported_scores(
         assert again[name] == pytest.approx(result.metrics["folds"][k]["test"][name], rel=1e-12)
     ensemble = scores(table.kind, targets.astype(np.float32), column("{} predicted"))
     assert ensemble[name] == pytest.approx(result.metrics["ensemble_test"][name], rel=1e-12)
+
+
+@pytest.mark.parametrize("data", ["regression", "several_tasks"])
+def test_every_validation_row_has_the_prediction_that_was_scored(data, config, request, tmp_path):
+    dataset = request.getfixturevalue(data)
+    result = train(dataset, config, tmp_path / "run")
+    table, splits = dataset.table, splits_of(dataset)
+    rows = rows_of((tmp_path / "run" / "valid_predictions.csv").read_text())
+    valid = [(fold, i) for fold, (_, rows) in enumerate(splits.folds) for i in rows]
+    assert [(int(row["fold"]), row["id"]) for row in rows] == [(f, table.ids[i]) for f, i in valid]
+    name = result.metrics["metric"]
+    for fold, (_, members) in enumerate(splits.folds):
+        mine = [row for row in rows if row["fold"] == str(fold)]
+        measured, predicted = (
+            np.array([[float(row[head.format(t)] or "nan") for t in table.task_names]
+                      for row in mine])
+            for head in ("{}", "{} predicted")
+        )  # fmt: skip
+        np.testing.assert_array_equal(measured, table.targets[members])
+        again = scores(table.kind, measured, predicted)[name]
+        assert again == pytest.approx(result.metrics["folds"][fold]["valid"][name], rel=1e-12)
 
 
 def test_model_files_hold_tensors_and_plain_values_and_predict_the_same(finished, regression):
@@ -195,8 +216,8 @@ def test_killed_at_any_write_it_continues_to_the_same_numbers(
         assert content(folder) == expected, writes[-1]
         assert without_seconds(resumed.metrics) == without_seconds(finished.metrics)
     # config, splits; per fold history at its start and end, 2 epochs, model, outputs, result,
-    # metrics; predictions
-    assert last == 2 + 2 * 8 + 1
+    # metrics; predictions of test and validation
+    assert last == 2 + 2 * 8 + 2
 
 
 def test_a_finished_run_is_read_not_repeated(finished, regression, config, monkeypatch, capsys):

@@ -89,8 +89,8 @@ class EpochLog:
         row = history[-1]
         mean = sum(each["seconds"] for each in history) / len(history)
         todo = (self.folds - self._fold) * self.epochs - row["epoch"]
-        # At most: a fold may stop early.
-        left = f"; at most about {duration(todo * mean)} left of this run" if todo else ""
+        # Less where a fold stops early.
+        left = f"; about {duration(max(todo * mean, 1))} left of this run, or less" if todo else ""
         return (
             f"fold {self._fold + 1} of {self.folds}, epoch {row['epoch']} of {self.epochs}: "
             f"loss {score_text(row['train_loss'])}, valid {self.metric.label} "

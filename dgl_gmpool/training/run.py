@@ -84,8 +84,8 @@ def train_run(
     """Train every fold and write the run folder.
 
     The folder holds ``config.json``, ``splits.json``, ``metrics.json``, ``history.csv``,
-    ``test_predictions.csv`` and per fold ``model.pt``, ``outputs.npz`` (rows and outputs of
-    validation and test set) and ``result.json``. Every file is whole or absent at any moment, but
+    ``test_predictions.csv``, ``valid_predictions.csv`` and per fold ``model.pt``, ``outputs.npz``
+    (rows and outputs of validation and test set) and ``result.json``. Every file is whole or absent at any moment, but
     for ``history.csv``, which grows by a line with every epoch; a killed run continues with
     ``resume=True`` and ends with the same numbers.
 

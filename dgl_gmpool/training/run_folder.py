@@ -59,6 +59,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.json"
         self.history = self.path / "history.csv"
         self.predictions = self.path / "test_predictions.csv"
+        self.valid_predictions = self.path / "valid_predictions.csv"
         self.report = self.path / "report.html"
         self.tensorboard = self.path / "tensorboard"
 
@@ -207,6 +208,7 @@ def _is_temporary(file: Path) -> bool:
             "metrics.json",
             "history.csv",
             "test_predictions.csv",
+            "valid_predictions.csv",
             "report.html",
             "model.pt",
             "outputs.npz",

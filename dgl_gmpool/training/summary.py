@@ -51,13 +51,34 @@ def write_summary(
     }
     if complete:
         task = get_task(table.kind, config.loss)
-        outputs = [_test_outputs(files.fold(result["fold"])) for result in results]
+        outputs = [_outputs(files.fold(result["fold"]), "test") for result in results]
         predictions = task.link(np.stack(outputs))
         mean = predictions.mean(axis=0)
         targets = table.targets[np.asarray(splits.test)]
         summary["ensemble_test"] = scores(table.kind, targets, mean)
         _write_csv(files.predictions, _prediction_rows(dataset, splits, task, predictions, mean))
+        _write_csv(files.valid_predictions, _valid_rows(files, dataset, splits, task))
     write_json(files.metrics, summary)
+
+
+def _valid_rows(
+    files: RunFolder, dataset: MoleculeDataset, splits: Splits, task: Task
+) -> list[list[Any]]:
+    """One row per validation row of every fold, predicted by the model that did not train on it."""
+    table = dataset.table
+    header = ["fold", "id", "smiles"]
+    for name in table.task_names:
+        header += [name, *task.columns(name)]
+    rows: list[list[Any]] = [header]
+    for fold, (_, valid) in enumerate(splits.folds):
+        predictions = task.link(_outputs(files.fold(fold), "valid"))
+        for place, row in enumerate(valid):
+            cells: list[Any] = [fold, table.ids[row], table.smiles[row]]
+            for column in range(len(table.task_names)):
+                target, found = table.targets[row, column], predictions[place, column]
+                cells += ["" if np.isnan(target) else str(target), float(found)]
+            rows.append(cells)
+    return rows
 
 
 def _prediction_rows(
@@ -85,9 +106,9 @@ def _prediction_rows(
     return rows
 
 
-def _test_outputs(files: FoldFiles) -> np.ndarray:
+def _outputs(files: FoldFiles, part: str) -> np.ndarray:
     with np.load(files.outputs) as saved:
-        outputs: np.ndarray = saved["test_outputs"]
+        outputs: np.ndarray = saved[f"{part}_outputs"]
     return outputs
 
 
