@@ -85,9 +85,9 @@ def train_run(
 
     The folder holds ``config.json``, ``splits.json``, ``metrics.json``, ``history.csv``,
     ``test_predictions.csv``, ``valid_predictions.csv`` and per fold ``model.pt``, ``outputs.npz``
-    (rows and outputs of validation and test set) and ``result.json``. Every file is whole or absent at any moment, but
-    for ``history.csv``, which grows by a line with every epoch; a killed run continues with
-    ``resume=True`` and ends with the same numbers.
+    (rows and outputs of validation and test set) and ``result.json``. Every file is whole or absent
+    at any moment, but for ``history.csv``, which grows by a line with every epoch; a killed run
+    continues with ``resume=True`` and ends with the same numbers.
 
     Parameters
     ----------
