@@ -111,7 +111,6 @@ class Trained:
     """Node states and grouping parameters of a briefly trained model, on RDKit's molecules."""
 
     def __init__(self, similarity: str, epochs: int) -> None:
-        import dgl
 
         from dgl_gmpool.data import featurize, load_sodium_channel
 
@@ -131,14 +130,14 @@ class Trained:
         optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
         for _ in range(epochs):
             for rows in torch.randperm(len(dataset)).split(80):
-                graph = dgl.batch([dataset.graphs[i] for i in rows.tolist()])
+                graph = dataset.graphs[rows.numpy()].batch()
                 loss = nn.functional.mse_loss(
                     model(graph, graph.ndata["h"], graph.edata["e"]), target[rows]
                 )
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-        graph = dgl.batch(dataset.graphs)
+        graph = dataset.graphs.batch()
         with torch.no_grad():
             states, _ = model.eval().backbones[0](graph, graph.ndata["h"], graph.edata["e"])
         self.states = states

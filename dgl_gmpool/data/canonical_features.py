@@ -13,6 +13,7 @@ import numpy as np
 from rdkit import Chem, rdBase
 
 from dgl_gmpool.data.dgllife_features import dgllife_featurizers, feature_widths
+from dgl_gmpool.data.distinct_rows import DistinctRows, smallest
 from dgl_gmpool.data.flat_graphs import FlatGraphs
 
 _IMPLICIT: Any = getattr(getattr(Chem, "ValenceType", None), "IMPLICIT", None)
@@ -23,9 +24,9 @@ class CanonicalEncoder:
 
     def __init__(self) -> None:
         atoms, bonds = dgllife_featurizers("canonical")
-        self._atom_rows = _Rows(atoms.featurizer_funcs["h"])
-        self._bond_rows = _Rows(bonds.featurizer_funcs["e"])
-        self._widths = feature_widths("canonical")
+        node_width, edge_width = feature_widths("canonical")
+        self._atom_rows = _Rows(atoms.featurizer_funcs["h"], node_width)
+        self._bond_rows = _Rows(bonds.featurizer_funcs["e"], edge_width)
         self._node_counts: list[int] = []
         self._edge_counts: list[int] = []
         self._atoms: list[int] = []
@@ -75,33 +76,30 @@ class CanonicalEncoder:
         # Bond k is edges 2k (u to v) and 2k + 1 (v to u), with one feature row.
         ends = np.array(self._ends, np.int32).reshape(-1, 2)
         return FlatGraphs(
-            np.array(self._node_counts, np.int64),
-            np.array(self._edge_counts, np.int64),
-            ends.ravel(),
-            ends[:, ::-1].ravel(),
-            self._atom_rows.table(self._widths[0])[np.array(self._atoms, np.int64)],
-            np.repeat(
-                self._bond_rows.table(self._widths[1])[np.array(self._bonds, np.int64)], 2, axis=0
-            ),
+            smallest(np.array(self._node_counts, np.int64)),
+            smallest(np.array(self._edge_counts, np.int64)),
+            smallest(ends.ravel()),
+            smallest(ends[:, ::-1].ravel()),
+            smallest(np.array(self._atoms, np.int64)),
+            smallest(np.array(self._bonds, np.int64).repeat(2)),
+            self._atom_rows.distinct.table(),
+            self._bond_rows.distinct.table(),
         )
 
 
 class _Rows:
     """Feature rows met so far, by the properties they depend on."""
 
-    def __init__(self, compute: Any) -> None:
+    def __init__(self, compute: Any, width: int) -> None:
         self.known: dict[tuple[Any, ...], int] = {}
+        self.distinct = DistinctRows(width)
         self._compute = compute
-        self._rows: list[np.ndarray] = []
 
     def learn(self, key: tuple[Any, ...], item: Any) -> int:
         with rdBase.BlockLogs():
-            self._rows.append(np.asarray(self._compute(item)).astype(np.float32))
-        self.known[key] = len(self._rows) - 1
+            row = np.asarray(self._compute(item), np.float32)
+        self.known[key] = int(self.distinct.add(row[None])[0])
         return self.known[key]
-
-    def table(self, width: int) -> np.ndarray:
-        return np.stack(self._rows) if self._rows else np.zeros((0, width), np.float32)
 
 
 def _implicit_valence_since_2025(atom: Chem.Atom) -> int:

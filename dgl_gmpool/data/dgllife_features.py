@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+import dgl
 from rdkit import Chem, rdBase
 
 from dgl_gmpool._environment import import_dgllife
@@ -64,7 +64,7 @@ class DgllifeEncoder:
         self._atoms, self._bonds = dgllife_featurizers(featurizer)
         self._widths = feature_widths(featurizer)
         self._mol_to_bigraph = import_dgllife("utils").mol_to_bigraph
-        self._parts: list[FlatGraphs] = []
+        self._graphs: list[dgl.DGLGraph] = []
 
     def add(self, mol: Chem.Mol) -> None:
         # dgllife's bond featurizers leave out the feature of a molecule without bonds.
@@ -76,20 +76,7 @@ class DgllifeEncoder:
                 edge_featurizer=self._bonds if has_bonds else None,
                 canonical_atom_order=True,
             )
-        src, dst = (ends.numpy() for ends in graph.edges())
-        edges = (
-            graph.edata["e"].numpy() if has_bonds else np.zeros((0, self._widths[1]), np.float32)
-        )
-        self._parts.append(
-            FlatGraphs(
-                np.array([graph.num_nodes()], np.int64),
-                np.array([graph.num_edges()], np.int64),
-                src.astype(np.int32, copy=False),
-                dst.astype(np.int32, copy=False),
-                graph.ndata["h"].numpy(),
-                edges,
-            )
-        )
+        self._graphs.append(graph)
 
     def finish(self) -> FlatGraphs:
-        return FlatGraphs.join([FlatGraphs.empty(*self._widths), *self._parts])
+        return FlatGraphs.from_dgl(self._graphs, *self._widths)

@@ -6,12 +6,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import dgl
 import numpy as np
-import torch
 from rdkit import Chem
 
-from dgl_gmpool._names import FRAGMENT
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.data.canonical_features import CanonicalEncoder
 from dgl_gmpool.data.dgllife_features import (
@@ -21,9 +18,11 @@ from dgl_gmpool.data.dgllife_features import (
     conductance_start,
     feature_widths,
 )
+from dgl_gmpool.data.distinct_rows import smallest
 from dgl_gmpool.data.flat_graphs import FlatGraphs
 from dgl_gmpool.data.fragments import brics_fragments
 from dgl_gmpool.data.graph_cache import GraphCache, smiles_hash, versions
+from dgl_gmpool.data.graph_list import GraphList
 from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.data.table import MoleculeTable
 
@@ -43,8 +42,9 @@ class MoleculeDataset:
     ----------
     table : MoleculeTable
         Only the rows that could be featurised; ``table.report`` names the others.
-    graphs : list of DGLGraph
-        One per row, int32 ids, both directions of every bond as consecutive edges, no
+    graphs : GraphList
+        One per row, made when it is asked for (another sequence of DGLGraphs is taken apart):
+        int32 ids, both directions of every bond as consecutive edges, no
         self-loops. ``ndata["h"]`` ``(atoms, node_in_feats)`` and ``edata["e"]``
         ``(2 bonds, edge_in_feats)`` float32; the latter is there with 0 rows for a molecule
         without bonds. Node i is atom ``atom_order(smiles)[i]`` of the SMILES.
@@ -56,11 +56,16 @@ class MoleculeDataset:
     """
 
     table: MoleculeTable
-    graphs: list[dgl.DGLGraph]
+    graphs: GraphList
     node_in_feats: int
     edge_in_feats: int
     featurizer: str = "canonical"
     unknown_atoms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.graphs, GraphList):
+            flat = FlatGraphs.from_dgl(self.graphs, self.node_in_feats, self.edge_in_feats)
+            object.__setattr__(self, "graphs", GraphList(flat))
 
     @property
     def conductance_start(self) -> list[float]:
@@ -167,9 +172,9 @@ def featurize(
         table = replace(table, report=report)
     return MoleculeDataset(
         table=table,
-        graphs=flat.graphs([position[smiles] for smiles in table.smiles]),
-        node_in_feats=flat.node_feats.shape[1],
-        edge_in_feats=flat.edge_feats.shape[1],
+        graphs=GraphList(flat, [position[smiles] for smiles in table.smiles]),
+        node_in_feats=flat.node_rows.shape[1],
+        edge_in_feats=flat.edge_rows.shape[1],
         featurizer=featurizer,
         unknown_atoms=strange,
     )
@@ -179,16 +184,16 @@ def _unknown_atoms(
     unique: Sequence[str], failed: Mapping[str, str], flat: FlatGraphs, featurizer: str
 ) -> dict[str, tuple[str, ...]]:
     """SMILES -> symbols of atoms that have no place of their own among the features."""
-    nodes = np.flatnonzero(~flat.node_feats[:, : ELEMENT_FEATURES[featurizer]].any(axis=1))
-    ends = np.cumsum(flat.node_counts)
-    graphs = np.searchsorted(ends, nodes, side="right")
+    known = np.any(flat.node_rows[:, : ELEMENT_FEATURES[featurizer]], axis=1)
+    nodes = np.flatnonzero(~np.asarray(known)[flat.node_kinds])
+    graphs = np.searchsorted(flat.node_starts, nodes, side="right") - 1
     featurised = [smiles for smiles in unique if smiles not in failed]
     found: dict[str, tuple[str, ...]] = {}
     for index in np.unique(graphs):
         smiles = featurised[index]
         mol, order = read_molecule(smiles)[0], atom_order(smiles)
         if mol is not None:
-            first = ends[index] - flat.node_counts[index]
+            first = flat.node_starts[index]
             atoms = [mol.GetAtomWithIdx(order[node - first]) for node in nodes[graphs == index]]
             found[smiles] = tuple(sorted({atom.GetSymbol() for atom in atoms}))
     return found
@@ -199,11 +204,18 @@ def with_fragments(dataset: MoleculeDataset) -> MoleculeDataset:
 
     For a ``fragment_weight`` of GMPool or NGMPool. Graphs that have it are left as they are.
     """
-    for smiles, graph in zip(dataset.table.smiles, dataset.graphs):
+    flat, which = dataset.graphs.flat, dataset.graphs.which
+    if flat.fragments is not None:
+        return dataset
+    fragments = np.zeros(flat.node_counts.sum(), smallest(flat.node_counts).dtype)
+    # Equal SMILES are one graph.
+    for graph, smiles in dict(zip(which.tolist(), dataset.table.smiles)).items():
         mol, _ = read_molecule(smiles)
-        if FRAGMENT not in graph.ndata and mol is not None:
-            graph.ndata[FRAGMENT] = torch.from_numpy(brics_fragments(mol)[atom_order(smiles)])
-    return dataset
+        if mol is not None:
+            first = flat.node_starts[graph]
+            nodes = slice(first, first + flat.node_counts[graph])
+            fragments[nodes] = brics_fragments(mol)[atom_order(smiles)]
+    return replace(dataset, graphs=GraphList(replace(flat, fragments=fragments), which))
 
 
 def atom_order(smiles: str) -> list[int]:
@@ -251,7 +263,7 @@ def _featurize_all(
             done += len(chunk)
             bar.update(len(chunk))
     if not parts:
-        parts = [FlatGraphs.empty(*feature_widths(featurizer))]
+        parts = [FlatGraphs.from_dgl([], *feature_widths(featurizer))]
     return FlatGraphs.join(parts), failed
 
 

@@ -18,7 +18,7 @@ from dgl_gmpool._io import atomic_torch_save
 from dgl_gmpool.data.flat_graphs import FlatGraphs
 
 #: Of the file, and of the way features are computed: raise it when either changes.
-FORMAT = 1
+FORMAT = 2
 
 _LOG = logging.getLogger("dgl_gmpool.data")
 
@@ -72,10 +72,11 @@ class GraphCache:
             return None
 
     def _read(self) -> tuple[FlatGraphs, list[tuple[int, str]]]:
-        content = torch.load(self.path, weights_only=True, map_location="cpu")
+        # Mapped into memory: processes of one machine share it.
+        content = torch.load(self.path, weights_only=True, map_location="cpu", mmap=True)
         if content["format"] != FORMAT or content["key"] != self.key:
             raise ValueError("it belongs to other molecules, options or versions")
-        names = FlatGraphs.__dataclass_fields__
+        names = [name for name in FlatGraphs.__dataclass_fields__ if name != "fragments"]
         graphs = FlatGraphs(**{name: content[name].numpy() for name in names})
         failed = [(int(index), str(reason)) for index, reason in content["failed"]]
         if content["checksum"] != _checksum(graphs, failed):

@@ -9,6 +9,8 @@ import dgl
 import numpy as np
 import torch
 
+from dgl_gmpool.data.graph_list import GraphList
+
 
 class Batch(NamedTuple):
     """One step's input. The graph stays on the CPU: models read only its edges and counts."""
@@ -31,7 +33,7 @@ def collate(
     Parameters
     ----------
     graphs : sequence of DGLGraph
-        With ``ndata["h"]`` and ``edata["e"]``.
+        With ``ndata["h"]`` and ``edata["e"]``. A ``GraphList`` is cut from its arrays as a whole.
     edge_in_feats : int
         Width of the edge features, needed where no molecule of the batch has a bond.
     device : torch.device
@@ -39,7 +41,7 @@ def collate(
     global_feats : torch.Tensor, optional
         ``(len(graphs), g)``.
     """
-    graph = dgl.batch(list(graphs))
+    graph = graphs.batch() if isinstance(graphs, GraphList) else dgl.batch(list(graphs))
     nodes = graph.ndata["h"]
     edges = graph.edata["e"] if "e" in graph.edata else nodes.new_zeros(0, edge_in_feats)
     return Batch(
@@ -48,6 +50,13 @@ def collate(
         edges.to(device),
         None if global_feats is None else global_feats.to(device),
     )
+
+
+def pick(graphs: Sequence[dgl.DGLGraph], rows: torch.Tensor) -> Sequence[dgl.DGLGraph]:
+    """The graphs of these rows, int64; of a ``GraphList``, none is made."""
+    if isinstance(graphs, GraphList):
+        return graphs[rows.numpy()]
+    return [graphs[row] for row in rows.tolist()]
 
 
 def row_batches(rows: torch.Tensor, batch_size: int) -> Iterator[torch.Tensor]:

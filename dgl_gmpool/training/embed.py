@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from dgl_gmpool.data.featurize import featurize_smiles
+from dgl_gmpool.data.graph_list import GraphList
 from dgl_gmpool.data.molecule import canonical_smiles, is_missing
 from dgl_gmpool.training import TrainedModel, choose_device
 from dgl_gmpool.training.batches import collate, row_batches
@@ -83,7 +84,7 @@ def embed_smiles(
             reasons[row] = why
     refused = {number for number, _ in failed}
     kept = [rows for number, rows in enumerate(distinct) if number not in refused]
-    graphs = flat.graphs(range(len(flat)))
+    graphs = GraphList(flat)
     values = np.full((len(smiles), embedding_width(models)), np.nan, np.float32)
     torch_device = choose_device(device)
     for places in row_batches(torch.arange(len(kept)), batch_size):
@@ -92,7 +93,7 @@ def embed_smiles(
         for trained in models:
             model = trained.model.to(torch_device)
             batch = collate(
-                [graphs[place] for place in chosen],
+                graphs[places.numpy()],
                 edge_in_feats=model.edge_in_feats,
                 device=torch_device,
             )

@@ -132,7 +132,7 @@ def train_epoch(
         batch = None
         if members:
             batch = collate(
-                [dataset.graphs[i] for i in members],
+                dataset.graphs[rows.numpy()],
                 edge_in_feats=dataset.edge_in_feats,
                 device=device,
                 global_feats=None if data.global_feats is None else data.global_feats[rows],
@@ -262,7 +262,7 @@ def fit_fold(
     network = share_model(model, world, device)
     valid_rows = np.asarray(valid)
     mine = world.share(torch.as_tensor(valid_rows))
-    valid_graphs = [dataset.graphs[i] for i in mine.tolist()]
+    valid_graphs = dataset.graphs[mine.numpy()]
     valid_feats = None if data.global_feats is None else data.global_feats[mine].numpy()
     with ExitStack() as stack:
         stack.enter_context(

@@ -11,7 +11,7 @@ import torch
 
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool.data.dgllife_features import conductance_start
-from dgl_gmpool.training.batches import collate, derived_seed, row_batches
+from dgl_gmpool.training.batches import collate, derived_seed, pick, row_batches
 from dgl_gmpool.training.config import TrainingConfig
 
 
@@ -97,7 +97,7 @@ def raw_outputs(
         with torch.no_grad():
             for rows in row_batches(torch.arange(len(graphs)), batch_size):
                 batch = collate(
-                    [graphs[i] for i in rows.tolist()],
+                    pick(graphs, rows),
                     edge_in_feats=model.config["edge_in_feats"],
                     device=device,
                     global_feats=None if extra is None else extra[rows],

@@ -275,7 +275,7 @@ def _train_fold(
         rows = np.asarray(part, dtype=np.int64)
         mine = world.share(torch.as_tensor(rows)).numpy()
         found = trained.outputs(
-            [dataset.graphs[i] for i in mine],
+            dataset.graphs[mine],
             global_feats=None if table.global_feats is None else table.global_feats[mine],
             batch_size=config.batch_size,
             device=device,

@@ -196,7 +196,7 @@ def step(
 
 def batch_of(dataset: MoleculeDataset, rows: np.ndarray) -> Batch:
     """These molecules as a batch."""
-    graphs = [dataset.graphs[int(row)] for row in rows]
+    graphs = dataset.graphs[rows]
     return collate(graphs, edge_in_feats=dataset.edge_in_feats, device=torch.device("cpu"))
 
 

@@ -108,11 +108,12 @@ def graphs_of(
     first = {table.canonical[row]: row for row in measured[::-1]}
     rows = np.random.default_rng([seed, 77]).permutation(sorted(first.values()))[:count]
     dataset = featurize(table.take(rows.tolist()), progress=False)
-    for smiles, graph in zip(dataset.table.smiles, dataset.graphs):
+    graphs = list(dataset.graphs)
+    for smiles, graph in zip(dataset.table.smiles, graphs):
         mol, order = Chem.MolFromSmiles(smiles), atom_order(smiles)
         graph.ndata["fragment"] = torch.from_numpy(brics_fragments(mol)[order])
         graph.ndata["ring"] = torch.from_numpy(ring_systems(mol)[order])
-    return dataset.graphs, torch.from_numpy(dataset.table.targets), dataset.table.kind
+    return graphs, torch.from_numpy(dataset.table.targets), dataset.table.kind
 
 
 def half_of(pool: GMPool, what: str) -> GMPool:

@@ -157,7 +157,7 @@ def run_job(
             rows = np.asarray(test)
             extra = dataset.table.global_feats
             outputs = model.outputs(
-                [dataset.graphs[i] for i in test],
+                dataset.graphs[rows],
                 global_feats=None if extra is None else extra[rows],
                 batch_size=budget.batch_size,
             )
