@@ -77,7 +77,8 @@ def test_the_folder_holds_what_it_promises(finished, regression):
     per_fold = {"", "/model.pt", "/outputs.npz", "/result.json"}
     assert names - {".lock"} == {
         "config.json", "splits.json", "metrics.json", "history.csv", "test_predictions.csv",
-        "valid_predictions.csv", *(f"fold_{k}{name}" for k in (0, 1) for name in per_fold),
+        "valid_predictions.csv", "uncertainty.json", "training_molecules.csv",
+        *(f"fold_{k}{name}" for k in (0, 1) for name in per_fold),
     }  # fmt: skip
     stored = json.loads((finished.folder / "config.json").read_text())
     assert {"dgl_gmpool", "torch", "dgl", "rdkit", "python"} <= set(stored["versions"])
@@ -216,8 +217,8 @@ def test_killed_at_any_write_it_continues_to_the_same_numbers(
         assert content(folder) == expected, writes[-1]
         assert without_seconds(resumed.metrics) == without_seconds(finished.metrics)
     # config, splits; per fold history at its start and end, 2 epochs, model, outputs, result,
-    # metrics; predictions of test and validation
-    assert last == 2 + 2 * 8 + 2
+    # metrics; predictions of test and validation, training molecules, uncertainty
+    assert last == 2 + 2 * 8 + 4
 
 
 def test_a_finished_run_is_read_not_repeated(finished, regression, config, monkeypatch, capsys):

@@ -36,6 +36,7 @@ from dgl_gmpool.training.provenance import (
 from dgl_gmpool.training.run_folder import FoldFiles, RunFolder, read_json, write_json
 from dgl_gmpool.training.summary import write_summary
 from dgl_gmpool.training.task import get_task
+from dgl_gmpool.training.uncertainty_check import uncertainty_lines
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,14 @@ class RunResult:
         config = TrainingConfig.from_dict(read_json(files.config)["training"], str(files.config))
         return cls(files.path, config, read_json(files.metrics))
 
+    @property
+    def uncertainty(self) -> dict[str, Any] | None:
+        """What ``uncertainty.json`` holds (intervals, calibration, their check on the test set);
+        None for runs of before 0.3.
+        """
+        file = RunFolder(self.folder).uncertainty
+        return read_json(file) if file.exists() else None
+
     def fold_scores(self, name: str | None = None) -> list[float]:
         """Test score of every fold, NaN where it is not defined; default: the run's metric."""
         name = self.metrics["metric"] if name is None else name
@@ -84,10 +93,11 @@ def train_run(
     """Train every fold and write the run folder.
 
     The folder holds ``config.json``, ``splits.json``, ``metrics.json``, ``history.csv``,
-    ``test_predictions.csv``, ``valid_predictions.csv`` and per fold ``model.pt``, ``outputs.npz``
-    (rows and outputs of validation and test set) and ``result.json``. Every file is whole or absent
-    at any moment, but for ``history.csv``, which grows by a line with every epoch; a killed run
-    continues with ``resume=True`` and ends with the same numbers.
+    ``test_predictions.csv``, ``valid_predictions.csv``, ``uncertainty.json``,
+    ``training_molecules.csv`` and per fold ``model.pt``, ``outputs.npz`` (rows and outputs of
+    validation and test set) and ``result.json``. Every file is whole or absent at any moment, but
+    for ``history.csv``, which grows by a line with every epoch; a killed run continues with
+    ``resume=True`` and ends with the same numbers.
 
     Parameters
     ----------
@@ -192,6 +202,9 @@ def train_run(
             log.end(number, results[-1]["history"])
             say(f"  {_fold_line(results[-1], len(splits.folds), config, dataset.table.kind)}")
             write_summary(files, dataset, splits, config, results)
+            if files.finished:
+                for line in uncertainty_lines(read_json(files.uncertainty)):
+                    say(f"  {line}")
 
         for number, finished in enumerate(world.on_main(enter)):
             if not finished:

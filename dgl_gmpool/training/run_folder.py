@@ -62,6 +62,8 @@ class RunFolder:
         self.valid_predictions = self.path / "valid_predictions.csv"
         self.report = self.path / "report.html"
         self.tensorboard = self.path / "tensorboard"
+        self.uncertainty = self.path / "uncertainty.json"
+        self.known_molecules = self.path / "training_molecules.csv"
 
     def fold(self, number: int) -> FoldFiles:
         """Files of fold ``number``, counted from 0."""
@@ -210,6 +212,8 @@ def _is_temporary(file: Path) -> bool:
             "test_predictions.csv",
             "valid_predictions.csv",
             "report.html",
+            "uncertainty.json",
+            "training_molecules.csv",
             "model.pt",
             "outputs.npz",
             "result.json",

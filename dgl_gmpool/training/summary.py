@@ -17,6 +17,7 @@ from dgl_gmpool.training.history import write_history
 from dgl_gmpool.training.metrics import choose_metric, metrics_of, scores
 from dgl_gmpool.training.run_folder import FoldFiles, RunFolder, write_json
 from dgl_gmpool.training.task import Task, get_task
+from dgl_gmpool.training.uncertainty import write_uncertainty
 
 
 def write_summary(
@@ -58,6 +59,7 @@ def write_summary(
         summary["ensemble_test"] = scores(table.kind, targets, mean)
         _write_csv(files.predictions, _prediction_rows(dataset, splits, task, predictions, mean))
         _write_csv(files.valid_predictions, _valid_rows(files, dataset, splits, task))
+        write_uncertainty(files, table, splits, task)
     write_json(files.metrics, summary)
 
 

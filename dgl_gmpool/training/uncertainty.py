@@ -1,0 +1,221 @@
+"""What a finished run knows of its own errors: fitted on validation rows, checked on the test set.
+
+Two files of the run folder hold it. ``training_molecules.csv``: see
+:mod:`~dgl_gmpool.training.known_molecules`. ``uncertainty.json``:
+
+``format``
+    1.
+``validation_rows``
+    How many of them were used (of very large sets, rows evenly apart).
+``domain``
+    ``similarity`` and ``heavy_atoms``: the limits of
+    :class:`~dgl_gmpool.training.known_molecules.Domain`; null without validation rows.
+``tasks``
+    One object per target, in the order of the run's ``task_names``, with ``name``, ``kind`` and
+
+    - of a regression ``widths`` (``"constant"`` or ``"similarity"``), ``interval_score`` (of both,
+      on left-out folds, at a coverage of 0.9), ``validation_rows``, ``constant``, ``slope`` and
+      ``scores`` (:class:`~dgl_gmpool.training.conformal.Intervals`). ``test`` has ``rows``,
+      ``levels``: objects with ``coverage`` (wanted), ``found`` (share of the test rows inside),
+      ``mean_width``, and ``std_over_models`` (share inside a normal interval of the spread over the
+      folds; null for one fold); ``calibration_error_before`` (of that spread) and
+      ``calibration_error_after``: mean distance of ``found`` and ``coverage`` over the levels.
+    - of a classification ``method`` (``"none"``, ``"platt"`` or ``"isotonic"``), ``curves`` (one of
+      :class:`~dgl_gmpool.training.calibration.Calibrator` for each fold's model) and ``brier`` (of
+      all three, on left-out rows; null where nothing could be fitted). ``test`` has ``rows``,
+      ``brier_before``, ``brier_after``, ``calibration_error_before``, ``calibration_error_after``,
+      and ``curve_before``, ``curve_after``: lists of ``predicted``, ``measured`` and ``rows``.
+
+    ``test`` is null where no test row was measured. A target without a measured validation row
+    has no more keys than ``name``, ``kind`` and ``test``.
+
+Validation rows also chose the epoch of their fold, which makes their errors a little small; the
+mean over the folds' models, which is what is predicted, has smaller errors than one of them. The
+two work against each other, and ``test`` says what remains.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dgl_gmpool.data import MoleculeTable, Splits
+from dgl_gmpool.data.molecule import count_atoms
+from dgl_gmpool.data.similarity import nearest
+from dgl_gmpool.training.calibration import Calibrator, choose_calibrators
+from dgl_gmpool.training.conformal import Intervals, choose_intervals, leave_out_parts
+from dgl_gmpool.training.known_molecules import Domain, KnownMolecules, fingerprints_of
+from dgl_gmpool.training.run_folder import RunFolder, read_json, write_json
+from dgl_gmpool.training.task import Task
+from dgl_gmpool.training.uncertainty_check import check_calibrators, check_intervals
+
+#: Pairs of molecules that are compared at most: about a minute.
+_MOST_PAIRS = 10**9
+
+
+@dataclass(frozen=True)
+class RunUncertainty:
+    """The two files, read.
+
+    Attributes
+    ----------
+    task_names : tuple of str
+    tasks : tuple of Intervals, tuple of Calibrator, or None
+        Per target; a calibrator for each fold; None where no validation row was measured.
+    domain : Domain or None
+    known : KnownMolecules
+    """
+
+    task_names: tuple[str, ...]
+    tasks: tuple[Intervals | tuple[Calibrator, ...] | None, ...]
+    domain: Domain | None
+    known: KnownMolecules
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> RunUncertainty | None:
+        """Of a run folder, or of that of a ``fold_N/model.pt``; None without the files.
+
+        Raises
+        ------
+        ValueError
+            A file is damaged.
+        """
+        files = RunFolder(path if Path(path).is_dir() else Path(path).absolute().parent.parent)
+        if not (files.uncertainty.exists() and files.known_molecules.exists()):
+            return None
+        saved = read_json(files.uncertainty)
+        try:
+            tasks = tuple(_read(each) for each in saved["tasks"])
+            names = tuple(str(each["name"]) for each in saved["tasks"])
+            limits = saved["domain"]
+            domain = None if limits is None else Domain(**limits)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{files.uncertainty} is not readable ({type(error).__name__}: {error}); was it "
+                "edited? Delete it to predict without intervals, or copy the run again"
+            ) from error
+        return cls(names, tasks, domain, KnownMolecules.read(files.known_molecules))
+
+    @property
+    def largest_coverage(self) -> float:
+        """Above it some target's validation rows are too few; 1 without any intervals."""
+        return min(
+            [1.0, *(each.largest_coverage for each in self.tasks if isinstance(each, Intervals))]
+        )
+
+
+def _read(saved: dict[str, Any]) -> Intervals | tuple[Calibrator, ...] | None:
+    if "scores" in saved:
+        return Intervals.from_dict(saved)
+    if "method" in saved:
+        return tuple(Calibrator(saved["method"], curve) for curve in saved["curves"])
+    return None
+
+
+def write_uncertainty(
+    files: RunFolder, table: MoleculeTable, splits: Splits, task: Task
+) -> dict[str, Any]:
+    """Fit on the folds' validation rows, check on the test set, write both files.
+
+    Parameters
+    ----------
+    files : RunFolder
+        With the outputs of every fold.
+    table : MoleculeTable
+        The run's.
+    splits : Splits
+        Its splits.
+    task : Task
+        Turns outputs into predictions.
+
+    Returns
+    -------
+    dict
+        What ``uncertainty.json`` holds.
+    """
+    test = np.asarray(splits.test, np.int64)
+    others = np.setdiff1d(np.arange(len(table)), test)
+    known = KnownMolecules.of(table, others.tolist())
+    place = {smiles: at for at, smiles in enumerate(known.smiles)}
+    bits = known.fingerprints
+
+    rows, found, folds, similarity = [], [], [], []
+    test_outputs = []
+    for number, (train, _) in enumerate(splits.folds):
+        with np.load(files.fold(number).outputs) as saved:
+            valid, outputs = saved["valid_rows"], saved["valid_outputs"]
+            test_outputs.append(saved["test_outputs"])
+        among = bits[np.unique([place[table.canonical[row]] for row in train])]
+        some = _some(len(valid), len(among) * len(splits.folds))
+        valid = valid[some]
+        rows.append(valid)
+        found.append(task.link(outputs[some]))
+        folds.append(np.full(len(valid), number))
+        query = bits[[place[table.canonical[row]] for row in valid]]
+        similarity.append(nearest(query, among)[0])
+    all_rows, near = np.concatenate(rows), np.concatenate(similarity)
+    predicted, fold_of = np.concatenate(found), np.concatenate(folds)
+
+    some = _some(len(test), len(bits))
+    test = test[some]
+    test_near = nearest(fingerprints_of([table.smiles[row] for row in test]), bits)[0]
+    test_predicted = task.link(np.stack(test_outputs))[:, some]
+
+    tasks = []
+    for column, name in enumerate(table.task_names):
+        entry: dict[str, Any] = {"name": name, "kind": table.kind, "test": None}
+        tasks.append(entry)
+        targets = table.targets[:, column]
+        use = np.isfinite(targets[all_rows]) & np.isfinite(predicted[:, column])
+        check = np.isfinite(targets[test]) & np.isfinite(test_predicted[:, :, column]).all(axis=0)
+        if not use.any():
+            continue
+        y, z = targets[all_rows][use], predicted[use, column]
+        y_test, z_test = targets[test][check], test_predicted[:, check, column]
+        if table.kind == "classification":
+            folds_of_y = [fold_of[use] == number for number in range(len(splits.folds))]
+            calibrators, scores = choose_calibrators(
+                [z[mine] for mine in folds_of_y], [y[mine] for mine in folds_of_y]
+            )
+            entry |= {
+                "method": calibrators[0].method,
+                "curves": [each.curve for each in calibrators],
+                "brier": scores,
+            }
+            if check.any():
+                entry["test"] = check_calibrators(calibrators, y_test, z_test)
+        else:
+            parts = leave_out_parts(fold_of[use])
+            intervals, scores = choose_intervals(np.abs(y - z), near[use], parts)
+            widths = "similarity" if intervals.slope > 0 else "constant"
+            entry |= {"widths": widths, "interval_score": scores, **intervals.to_dict()}
+            if check.any():
+                entry["test"] = check_intervals(intervals, y_test, z_test, test_near[check])
+    summary = {
+        "format": 1,
+        "validation_rows": len(all_rows),
+        "domain": _domain(table, all_rows, near),
+        "tasks": tasks,
+    }
+    known.write(files.known_molecules)
+    write_json(files.uncertainty, summary)
+    return summary
+
+
+def _domain(table: MoleculeTable, rows: np.ndarray, near: np.ndarray) -> dict[str, Any] | None:
+    if not len(rows):
+        return None
+    sizes = [count_atoms(smiles) for smiles in dict.fromkeys(table.smiles[row] for row in rows)]
+    largest = max((size.heavy_atoms for size in sizes if size is not None), default=0)
+    limit = float(np.quantile(near, Domain.SHARE, method="lower"))
+    return Domain(limit, largest).to_dict()
+
+
+def _some(rows: int, others: int) -> np.ndarray:
+    """Row numbers evenly apart, as many as can be compared with the others, but 200 at least."""
+    most = max(200, _MOST_PAIRS // max(others, 1))
+    return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype(np.int64))

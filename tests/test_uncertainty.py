@@ -1,0 +1,244 @@
+"""Intervals, calibrated probabilities and the domain: fitted on validation rows, and honest."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rdkit import Chem, DataStructs
+from rdkit.Chem import rdFingerprintGenerator
+from training_data import SMILES, small_dataset, small_options
+
+from dgl_gmpool.data import make_splits
+from dgl_gmpool.data.similarity import fingerprints, nearest
+from dgl_gmpool.training import TrainingConfig, train_run
+from dgl_gmpool.training.calibration import Calibrator, calibration_error, choose_calibrators
+from dgl_gmpool.training.conformal import MOST_SCORES, Intervals, choose_intervals, interval_score
+from dgl_gmpool.training.known_molecules import Domain, KnownMolecules
+from dgl_gmpool.training.uncertainty import RunUncertainty
+from dgl_gmpool.training.uncertainty_check import calibrated_mean, uncertainty_lines
+
+
+@pytest.fixture(scope="module", params=["regression", "classification"])
+def run(request, tmp_path_factory):
+    dataset = small_dataset(request.param, tasks=2)
+    splits = make_splits(dataset.table, folds=2, test_fraction=0.25)
+    config = TrainingConfig(**small_options(readout="mean"))
+    folder = tmp_path_factory.mktemp("uncertainty") / "run"
+    return train_run(dataset, splits, config, folder, progress=False), dataset, splits
+
+
+# --- similarity -------------------------------------------------------------------------------
+
+
+def test_nearest_is_what_rdkit_finds():
+    mols = [Chem.MolFromSmiles(smiles) for smiles in SMILES]
+    found, place = nearest(fingerprints(mols), fingerprints(mols[::3]))
+    make = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
+    among = [make.GetFingerprint(mol) for mol in mols[::3]]
+    for row, mol in enumerate(mols):
+        expected = DataStructs.BulkTanimotoSimilarity(make.GetFingerprint(mol), among)
+        assert found[row] == pytest.approx(max(expected), abs=1e-6)
+        assert expected[place[row]] == max(expected)
+
+
+def test_nearest_over_blocks_is_nearest_at_once(monkeypatch):
+    bits = fingerprints([Chem.MolFromSmiles(smiles) for smiles in SMILES])
+    once = nearest(bits, bits[::-1])
+    monkeypatch.setattr("dgl_gmpool.data.similarity._BLOCK", 7)
+    parts = nearest(bits, bits[::-1])
+    np.testing.assert_array_equal(once[0], parts[0])
+    np.testing.assert_array_equal(once[1], parts[1])
+    with pytest.raises(ValueError, match="at least one"):
+        nearest(bits, bits[:0])
+    assert nearest(bits[:0], bits)[0].shape == (0,)
+
+
+# --- intervals --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [19, 400, 5 * MOST_SCORES])
+@pytest.mark.parametrize("coverage", [0.5, 0.8, 0.9])
+def test_intervals_hold_what_they_promise(rows, coverage):
+    """Exchangeable errors: the mean share inside is between c and c + 1 / (n + 1)."""
+    rng = np.random.default_rng(0)
+    shares = []
+    for _ in range(300 if rows < 1000 else 20):
+        fitted = Intervals.fit(np.abs(rng.normal(size=rows)), np.ones(rows), vary=False)
+        half = fitted.half_width(np.ones(1), coverage)[0]
+        shares.append(np.mean(np.abs(rng.normal(size=2000)) <= half))
+    slack = 4 * np.std(shares) / np.sqrt(len(shares))
+    assert (
+        coverage - slack <= np.mean(shares) <= coverage + 1 / (rows + 1) + 1 / MOST_SCORES + slack
+    )
+
+
+def test_too_few_rows_give_no_finite_interval():
+    fitted = Intervals.fit(np.arange(8.0), np.ones(8), vary=False)
+    assert fitted.largest_coverage == pytest.approx(8 / 9)
+    assert np.isinf(fitted.half_width(np.ones(1), 0.9)).all()
+    assert fitted.half_width(np.ones(1), 8 / 9)[0] == 7
+
+
+def test_widths_vary_only_where_that_pays():
+    rng = np.random.default_rng(1)
+    near, parts = rng.uniform(0.2, 1, 3000), np.arange(3000) % 5
+    errors = np.abs(rng.normal(size=3000))
+    same, scores = choose_intervals(errors, near, parts)
+    assert same.slope == 0
+    assert scores["constant"] is not None
+    # Three times the error for a strange molecule.
+    wider, scores = choose_intervals(errors * (1 + 2.5 * (1 - near)), near, parts)
+    assert scores["similarity"] < scores["constant"]
+    assert wider.slope / wider.constant == pytest.approx(2.5, rel=0.25)
+    for chosen in (near < 0.4, near > 0.8):
+        inside = errors[chosen] * (1 + 2.5 * (1 - near[chosen])) <= wider.half_width(
+            near[chosen], 0.9
+        )
+        assert inside.mean() == pytest.approx(0.9, abs=0.03)
+
+
+def test_the_interval_score_is_smallest_at_the_right_width():
+    errors = np.abs(np.random.default_rng(2).normal(size=20_000))
+    scores = {w: interval_score(errors, np.full(20_000, w), 0.9) for w in (1.0, 1.645, 2.3)}
+    assert min(scores, key=scores.get) == 1.645
+
+
+def test_perfect_predictions_have_intervals_of_no_width():
+    fitted, _ = choose_intervals(np.zeros(40), np.linspace(0, 1, 40), np.arange(40) % 2)
+    assert fitted.half_width(np.array([0.1, 1.0]), 0.9).tolist() == [0, 0]
+
+
+# --- probabilities ----------------------------------------------------------------------------
+
+
+def overconfident(rows, *, shift=0.0, seed=0):
+    rng = np.random.default_rng(seed)
+    logit = rng.normal(scale=1.5, size=rows)
+    labels = (rng.random(rows) < 1 / (1 + np.exp(-logit))).astype(float)
+    return 1 / (1 + np.exp(-(3 * logit + shift))), labels
+
+
+def test_models_that_lie_apart_are_each_set_right():
+    pairs = [overconfident(400, shift=s, seed=n) for n, s in enumerate((2.0, -2.0))]
+    curves, scores = choose_calibrators(*zip(*pairs))
+    assert {curve.method for curve in curves} == {"platt"}
+    assert scores["platt"] < scores["none"]
+    fresh = [overconfident(4000, shift=s, seed=9) for s in (2.0, -2.0)]
+    both, labels = np.stack([p for p, _ in fresh]), fresh[0][1]
+    assert calibration_error(both.mean(axis=0), labels) > 0.05
+    assert calibration_error(calibrated_mean(curves, both), labels) < 0.03
+
+
+def test_probabilities_that_are_right_are_left_alone_or_nearly():
+    rng = np.random.default_rng(3)
+    predicted = rng.random(2000)
+    labels = (rng.random(2000) < predicted).astype(float)
+    (curve,), _ = choose_calibrators([predicted], [labels])
+    grid = np.linspace(0.05, 0.95, 10)
+    assert np.abs(curve(grid) - grid).max() < 0.08
+
+
+def test_a_curve_never_turns_an_order_round_and_keeps_nan():
+    predicted, labels = overconfident(200)
+    for method in ("platt", "isotonic"):
+        for truth in (labels, 1 - labels):
+            curve = Calibrator.fit(method, predicted, truth)
+            found = curve(np.array([0.0, 1e-300, 0.2, 0.5, 1.0, np.nan]))
+            assert (np.diff(found[:5]) >= 0).all()
+            assert ((found[:5] >= 0) & (found[:5] <= 1)).all()
+            assert np.isnan(found[5])
+
+
+@pytest.mark.parametrize("positive", [0, 9, 31])
+def test_too_few_of_a_class_and_nothing_is_fitted(positive):
+    labels = (np.arange(40) < positive).astype(float)
+    curves, scores = choose_calibrators([np.linspace(0, 1, 40)], [labels])
+    assert curves == [Calibrator()]
+    assert scores == {"none": None, "platt": None, "isotonic": None}
+
+
+# --- in a run ---------------------------------------------------------------------------------
+
+
+def test_a_run_keeps_what_it_knows_of_its_errors(run):
+    result, dataset, splits = run
+    saved = json.loads((result.folder / "uncertainty.json").read_text())
+    assert result.uncertainty == saved
+    assert saved["validation_rows"] == len(dataset) - len(splits.test)
+    assert [each["name"] for each in saved["tasks"]] == ["task0", "task1"]
+    assert len(uncertainty_lines(saved)) == 2
+    read = RunUncertainty.load(result.folder)
+    assert read.task_names == ("task0", "task1")
+    assert RunUncertainty.load(result.folder / "fold_0" / "model.pt").domain == read.domain
+    targets = dataset.table.targets
+    for column, each in enumerate(saved["tasks"]):
+        test_rows = int(np.isfinite(targets[splits.test, column]).sum())
+        assert each["test"]["rows"] == test_rows
+        if dataset.table.kind == "classification":
+            assert each["method"] == "none"  # fewer than 10 of a class in a fold
+            assert len(each["curves"]) == 2
+        else:
+            errors = []
+            for fold in range(2):
+                with np.load(result.folder / f"fold_{fold}" / "outputs.npz") as outputs:
+                    rows = outputs["valid_rows"]
+                    errors += list(np.abs(targets[rows] - outputs["valid_outputs"])[:, column])
+            errors = sorted(error for error in errors if error == error)
+            half = read.tasks[column].half_width(np.ones(1), 0.9)[0]
+            assert read.tasks[column].rows == len(errors)
+            if each["widths"] == "constant":
+                assert half == pytest.approx(errors[int(np.ceil(0.9 * (len(errors) + 1))) - 1])
+
+
+def test_known_molecules_are_those_outside_the_test_set(run):
+    result, dataset, splits = run
+    table = dataset.table
+    with open(result.folder / "training_molecules.csv", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["smiles", "rows", "task0", "task1"]
+    others = [i for i in range(len(table)) if i not in splits.test]
+    assert [row[0] for row in rows] == [table.canonical[i] for i in others]
+    read = KnownMolecules.read(result.folder / "training_molecules.csv")
+    np.testing.assert_array_equal(read.targets, table.targets[others])
+    found = read.nearest(fingerprints([Chem.MolFromSmiles("CCO")]))
+    if "CCO" in read.smiles:
+        assert found.smiles == ("CCO",)
+        assert found.similarity[0] == 1
+
+
+def test_repeated_molecules_are_one_with_the_mean_of_their_values():
+    table = small_dataset(tasks=1, rows=4).table
+    values = np.array([[1.0], [3.0], [np.nan], [8.0]])
+    table = replace(table, canonical=("C", "C", "C", "O"), targets=values)
+    known = KnownMolecules.of(table, [0, 1, 2, 3])
+    assert (known.smiles, known.rows) == (("C", "O"), (3, 1))
+    assert known.targets.tolist() == [[2.0], [8.0]]
+
+
+def test_the_domain_names_what_is_too_far_or_too_large():
+    notes = Domain(0.3, 40).notes(np.array([0.9, 0.2, 0.9, 0.1]), np.array([10, 10, 41, 3000]))
+    assert [bool(note) for note in notes] == [False, True, True, True]
+    assert "less similar" in notes[1]
+    assert "larger" in notes[2]
+    assert "larger" in notes[3]
+    assert "less similar" in notes[3]
+
+
+def test_damaged_files_say_what_to_do(run, tmp_path):
+    folder = run[0].folder
+    copy = tmp_path / "run"
+    copy.mkdir()
+    assert RunUncertainty.load(copy) is None
+    for name in ("uncertainty.json", "training_molecules.csv"):
+        (copy / name).write_bytes((folder / name).read_bytes())
+    assert RunUncertainty.load(copy) is not None
+    (copy / "training_molecules.csv").write_text("something\nelse\n")
+    with pytest.raises(ValueError, match=r"training_molecules.csv is not readable.*Delete it"):
+        RunUncertainty.load(copy)
+    (copy / "uncertainty.json").write_text('{"tasks": [{}]}')
+    with pytest.raises(ValueError, match=r"uncertainty.json is not readable.*Delete it"):
+        RunUncertainty.load(copy)
