@@ -317,7 +317,9 @@ def test_methods_are_sorted_and_winners_are_filled():
     names = [text.get_text() for text in left.get_yticklabels()]
     assert names == ["GMPool", "mean", "worse (1 of 7 failed)"]
     dots = [line for line in right.lines if line.get_marker() == "o"]
-    assert [dot.get_xdata()[0] for dot in dots] == pytest.approx([0.2, -0.2])  # positive: better
+    assert [dot.get_xdata()[0] for dot in dots] == pytest.approx(
+        [28.57, -28.57], abs=0.1
+    )  # %, positive: better
     assert dots[0].get_markerfacecolor() != "white"
     assert len(methods_figure(scores(sum=1.0, gmpool=0.5)).axes) == 1  # no baseline
     with pytest.raises(ValueError, match="one data set and metric"):

@@ -42,8 +42,9 @@ from experiments.figures import (
     plan_forced_runs,
     save_figure,
 )
-from experiments.table2 import DATASETS, METHODS
+from experiments.table2 import DATASETS
 from experiments.table2.datasets import P2X
+from experiments.table2.rows import labels
 from experiments.table2.scores import read_scores
 
 
@@ -138,12 +139,12 @@ def draw_distribution(model: FoldModels, table: Any, args: argparse.Namespace) -
 def draw_methods(args: argparse.Namespace) -> None:
     """Figure 3b, one picture per data set."""
     scores = read_scores(args.scores)
-    labels = {method.name: method.label for method in METHODS}
+    shown = labels()
     titles = {data.name: data.label for data in DATASETS}
     for name in sorted({row.dataset for row in scores}):
         rows = [row for row in scores if row.dataset == name]
         figure = methods_figure(
-            rows, baseline=args.baseline, labels=labels, title=titles.get(name, name)
+            rows, baseline=args.baseline, labels=shown, title=titles.get(name, name)
         )
         save(figure, args, f"methods_{name}")
 

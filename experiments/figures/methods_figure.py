@@ -19,12 +19,7 @@ from experiments.figures.style import (
     style,
 )
 from experiments.table2.scores import FoldScore
-from experiments.table2.statistics import (
-    PairedComparison,
-    compare,
-    is_loser,
-    is_winner,
-)
+from experiments.table2.statistics import losses, mean_over_seeds, relative_changes
 
 #: Inches.
 LINE = 0.175
@@ -45,12 +40,11 @@ def methods_figure(
     """Methods on one data set: their scores, and the paired differences to a baseline.
 
     Left: mean (dot) and standard deviation (line) of the test scores of all seeds and folds; the
-    best mean is on top. Right: the mean difference to the baseline over the cells (seed, fold) that
-    both have, positive is better, and the union of the 95 % intervals that decide a winner in the
-    table (corrected t-tests over models and over seeds, and the bootstrap over seeds). A filled dot
-    is a winner or loser by :func:`~experiments.table2.statistics.is_winner`, an open one is not
-    told apart from the baseline. Test sets differ in difficulty, which widens the intervals on the
-    left and cancels on the right.
+    best mean is on top. Right: by how many percent the loss (RMSE, or 1 - ROC-AUC) is smaller than
+    the baseline's, seed by seed, with its 95 % interval over seeds
+    (:func:`~experiments.table2.statistics.mean_over_seeds`); a filled dot's interval is on one side
+    of zero. Test sets differ in difficulty, which widens the intervals on the left and cancels on
+    the right.
 
     Parameters
     ----------
@@ -98,10 +92,10 @@ def methods_figure(
         if paired:
             right = axes_at(figure, LEFT + 2.85, HEAD, PAGE_WIDTH - LEFT - 3.0, height)
             _differences(right, methods, baseline, highlight)
-            right.set_xlabel(f"better than {shown.get(baseline, baseline)} by")
+            right.set_xlabel(f"better than {shown.get(baseline, baseline)} by, %")
             note += (
-                " Right: 95 % intervals of the paired difference; filled: by the rule of the\n"
-                "results table a winner or loser, open: not told apart from the baseline."
+                " Right: 95 % intervals of the paired change over seeds;\n"
+                "filled: on one side of zero."
             )
         figure.text(0.1, 0.09, note, fontsize=6.5, color=OTHER, transform=figure.dpi_scale_trans)
     return figure
@@ -136,6 +130,7 @@ def _differences(
     axes: Any, methods: dict[str, list[FoldScore]], baseline: str, highlight: Sequence[str]
 ) -> None:
     axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
+    base = losses(methods[baseline], baseline)
     for line, name in enumerate(methods):
         if name == baseline:
             axes.annotate(
@@ -148,20 +143,14 @@ def _differences(
                 va="center_baseline",
             )
             continue
-        found = compare(methods[name], methods[baseline])
-        decided = is_winner(found) or is_loser(found)
-        _dot(axes, line, found.difference, _hull(found), _colour(name, highlight), filled=decided)
+        changes = relative_changes(losses(methods[name], name), base)
+        found = mean_over_seeds(value for by_seed in changes.values() for value in by_seed.values())
+        if found is not None:
+            decided = found.low > 0 or found.high < 0
+            interval = (found.low, found.high)
+            _dot(axes, line, found.mean, interval, _colour(name, highlight), filled=decided)
     axes.set_yticks(range(len(methods)), labels=[""] * len(methods))
     _frame(axes, len(methods))
-
-
-def _hull(found: PairedComparison) -> tuple[float, float]:
-    """The smallest interval that holds all those that decide about a winner."""
-    intervals = [found.bootstrap, found.by_model.interval, found.by_seed.interval]
-    known = [pair for pair in intervals if not math.isnan(pair[0])]
-    if not known:
-        return math.nan, math.nan
-    return min(low for low, _ in known), max(high for _, high in known)
 
 
 def _dot(

@@ -1,31 +1,17 @@
-"""The comparison of the paper's Table 2: methods, rivals beside them, and how they are run."""
+"""The comparison of the paper's Table 2 and beyond; PROTOCOL.md says how, before the first run."""
 
 from experiments.table2.datasets import DATASETS, ComparisonData, choose_datasets
-from experiments.table2.jobs import Budget
-from experiments.table2.methods import (
-    METHODS,
-    Method,
-    choose_methods,
-    installed_methods,
-    with_auxiliary_twins,
-)
-from experiments.table2.runner import Plan, run_comparison, write_report
+from experiments.table2.rows import ROWS, Row, choose_rows
 from experiments.table2.scores import FoldScore, read_scores, write_scores
 
 __all__ = [
     "DATASETS",
-    "METHODS",
-    "Budget",
+    "ROWS",
     "ComparisonData",
     "FoldScore",
-    "Method",
-    "Plan",
+    "Row",
     "choose_datasets",
-    "choose_methods",
-    "installed_methods",
+    "choose_rows",
     "read_scores",
-    "run_comparison",
-    "with_auxiliary_twins",
-    "write_report",
     "write_scores",
 ]
