@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,6 +57,7 @@ class Predictor:
         smiles: Sequence[str],
         *,
         solvents: Sequence[str] | None = None,
+        features: Mapping[str, Sequence[object]] | None = None,
         batch_size: int = 80,
         progress: bool = False,
     ) -> Predictions:
@@ -67,6 +68,10 @@ class Predictor:
         smiles : sequence of str
         solvents : sequence of str, optional
             SMILES of each row's solvent, for models trained with solvents.
+        features : mapping of str to sequence, optional
+            For models trained with ``--feature-columns``: ``{"pH": [7.4, 5.0], ...}``, a value for
+            each row, None or NaN where it is not known (the mean of the training rows then stands
+            in, and ``.notes`` says so).
         batch_size : int, optional
             Molecules per forward pass. Default 80.
         progress : bool, optional
@@ -83,19 +88,25 @@ class Predictor:
         TypeError
             ``smiles`` is a single text.
         ValueError
-            Solvents are missing or superfluous.
+            Solvents or features are missing or superfluous.
         """
         return predict_smiles(
             self.models,
             _texts("smiles", smiles),
             solvents=None if solvents is None else _texts("solvents", solvents),
+            features=features,
             batch_size=batch_size,
             device=self.device,
             progress=progress,
         )
 
     def explain(
-        self, smiles: str, *, solvent: str | None = None, target: str | None = None
+        self,
+        smiles: str,
+        *,
+        solvent: str | None = None,
+        features: Mapping[str, object] | None = None,
+        target: str | None = None,
     ) -> Explanation:
         """Groups, memberships and contributions of one molecule, in its SMILES' own atom order.
 
@@ -106,6 +117,8 @@ class Predictor:
         smiles : str
         solvent : str, optional
             SMILES of the solvent, for models trained with solvents.
+        features : mapping of str to number, optional
+            For models trained with ``--feature-columns``: ``{"pH": 7.4}``.
         target : str, optional
             Which of ``task_names`` to explain. Default: the first.
 
@@ -114,15 +127,20 @@ class Predictor:
         TypeError
             ``smiles`` is not one text.
         ValueError
-            The molecule is refused, the target is not one of the model's, or the solvent is
-            missing or superfluous.
+            The molecule is refused, the target is not one of the model's, or the solvent or a
+            feature is missing or superfluous.
         """
         from dgl_gmpool.explain import explain_molecule
 
         if not isinstance(smiles, str):
             raise TypeError(f"smiles is {smiles!r}; give one SMILES as a text, such as 'CCO'")
         return explain_molecule(
-            self.models, smiles, solvent=solvent, target=target, device=self.device
+            self.models,
+            smiles,
+            solvent=solvent,
+            features=features,
+            target=target,
+            device=self.device,
         )
 
     def embed(self, smiles: Sequence[str], *, batch_size: int = 80) -> np.ndarray:

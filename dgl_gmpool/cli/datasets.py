@@ -90,6 +90,14 @@ blank cell is a missing measurement. Rows that cannot be used are listed with th
             help="rows with the same value here (a series, a project) stay on one side of every "
             "split",
         )
+        add(
+            "--feature-columns",
+            nargs="+",
+            default=[],
+            metavar="NAME",
+            help="columns of numbers that the answer also hangs on, such as pH or temperature: "
+            "they join the molecule's vector, and predict then needs them too (default: none)",
+        )
         add("--units", default="", help="of the targets, for the table")
         add(
             "--delimiter",
@@ -107,6 +115,7 @@ blank cell is a missing measurement. Rows that cannot be used are listed with th
             kind=args.kind,
             id_column=args.id_column,
             group_column=args.group_column,
+            feature_columns=args.feature_columns,
             units=args.units,
             delimiter=args.delimiter,
             censored=args.censored,

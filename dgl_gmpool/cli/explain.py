@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from dgl_gmpool.cli.molecule_rows import molecule_rows, one_process
 from dgl_gmpool.cli.predict import delimiter
+from dgl_gmpool.cli.row_features import FeatureSource, add_feature_flag
 from dgl_gmpool.explain.drawing import summary
 from dgl_gmpool.explain.explanation import (
     Explanation,
@@ -21,6 +22,7 @@ from dgl_gmpool.explain.masking import RefusedError
 from dgl_gmpool.explain.molecule_groups import names_groups
 from dgl_gmpool.explain.report import PAGE, ExplainedRow, Report, check_folder
 from dgl_gmpool.training import TrainedModel, choose_device, load_models
+from dgl_gmpool.training.model_features import feature_columns
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--solvent", metavar="SMILES", help="of all molecules, for a model trained with solvents"
     )
     solvents.add_argument("--solvent-column", metavar="NAME", help="the same, a row's own")
+    add_feature_flag(parser)
     parser.add_argument(
         "--overwrite", action="store_true", help="replace an earlier report in the output folder"
     )
@@ -73,6 +76,7 @@ class _Molecule(NamedTuple):
     smiles: str
     solvent: str | None
     wrong: str
+    features: Mapping[str, str]
 
 
 def main(args: argparse.Namespace) -> int:
@@ -84,10 +88,20 @@ def main(args: argparse.Namespace) -> int:
     first = models[0]
     if args.smiles is not None and args.solvent_column is not None:
         raise ValueError("--solvent-column names a column of --csv; with --smiles give --solvent")
-    check_models(models, solvents=args.solvent is not None or args.solvent_column is not None)
+    source = FeatureSource(first, args.feature)
+    if args.smiles is not None and source.columns:
+        raise ValueError(
+            f"the model was trained with {', '.join(feature_columns(first))} beside the molecule; "
+            f"with --smiles give them: --feature {source.columns[0]}=VALUE"
+        )
+    check_models(
+        models,
+        solvents=args.solvent is not None or args.solvent_column is not None,
+        features=[*source.constants, *source.columns],
+    )
     target = first.task_names[task_number(first, args.target)]
     choose_device(args.device)
-    molecules = _molecules(args)
+    molecules = _molecules(args, source)
     check_folder(args.output, overwrite=args.overwrite)
     if len(first.task_names) > 1:
         others = len(first.task_names) - 1
@@ -95,9 +109,9 @@ def main(args: argparse.Namespace) -> int:
     if not names_groups(first.model):
         print(f"note: {no_groups(first)}")
     report = Report(args.output)
-    known: dict[tuple[str, str | None], Explanation | str] = {}
+    known: dict[tuple[object, ...], Explanation | str] = {}
     for each in tqdm(molecules, desc="explain", unit="mol", disable=None, leave=False):
-        key = each.smiles, each.solvent
+        key = each.smiles, each.solvent, *each.features.values()
         if not each.wrong and key not in known:
             known[key] = _explained(models, each, target, args.device)
         found = each.wrong or known[key]
@@ -117,11 +131,18 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _molecules(args: argparse.Namespace) -> list[_Molecule]:
+def _molecules(args: argparse.Namespace, source: FeatureSource) -> list[_Molecule]:
     if args.smiles is not None:
-        return [_Molecule(i, s.strip(), args.solvent, "") for i, s in enumerate(args.smiles, 1)]
+        return [
+            _Molecule(number, smiles.strip(), args.solvent, "", source.constants)
+            for number, smiles in enumerate(args.smiles, 1)
+        ]
     _, rows = molecule_rows(
-        args.csv, args.smiles_column, args.solvent_column, delimiter=args.delimiter
+        args.csv,
+        args.smiles_column,
+        args.solvent_column,
+        delimiter=args.delimiter,
+        features=source,
     )
     return [
         _Molecule(
@@ -129,6 +150,7 @@ def _molecules(args: argparse.Namespace) -> list[_Molecule]:
             each.smiles,
             args.solvent if each.solvent is None else each.solvent,
             each.wrong,
+            each.features,
         )
         for each in rows
     ]
@@ -140,7 +162,12 @@ def _explained(
     """The explanation, or why there is none."""
     try:
         return explain_molecule(
-            models, each.smiles, solvent=each.solvent, target=target, device=device
+            models,
+            each.smiles,
+            solvent=each.solvent,
+            features=each.features,
+            target=target,
+            device=device,
         )
     except RefusedError as error:
         return error.reason

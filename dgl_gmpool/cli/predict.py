@@ -12,6 +12,7 @@ import numpy as np
 
 from dgl_gmpool._io import atomic_write_text, check_output, is_stdout
 from dgl_gmpool._options import whole_number
+from dgl_gmpool.cli.row_features import FeatureSource, add_feature_flag
 from dgl_gmpool.data.delimited_text import BLANK_ROW, DelimitedText, Row
 from dgl_gmpool.training.model_file import load_models
 from dgl_gmpool.training.predict import Predictions, predict_smiles
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="SMILES of the solvent, for a model trained with solvents",
     )
+    add_feature_flag(parser)
     parser.add_argument(
         "--output",
         type=Path,
@@ -75,7 +77,8 @@ def main(args: argparse.Namespace) -> int:
     wanted = [args.smiles_column]
     if args.solvent_column is not None:
         wanted.append(args.solvent_column)
-    text = DelimitedText(args.csv, delimiter=args.delimiter, columns=wanted)
+    source = FeatureSource(models[0], args.feature)
+    text = DelimitedText(args.csv, delimiter=args.delimiter, columns=[*wanted, *source.columns])
     columns = [text.column(name) for name in wanted]
     rows = list(text)
     wrong = [BLANK_ROW if row.blank else text.wrong_length(row) for row in rows]
@@ -87,6 +90,7 @@ def main(args: argparse.Namespace) -> int:
         models,
         cells(columns[0]),
         solvents=None if args.solvent_column is None else cells(columns[1]),
+        features=source.of_cells(text, [None if w else r.cells for r, w in zip(rows, wrong)]),
         batch_size=args.batch_size,
         device=args.device,
         progress=True,

@@ -16,6 +16,7 @@ from typing import Any
 
 from dgl_gmpool._options import unknown_name
 from dgl_gmpool.cli.datasets import DataSet
+from dgl_gmpool.data.features import DESCRIPTOR_SETS
 from dgl_gmpool.data.properties import PROPERTIES
 from dgl_gmpool.models.predictor import READOUT_NORMS
 from dgl_gmpool.training.config import SCHEDULES
@@ -40,6 +41,7 @@ FLAGS = {
     "schedule": "schedule",
     "positive_weight": "positive_weight",
     "auxiliary": "auxiliary",
+    "descriptors": "descriptors",
     "loss": "loss",
     "metric": "metric",
     "seed": "seed",
@@ -293,6 +295,15 @@ def _add_training(
         + ("the data set's " + ", ".join(auxiliary) + ", or " if auxiliary else "")
         + f"{PROPERTIES}, what RDKit calculates (mass, log P, rings, ...). They are neither "
         "scored nor predicted; docs/results.md says when they help (default: none)",
+    )
+    add(
+        "--descriptors",
+        nargs="*",
+        choices=DESCRIPTOR_SETS,
+        default=[],
+        help="let RDKit's numbers of the whole molecule join its vector: rdkit, its descriptors "
+        "(log P, polar surface, charges, ...), morgan, a fingerprint (default: none; "
+        "docs/descriptors.md says when they help)",
     )
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from dgl_gmpool._options import check_choice, parse_options
 from dgl_gmpool.cli.train_flags import FLAGS
-from dgl_gmpool.data import MoleculeDataset, Splits, with_auxiliary
+from dgl_gmpool.data import MoleculeDataset, Splits, with_auxiliary, with_descriptors
 from dgl_gmpool.data.splits import SPLIT_KINDS
 from dgl_gmpool.registry import readout_entry
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.device import choose_device, torch_threads
-from dgl_gmpool.training.distributed import current_world
+from dgl_gmpool.training.distributed import current_world, main_first
 from dgl_gmpool.training.history import check_tensorboard
 from dgl_gmpool.training.model import build_model
 from dgl_gmpool.training.run import RunResult, run_record, train_run
@@ -102,6 +102,16 @@ def train_all(
                 files.check_same(run_record(dataset, splits[config.seed], config))
 
     dataset = with_auxiliary(dataset, {name for config in configs for name in config.auxiliary})
+    before = len(dataset.table.report.notes)
+    with main_first(args.cache is not None):
+        dataset = with_descriptors(
+            dataset,
+            sorted({name for config in configs for name in config.descriptors}),
+            cache_dir=args.cache,
+            processes=args.processes,
+        )
+    for note in dataset.table.report.notes[before:]:
+        print(f"note: {note}")
     current_world().on_main(check_folders)
     results = []
     with torch_threads(args.threads):

@@ -6,6 +6,8 @@ import dgl_gmpool._dgl  # noqa: F401  (DGL, without its side effects)
 from dgl_gmpool.data.auxiliary import AuxiliaryTargets
 from dgl_gmpool.data.bindingdb import HUMAN_ATP_RECEPTORS, load_bindingdb
 from dgl_gmpool.data.chromophores import load_chromophores
+from dgl_gmpool.data.descriptors import with_descriptors
+from dgl_gmpool.data.features import Features
 from dgl_gmpool.data.featurize import MoleculeDataset, atom_order, featurize
 from dgl_gmpool.data.molecules_csv import load_csv
 from dgl_gmpool.data.properties import molecule_properties, with_auxiliary
@@ -18,6 +20,7 @@ from dgl_gmpool.data.tox21 import load_tox21
 __all__ = [
     "HUMAN_ATP_RECEPTORS",
     "AuxiliaryTargets",
+    "Features",
     "MoleculeDataset",
     "MoleculeTable",
     "SelectionReport",
@@ -32,4 +35,5 @@ __all__ = [
     "make_splits",
     "molecule_properties",
     "with_auxiliary",
+    "with_descriptors",
 ]

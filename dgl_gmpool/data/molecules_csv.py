@@ -10,6 +10,7 @@ import numpy as np
 
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.data.delimited_text import BLANK_ROW, WRONG_LENGTH, DelimitedText
+from dgl_gmpool.data.feature_columns import FeatureColumns
 from dgl_gmpool.data.molecule import (
     BLANK_SMILES,
     NOT_A_SMILES,
@@ -34,6 +35,7 @@ from dgl_gmpool.data.target_column import (
 
 BLANK_TARGET = "blank target"
 NOT_A_NUMBER = "a target that is not a number"
+NO_FEATURE = "a feature that is not a number"
 
 
 def load_csv(
@@ -44,6 +46,7 @@ def load_csv(
     kind: str | None = None,
     group_column: str | None = None,
     id_column: str | None = None,
+    feature_columns: Sequence[str] = (),
     min_atoms: int | None = None,
     max_atoms: int | None = None,
     one_fragment: bool = False,
@@ -80,6 +83,10 @@ def load_csv(
         molecule is its own group.
     id_column : str, optional
         By default ids are the row numbers.
+    feature_columns : sequence of str
+        Columns of numbers known of each row (a pH, a temperature), to join a model's readout. A
+        blank cell is not known: the mean of the training rows stands in for it, and the report
+        counts such cells. A row with a cell that is not a number stays out.
     min_atoms, max_atoms : int or None
         Limits on the heavy atoms, both included; None for no limit.
     one_fragment : bool
@@ -124,7 +131,9 @@ def load_csv(
     tasks = [target_columns] if isinstance(target_columns, str) else list(target_columns)
     if not tasks:
         raise ValueError("target_columns is empty; name at least one column")
-    used = [smiles_column, *tasks]
+    if isinstance(feature_columns, str):
+        feature_columns = [feature_columns]
+    used = [smiles_column, *tasks, *feature_columns]
     repeated = sorted({column for column in used if used.count(column) > 1})
     if repeated:
         raise ValueError(f"the columns {repeated} are named more than once")
@@ -148,14 +157,19 @@ def load_csv(
         for task, at in zip(tasks, map(text.column, tasks))
     ]
 
+    conditions = FeatureColumns.of(text, feature_columns, fitting)
+
     tally = SelectionTally(text.path.name)
     tally.expect(BLANK_ROW, WRONG_LENGTH, BLANK_SMILES, BLANK_TARGET, NOT_A_NUMBER)
     tally.expect(NOT_A_SMILES, REFUSED, SEVERAL_FRAGMENTS)
+    if feature_columns:
+        tally.expect(NO_FEATURE)
     ids: list[str] = []
     smiles_kept: list[str] = []
     canonicals: list[str] = []
     groups: list[str] = []
     targets: list[list[float]] = []
+    features: list[list[float]] = []
     smiles_written: list[str] = []
     without_group = bounds_used = 0
     unused: list[Cell] = []
@@ -192,6 +206,10 @@ def load_csv(
         if faults and (nothing or strict):
             refuse(row.number, smiles, "; ".join(faults), NOT_A_NUMBER)
             continue
+        known, unreadable = conditions.read(row.cells)
+        if unreadable:
+            refuse(row.number, smiles, unreadable, NO_FEATURE)
+            continue
         canonical, why = canonical_smiles(smiles)
         if not canonical:
             refuse(row.number, smiles, why, refusal(why))
@@ -209,6 +227,7 @@ def load_csv(
         canonicals.append(canonical)
         groups.append(f"group {group}" if group else canonical)
         targets.append(values)
+        features.append(known)
         bounds_used += sum(cell.sort == BOUND and not cell.why for cell in found)
         for fault in faults:
             tally.leave_out_cell(f"row {row.number}", smiles, fault)
@@ -218,6 +237,7 @@ def load_csv(
             f"the header is in row {text.rows_above + 1}; what stands above it is left out"
         )
     tally.notes += [note for column in columns for note in column.notes]
+    tally.notes += conditions.notes(features)
     if without_group:
         tally.notes.append(
             f"{without_group} rows have a blank {group_column!r}: each is grouped by its molecule"
@@ -229,7 +249,10 @@ def load_csv(
     array = np.array(targets, dtype=np.float64).reshape(len(ids), len(tasks))
     if ids:
         kind, notes = guess_kind(kind, tasks, array)
-        tally.notes += [*notes, *repeat_notes(kind, canonicals, array)]
+        tally.notes += [
+            *notes,
+            *repeat_notes(kind, *conditions.told_apart(canonicals, features), array),
+        ]
     report = tally.finish("usable rows" if rule.takes_all else str(rule), len(ids))
     if not ids or kind is None:
         raise ValueError(f"{text.path} has no usable row:\n{report.text()}")
@@ -245,6 +268,7 @@ def load_csv(
         global_feats=None,
         report=report,
         units=units,
+        features=conditions.table_features(features),
     )
 
 

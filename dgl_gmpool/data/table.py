@@ -11,6 +11,7 @@ import numpy as np
 
 from dgl_gmpool.data.auxiliary import KINDS as KINDS
 from dgl_gmpool.data.auxiliary import AuxiliaryTargets
+from dgl_gmpool.data.features import Features
 from dgl_gmpool.data.report import SelectionReport
 
 
@@ -45,6 +46,9 @@ class MoleculeTable:
         Of the targets: "", "pIC50", "nm", ...
     auxiliary : tuple of AuxiliaryTargets
         What a configuration may ask to be learnt beside the targets, of as many rows.
+    features : tuple of Features
+        What may join the readout, of as many rows: columns of the user's table, which always do,
+        and descriptors, for which a configuration asks.
 
     Raises
     ------
@@ -65,6 +69,7 @@ class MoleculeTable:
     report: SelectionReport
     units: str = ""
     auxiliary: tuple[AuxiliaryTargets, ...] = ()
+    features: tuple[Features, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -109,6 +114,12 @@ class MoleculeTable:
         names = [each.name for each in self.auxiliary]
         if len(set(names)) < len(names):
             raise ValueError(f"auxiliary targets of the same name: {', '.join(names)}")
+        for feats in self.features:
+            if len(feats) != rows:
+                raise ValueError(f"features {feats.source!r} have {len(feats)} rows, not {rows}")
+        sources = [feats.source for feats in self.features]
+        if len(set(sources)) < len(sources):
+            raise ValueError(f"several features of one source: {', '.join(sources)}")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -147,6 +158,7 @@ class MoleculeTable:
             global_feats=None if self.global_feats is None else self.global_feats[index],
             report=self.report if report is None else report,
             auxiliary=tuple(each.take(index) for each in self.auxiliary),
+            features=tuple(each.take(index) for each in self.features),
         )
 
     def fingerprint(self) -> str:

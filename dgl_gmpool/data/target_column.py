@@ -132,8 +132,11 @@ def guess_kind(kind: str | None, tasks: Sequence[str], values: np.ndarray) -> tu
     return kind, notes
 
 
-def repeat_notes(kind: str, canonicals: Sequence[str], values: np.ndarray) -> list[str]:
-    """How many molecules stand on several rows, and how many of these contradict themselves."""
+def repeat_notes(kind: str, of: str, canonicals: Sequence[str], values: np.ndarray) -> list[str]:
+    """How many molecules stand on several rows, and how many of these contradict themselves.
+
+    ``of`` says what ``canonicals`` tell apart: molecules, or more than these.
+    """
     rows_of: dict[str, list[int]] = {}
     for row, canonical in enumerate(canonicals):
         rows_of.setdefault(canonical, []).append(row)
@@ -146,4 +149,4 @@ def repeat_notes(kind: str, canonicals: Sequence[str], values: np.ndarray) -> li
     )
     what = "contradicting labels" if kind == "classification" else "different values"
     more = f"; {differ} of them have {what} on their rows" if differ else ""
-    return [f"{len(canonicals)} rows are {len(rows_of)} molecules{more}"]
+    return [f"{len(canonicals)} rows are {len(rows_of)} {of}{more}"]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from rdkit import Chem
 
 from dgl_gmpool._options import unknown_name
-from dgl_gmpool.data.chromophores import SOLVENT_DESCRIPTORS, solvent_descriptors
-from dgl_gmpool.data.molecule import is_missing, read_molecule
+from dgl_gmpool.data.features import DESCRIPTOR_SETS
+from dgl_gmpool.data.molecule import canonical_smiles, read_molecule
 from dgl_gmpool.explain.fragments import fragment_smiles
 from dgl_gmpool.explain.masking import MaskedMolecule, RefusedError
 from dgl_gmpool.explain.molecule_groups import consensus_groups, names_groups, node_weights
@@ -23,6 +23,11 @@ from dgl_gmpool.explain.shapley import (
     share_rest,
 )
 from dgl_gmpool.training import TrainedModel, choose_device
+from dgl_gmpool.training.model_features import (
+    RowFeatures,
+    check_feature_names,
+    check_solvents,
+)
 
 #: A molecule has about 2 n + 2^K masked copies of n atoms: beyond this it takes minutes.
 MOST_ATOMS = 400
@@ -140,6 +145,7 @@ def explain_molecule(
     smiles: str,
     *,
     solvent: str | None = None,
+    features: Mapping[str, object] | None = None,
     target: str | None = None,
     device: str = "auto",
 ) -> Explanation:
@@ -152,6 +158,8 @@ def explain_molecule(
     smiles : str
     solvent : str, optional
         SMILES of the solvent, for models trained with solvents.
+    features : mapping of str to number, optional
+        For models trained with feature columns, name -> value.
     target : str, optional
         Which of the model's targets to explain. Default: the first.
     device : str
@@ -160,29 +168,30 @@ def explain_molecule(
     Raises
     ------
     RefusedError
-        The SMILES (or the solvent's) is blank, refused or has more than 400 atoms.
+        The SMILES (or the solvent's) is blank, refused or has more than 400 atoms, or a feature
+        is not a number.
     ValueError
-        The target is not one of the model's, or the solvent is missing or superfluous.
+        The target is not one of the model's, or the solvent or a feature is missing or superfluous.
     """
-    check_models(models, solvents=solvent is not None)
+    check_models(models, solvents=solvent is not None, features=list(features or {}))
     first = models[0]
     task = task_number(first, target)
-    feats = None if solvent is None else _solvent_feats(smiles, solvent)
     masked = MaskedMolecule(smiles, first.featurizer)
     count = masked.num_atoms
     if count > MOST_ATOMS:
         raise RefusedError(smiles, f"{count} atoms; an explanation takes at most {MOST_ATOMS}")
+    feats, note = _features(first, smiles, solvent, features)
     torch_device = choose_device(device)
     networks = [trained.model.to(torch_device) for trained in models]
     node_of = np.argsort(masked.order)
     groups = memberships = None
-    agreement, note = float("nan"), ""
+    agreement = float("nan")
     if names_groups(networks[0]):
         found = consensus_groups(networks, masked.graph, device=torch_device)
         groups, memberships = found.groups[node_of], found.memberships[node_of]
         agreement = found.agreement
     else:
-        note = no_groups(first)
+        note = "; ".join(filter(None, [note, no_groups(first)]))
     weights = node_weights(networks, masked.graph, device=torch_device)
 
     def predict(present: np.ndarray) -> np.ndarray:
@@ -263,29 +272,38 @@ def task_number(trained: TrainedModel, target: str | None) -> int:
     return trained.task_names.index(target)
 
 
-def check_models(models: Sequence[TrainedModel], *, solvents: bool) -> None:
-    """Raise a ValueError where there is no model, or solvents are missing or superfluous."""
+def check_models(
+    models: Sequence[TrainedModel], *, solvents: bool, features: Sequence[str] = ()
+) -> None:
+    """Raise a ValueError where there is no model, or solvents or features are missing or
+    superfluous."""
     if not models:
         raise ValueError("no model given; load some with load_models(RUN_FOLDER)")
-    scaler = models[0].global_scaler
-    if scaler is not None and len(scaler.mean) != len(SOLVENT_DESCRIPTORS):
-        raise ValueError(
-            f"the model was trained with {len(scaler.mean)} global features, which are not solvent "
-            "descriptors; such a model cannot be explained"
-        )
-    if (scaler is not None) != solvents:
-        raise ValueError(
-            "the model was trained without solvents: leave them out"
-            if solvents
-            else "the model was trained with solvents: give each molecule's solvent"
-        )
+    check_solvents(models[0], given=solvents)
+    check_feature_names(models[0], features)
 
 
-def _solvent_feats(smiles: str, solvent: str) -> np.ndarray:
-    """Features of the solvent, ``(1, g)``."""
-    if is_missing(solvent):
-        raise RefusedError(smiles, "blank solvent")
-    try:
-        return np.array([solvent_descriptors(solvent)], np.float32)
-    except ValueError as error:
-        raise RefusedError(smiles, str(error)) from error
+def _features(
+    trained: TrainedModel,
+    smiles: str,
+    solvent: str | None,
+    features: Mapping[str, object] | None,
+) -> tuple[np.ndarray | None, str]:
+    """What joins the readout, ``(1, g)`` or None, and what to know of it."""
+    given = {name: [value] for name, value in (features or {}).items()}
+    beside = RowFeatures(
+        trained, 1, solvents=None if solvent is None else [solvent], features=given
+    )
+    known, why, note = beside.row(0)
+    if why:
+        raise RefusedError(smiles, why)
+    values, about = beside.matrix([canonical_smiles(smiles)[0]], [known])
+    notes = [note, *about]
+    sets = [each.source for each in trained.features if each.source in DESCRIPTOR_SETS]
+    if sets:
+        notes.append(
+            f"the model also sees the {' and '.join(sets)} descriptors of the whole molecule, "
+            "which stay as they are while atoms are masked: what acts through them is in the "
+            "baseline"
+        )
+    return values, "; ".join(filter(None, notes))

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dgl_gmpool._options import check_choice, unknown_name
+from dgl_gmpool.data.features import DESCRIPTOR_SETS
 from dgl_gmpool.training.metrics import METRICS
 from dgl_gmpool.training.task import TASKS
 
@@ -59,6 +60,9 @@ class TrainingConfig:
         Auxiliary targets to learn beside the targets, name -> weight of their mean loss. What a
         data set offers is in its ``table.auxiliary``; ``with_auxiliary`` adds RDKit's properties.
         ``positive_weight`` is not for them.
+    descriptors : tuple of str
+        What RDKit calculates, to join the readout: of ``"rdkit"`` (its descriptors) and
+        ``"morgan"`` (a fingerprint). ``with_descriptors`` adds them to a data set.
     loss : str, optional
         Name of the loss, from :data:`dgl_gmpool.training.task.TASKS` (default: ``cross_entropy``
         or ``squared_error``).
@@ -97,6 +101,7 @@ class TrainingConfig:
     schedule: str = "constant"
     positive_weight: str | float | None = None
     auxiliary: Mapping[str, float] = field(default_factory=dict, hash=False)
+    descriptors: tuple[str, ...] = ()
     loss: str | None = None
     metric: str | None = None
     seed: int = 0
@@ -127,6 +132,13 @@ class TrainingConfig:
         for name, value in self.auxiliary.items():
             if not _is_number(value) or value <= 0:
                 raise ValueError(f"auxiliary {name}={value!r}: expected a positive weight")
+        names: Any = self.descriptors
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"descriptors={names!r}: expected a list of names")
+        for name in names:
+            check_choice("set of descriptors", name, DESCRIPTOR_SETS)
+        # The order in which they were asked for must not matter.
+        object.__setattr__(self, "descriptors", tuple(sorted(set(names))))
         weight: Any = self.positive_weight
         if weight not in (None, "balanced") and not (_is_number(weight) and weight > 0):
             raise ValueError(
@@ -185,8 +197,11 @@ class TrainingConfig:
         record = {field.name: getattr(self, field.name) for field in fields(self)}
         record["readout_options"] = copy.deepcopy(dict(self.readout_options))
         record["auxiliary"] = dict(self.auxiliary)
+        record["descriptors"] = list(self.descriptors)
         # Left out where there are none, as in the records of runs from before there were any.
-        return {k: v for k, v in record.items() if v or k not in ("auxiliary", "loss")}
+        return {
+            k: v for k, v in record.items() if v or k not in ("auxiliary", "descriptors", "loss")
+        }
 
 
 def _is_number(value: Any) -> bool:

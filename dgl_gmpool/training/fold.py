@@ -19,6 +19,7 @@ from tqdm import tqdm
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool._io import atomic_torch_save
 from dgl_gmpool.data import MoleculeDataset
+from dgl_gmpool.data.features import FeatureNames
 from dgl_gmpool.training.batches import collate, count_batches, derived_seed, row_batches, shuffled
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.data_parallel import average_buffers, release_model, share_model
@@ -87,6 +88,7 @@ class FittedFold:
     best_epoch: int
     best_score: float
     history: list[dict[str, Any]] = field(default_factory=list)
+    features: tuple[FeatureNames, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -357,6 +359,7 @@ def fit_fold(
         stopping.best_epoch,
         stopping.best_score,
         history,
+        data.features,
     )
 
 

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 from dgl_gmpool.data import AuxiliaryTargets, MoleculeDataset
+from dgl_gmpool.data.features import FeatureNames, joined_features
 from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.feature_scaler import FeatureScaler
 from dgl_gmpool.training.metrics import metrics_of
 from dgl_gmpool.training.task import Standardizer, Task, get_task
 
@@ -56,6 +58,8 @@ class FoldData:
         Constants of the training rows.
     auxiliary : tuple of AuxiliaryPart
         In the order of the model's outputs behind the targets.
+    features : tuple of FeatureNames
+        What the columns of ``global_feats`` are.
     """
 
     task: Task
@@ -66,6 +70,7 @@ class FoldData:
     target_scaler: Standardizer
     global_scaler: Standardizer | None
     auxiliary: tuple[AuxiliaryPart, ...] = ()
+    features: tuple[FeatureNames, ...] = ()
 
     @property
     def widths(self) -> list[int]:
@@ -86,13 +91,14 @@ class FoldData:
         Raises
         ------
         ValueError
-            The table lacks auxiliary targets that the configuration names.
+            The table lacks auxiliary targets or descriptors that the configuration names.
         """
         table, rows = dataset.table, np.asarray(train)
         global_scaler, global_feats = None, None
-        if table.global_feats is not None:
-            global_scaler = Standardizer.fit(table.global_feats[rows])
-            global_feats = torch.as_tensor(global_scaler.transform(table.global_feats))
+        values, features = joined_features(table, config.descriptors)
+        if values is not None:
+            global_scaler = FeatureScaler.fit(values[rows])
+            global_feats = torch.as_tensor(global_scaler.transform(values))
         task = get_task(table.kind, config.loss)
         scaler = task.scaler(table.targets[rows])
         weight = task.positive_weight(config.positive_weight, table.targets[rows])
@@ -109,6 +115,7 @@ class FoldData:
                 # By name: the order in which they were asked for must not matter.
                 for name, factor in sorted(config.auxiliary.items())
             ),
+            features,
         )
 
 

@@ -15,6 +15,8 @@ import torch
 import dgl_gmpool
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool._io import atomic_torch_save
+from dgl_gmpool.data.features import FeatureNames
+from dgl_gmpool.training.feature_scaler import FeatureScaler
 from dgl_gmpool.training.model import raw_outputs
 from dgl_gmpool.training.run_folder import RunFolder
 from dgl_gmpool.training.task import Standardizer, Task, get_task
@@ -48,6 +50,8 @@ class TrainedModel:
         Name to pass to ``featurize``.
     loss : str or None
         It was trained with; None is the default of its kind.
+    features : tuple of FeatureNames
+        What the global features are; empty in models of before 0.3.0, whose are a solvent's.
     """
 
     model: MoleculePredictor
@@ -58,6 +62,7 @@ class TrainedModel:
     global_scaler: Standardizer | None
     featurizer: str = "canonical"
     loss: str | None = None
+    features: tuple[FeatureNames, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -125,6 +130,7 @@ def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> None:
             "units": trained.units,
             "featurizer": trained.featurizer,
             "loss": trained.loss,
+            "features": [[each.source, list(each.names)] for each in trained.features],
             "target_scaler": _scaler_to_dict(scaler),
             "global_scaler": None if extra is None else _scaler_to_dict(extra),
         },
@@ -182,6 +188,7 @@ def load_model(path: str | os.PathLike[str]) -> TrainedModel:
             None if extra is None else _scaler_from_dict(extra),
             saved["featurizer"],
             saved.get("loss"),
+            tuple(FeatureNames(each, tuple(names)) for each, names in saved.get("features", ())),
         )
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         # Options, layers or shapes of another version; torch's list of keys is many lines long.
@@ -223,8 +230,10 @@ def load_models(path: str | os.PathLike[str]) -> list[TrainedModel]:
 
 
 def _scaler_to_dict(scaler: Standardizer) -> dict[str, Any]:
-    return {"mean": torch.as_tensor(scaler.mean), "std": torch.as_tensor(scaler.std)}
+    saved = {"mean": torch.as_tensor(scaler.mean), "std": torch.as_tensor(scaler.std)}
+    return {**saved, "limit": scaler.limit} if isinstance(scaler, FeatureScaler) else saved
 
 
 def _scaler_from_dict(saved: dict[str, Any]) -> Standardizer:
-    return Standardizer(saved["mean"].numpy(), saved["std"].numpy())
+    mean, std = saved["mean"].numpy(), saved["std"].numpy()
+    return FeatureScaler(mean, std, saved["limit"]) if "limit" in saved else Standardizer(mean, std)

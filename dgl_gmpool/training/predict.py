@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dgl_gmpool._options import positive_int
 from dgl_gmpool.data import MoleculeTable, SelectionReport, featurize
-from dgl_gmpool.data.chromophores import SOLVENT_DESCRIPTORS, solvent_descriptors
 from dgl_gmpool.data.molecule import canonical_smiles, is_missing, split_smiles
 from dgl_gmpool.training.device import choose_device
+from dgl_gmpool.training.model_features import Beside, RowFeatures
 from dgl_gmpool.training.model_file import TrainedModel
 
 
@@ -57,6 +57,7 @@ def predict_smiles(
     smiles: Sequence[str],
     *,
     solvents: Sequence[str] | None = None,
+    features: Mapping[str, Sequence[object]] | None = None,
     batch_size: int = 80,
     device: str = "auto",
     progress: bool = False,
@@ -73,6 +74,9 @@ def predict_smiles(
         Molecules.
     solvents : sequence of str, optional
         SMILES of each row's solvent, for models trained with solvents.
+    features : mapping of str to sequence, optional
+        For models trained with feature columns: name -> a value for each row (see
+        :class:`~dgl_gmpool.training.model_features.RowFeatures`).
     batch_size : int
         Molecules per forward pass.
     device : str
@@ -83,40 +87,30 @@ def predict_smiles(
     Raises
     ------
     ValueError
-        The models do not belong together, solvents are missing or superfluous, or ``batch_size``
-        is no integer >= 1.
+        The models do not belong together, solvents or features are missing or superfluous, or
+        ``batch_size`` is no integer >= 1.
     """
     first = _checked(models)
     positive_int("batch_size", batch_size)
     torch_device = choose_device(device)
-    needs_solvent = first.global_scaler is not None
-    if needs_solvent != (solvents is not None):
-        raise ValueError(
-            "the model was trained with solvents: give each row's solvent (--solvent-column)"
-            if needs_solvent
-            else "the model was trained without solvents: leave them out"
-        )
-    if solvents is not None and len(solvents) != len(smiles):
-        raise ValueError(f"{len(smiles)} SMILES and {len(solvents)} solvents; give one per row")
+    beside = RowFeatures(first, len(smiles), solvents=solvents, features=features)
     reasons, notes = [""] * len(smiles), [""] * len(smiles)
-    # By molecule and solvent: a batch's other molecules change the last digits of a prediction on
-    # some processors, and rows of one molecule must not differ.
-    rows_of: dict[tuple[str, str], list[int]] = {}
+    # By molecule and what stands beside it: a batch's other molecules change the last digits of a
+    # prediction on some processors, and rows of one molecule must not differ.
+    rows_of: dict[tuple[str, Beside], list[int]] = {}
     for row, text in enumerate(smiles):
         if is_missing(text):
             reasons[row] = "blank SMILES"
             continue
         canonical, reasons[row] = canonical_smiles(text)
-        solvent = ""
-        if solvents is not None and not reasons[row]:
-            solvent, why = canonical_smiles(solvents[row])
-            if why or is_missing(solvents[row]):
-                reasons[row] = f"solvent {solvents[row]!r}: {why or 'blank'}"
         if reasons[row]:
             continue
-        rows_of.setdefault((canonical, solvent), []).append(row)
+        known, reasons[row], notes[row] = beside.row(row)
+        if reasons[row]:
+            continue
+        rows_of.setdefault((canonical, known), []).append(row)
         if split_smiles(text)[1]:
-            notes[row] = "the extension behind the SMILES is ignored"
+            _add_note(notes, row, "the extension behind the SMILES is ignored")
     values = np.full((len(models), len(smiles), len(first.task_names)), np.nan)
     if rows_of:
         distinct = list(rows_of)
@@ -137,15 +131,11 @@ def predict_smiles(
             for row in rows_of[distinct[int(name)]]:
                 reasons[row] = reason
         kept = [distinct[int(name)] for name in dataset.table.ids]
-        feats = None
-        if needs_solvent:
-            feats = np.array([solvent_descriptors(solvent) for _, solvent in kept], np.float32)
-        for written, key in zip(dataset.table.smiles, kept):
-            if written in dataset.unknown_atoms:
-                for row in rows_of[key]:
-                    notes[row] = "; ".join(
-                        filter(None, [notes[row], _unknown(dataset.unknown_atoms[written])])
-                    )
+        feats, about = beside.matrix([molecule for molecule, _ in kept], [of for _, of in kept])
+        for written, key, note in zip(dataset.table.smiles, kept, about):
+            strange = dataset.unknown_atoms.get(written)
+            for row in rows_of[key]:
+                _add_note(notes, row, note, _unknown(strange) if strange else "")
         # From a distinct molecule to its rows, and back.
         rows = [row for key in kept for row in rows_of[key]]
         places = [place for place, key in enumerate(kept) for _ in rows_of[key]]
@@ -158,8 +148,16 @@ def predict_smiles(
     return Predictions(first.task_names, values, tuple(reasons), tuple(notes))
 
 
+def _add_note(notes: list[str], row: int, *more: str) -> None:
+    notes[row] = "; ".join(filter(None, [notes[row], *more]))
+
+
 def _unknown(symbols: Sequence[str]) -> str:
     return f"atoms of kinds that the features do not tell apart: {', '.join(symbols)}"
+
+
+#: What models of one run have in common.
+_SHARED = ("task_names", "featurizer", "features")
 
 
 def _checked(models: Sequence[TrainedModel]) -> TrainedModel:
@@ -167,16 +165,9 @@ def _checked(models: Sequence[TrainedModel]) -> TrainedModel:
         raise ValueError("no model given; load some with load_models(RUN_FOLDER)")
     first = models[0]
     for other in models[1:]:
-        if (other.task_names, other.featurizer) != (first.task_names, first.featurizer):
+        if any(getattr(other, part) != getattr(first, part) for part in _SHARED):
             raise ValueError(
                 f"the models predict different things: {first.task_names} and {other.task_names}; "
                 "give the folds of one run"
             )
-    if first.global_scaler is not None and len(first.global_scaler.mean) != len(
-        SOLVENT_DESCRIPTORS
-    ):
-        raise ValueError(
-            f"the model was trained with {len(first.global_scaler.mean)} global features, which "
-            "are not solvent descriptors; use TrainedModel.predict with global_feats"
-        )
     return first

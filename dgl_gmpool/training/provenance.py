@@ -16,6 +16,7 @@ import torch
 
 import dgl_gmpool
 from dgl_gmpool.data import MoleculeDataset, Splits
+from dgl_gmpool.data.features import joined_features
 
 _PACKAGES = ("dgl", "torch", "dgllife", "rdkit", "numpy", "scikit-learn")
 
@@ -79,9 +80,11 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def data_record(dataset: MoleculeDataset, auxiliary: Iterable[str] = ()) -> dict[str, Any]:
+def data_record(
+    dataset: MoleculeDataset, auxiliary: Iterable[str] = (), descriptors: Iterable[str] = ()
+) -> dict[str, Any]:
     """Facts that identify a featurised data set, JSON-able; ``fingerprint`` covers every value,
-    those of the named auxiliary targets included."""
+    those of features, and of the named auxiliary targets and descriptors, included."""
     table = dataset.table
     digest = hashlib.sha256(table.fingerprint().encode())
     digest.update(np.ascontiguousarray(table.targets).tobytes())
@@ -89,6 +92,10 @@ def data_record(dataset: MoleculeDataset, auxiliary: Iterable[str] = ()) -> dict
         digest.update(np.ascontiguousarray(table.global_feats).tobytes())
     for name in sorted(auxiliary):
         digest.update(table.auxiliary_targets(name).fingerprint().encode())
+    joined, blocks = joined_features(table, descriptors)
+    for each in table.features:
+        if each.source in {block.source for block in blocks}:
+            digest.update(each.fingerprint().encode())
     return {
         "name": table.name,
         "kind": table.kind,
@@ -98,7 +105,7 @@ def data_record(dataset: MoleculeDataset, auxiliary: Iterable[str] = ()) -> dict
         "featurizer": featurizer_name(dataset),
         "node_in_feats": dataset.node_in_feats,
         "edge_in_feats": dataset.edge_in_feats,
-        "global_feats": 0 if table.global_feats is None else int(table.global_feats.shape[1]),
+        "global_feats": 0 if joined is None else int(joined.shape[1]),
         "fingerprint": digest.hexdigest(),
     }
 

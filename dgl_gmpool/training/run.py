@@ -16,6 +16,8 @@ from tqdm import tqdm
 
 from dgl_gmpool._io import atomic_write
 from dgl_gmpool.data import MoleculeDataset, MoleculeTable, Splits
+from dgl_gmpool.data.descriptors import with_descriptors
+from dgl_gmpool.data.features import joined_features
 from dgl_gmpool.data.featurize import with_fragments
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.distributed import World, current_world
@@ -144,6 +146,7 @@ def train_run(
     check_task(dataset.table, config)
     if config.readout_options.get("fragment_weight"):
         dataset = with_fragments(dataset)
+    dataset = with_descriptors(dataset, config.descriptors, progress=progress)
     if not len(splits.test) or not len(splits.folds):
         raise ValueError(
             f"the splits hold {len(splits.test)} test rows and {len(splits.folds)} folds; "
@@ -239,7 +242,7 @@ def run_record(dataset: MoleculeDataset, splits: Splits, config: TrainingConfig)
     """What decides a run's numbers, for ``RunFolder.check_same``."""
     return {
         "training": config.to_dict(),
-        "data": data_record(dataset, config.auxiliary),
+        "data": data_record(dataset, config.auxiliary, config.descriptors),
         "splits": splits_record(splits),
     }
 
@@ -280,16 +283,18 @@ def _train_fold(
         fitted.global_scaler,
         featurizer_name(dataset),
         config.loss,
+        fitted.features,
     )
     world.on_main(partial(save_model, files.model, trained))
     outputs: dict[str, Any] = {}
     results: dict[str, Any] = {}
+    features, _ = joined_features(table, config.descriptors)
     for name, part in (("valid", valid), ("test", splits.test)):
         rows = np.asarray(part, dtype=np.int64)
         mine = world.share(torch.as_tensor(rows)).numpy()
         found = trained.outputs(
             dataset.graphs[mine],
-            global_feats=None if table.global_feats is None else table.global_feats[mine],
+            global_feats=None if features is None else features[mine],
             batch_size=config.batch_size,
             device=device,
         )

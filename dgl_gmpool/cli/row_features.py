@@ -1,0 +1,73 @@
+"""The features of a table's rows, for commands that use a model trained with some."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from dgl_gmpool.data.delimited_text import DelimitedText
+from dgl_gmpool.data.feature_columns import FeatureColumns, read_features
+from dgl_gmpool.training.model_features import check_feature_names, feature_columns
+from dgl_gmpool.training.model_file import TrainedModel
+
+
+def add_feature_flag(parser: argparse.ArgumentParser) -> None:
+    """``--feature NAME=VALUE``."""
+    parser.add_argument(
+        "--feature",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="for a model trained with --feature-columns: the same value for all rows, such as "
+        "pH=7.4 (default: the column of that name in the table)",
+    )
+
+
+class FeatureSource:
+    """Where the features that a model wants come from: a flag, or a column of the table.
+
+    Parameters
+    ----------
+    trained : TrainedModel
+    texts : sequence of str
+        ``NAME=VALUE``, of ``--feature``.
+
+    Attributes
+    ----------
+    constants : dict of str to str
+        Of the flag.
+    columns : tuple of str
+        To be read from the table.
+
+    Raises
+    ------
+    ValueError
+        A text is not of that form, its value no number, or the model takes no such feature.
+    """
+
+    def __init__(self, trained: TrainedModel, texts: Sequence[str]) -> None:
+        self.constants: dict[str, str] = {}
+        for text in texts:
+            name, equals, value = text.partition("=")
+            _, why = read_features([name], [value])
+            if not equals or not name or why or not value.strip():
+                raise ValueError(f"--feature {text!r}: expected NAME=VALUE, such as pH=7.4")
+            if name in self.constants:
+                raise ValueError(f"--feature {name} is given twice")
+            self.constants[name] = value
+        wanted = feature_columns(trained)
+        self.columns = tuple(name for name in wanted if name not in self.constants)
+        check_feature_names(trained, [*self.constants, *self.columns])
+
+    def of_cells(
+        self, text: DelimitedText, rows: Sequence[Sequence[str] | None]
+    ) -> dict[str, list[str]]:
+        """Name -> the value of each row; ``rows`` are their cells, None where they do not fit."""
+        columns = FeatureColumns.of(text, self.columns, [cells for cells in rows if cells])
+        blank = [""] * len(self.columns)
+        found = [blank if cells is None else columns.texts(cells) for cells in rows]
+        return {
+            **{name: [values[at] for values in found] for at, name in enumerate(self.columns)},
+            **{name: [value] * len(rows) for name, value in self.constants.items()},
+        }

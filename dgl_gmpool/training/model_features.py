@@ -1,0 +1,202 @@
+"""What a model must know of a row beside its molecule: solvent, features, descriptors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dgl_gmpool._options import closest
+from dgl_gmpool.data.chromophores import SOLVENT_DESCRIPTORS, solvent_descriptors
+from dgl_gmpool.data.descriptors import calculate
+from dgl_gmpool.data.feature_columns import read_features
+from dgl_gmpool.data.features import COLUMN, DESCRIPTOR_SETS, GIVEN, FeatureNames
+from dgl_gmpool.data.molecule import canonical_smiles, is_missing
+from dgl_gmpool.training.feature_scaler import FeatureScaler
+from dgl_gmpool.training.model_file import TrainedModel
+
+
+class Beside(NamedTuple):
+    """What stands beside a molecule: its solvent's canonical SMILES, the values of its features."""
+
+    solvent: str = ""
+    values: tuple[float | None, ...] = ()  # None, unlike NaN, is equal to itself
+
+
+class RowFeatures:
+    """The features of rows to predict, checked against what a model was trained with.
+
+    Parameters
+    ----------
+    trained : TrainedModel
+    rows : int
+        How many.
+    solvents : sequence of str, optional
+        SMILES of each row's solvent, for models trained with solvents.
+    features : mapping of str to sequence, optional
+        For models trained with feature columns: name -> a number or text for each row, None, NaN
+        or a blank where it is not known. A data frame will do.
+
+    Raises
+    ------
+    ValueError
+        Something is missing, superfluous, or not of ``rows`` rows.
+    """
+
+    def __init__(
+        self,
+        trained: TrainedModel,
+        rows: int,
+        *,
+        solvents: Sequence[str] | None = None,
+        features: Mapping[str, Sequence[object]] | None = None,
+    ) -> None:
+        self._trained = trained
+        self._solvents = solvents
+        check_solvents(trained, given=solvents is not None)
+        if solvents is not None and len(solvents) != rows:
+            raise ValueError(f"{rows} SMILES and {len(solvents)} solvents; give one per row")
+        self._names = feature_columns(trained)
+        given = {} if features is None else {str(name): features[name] for name in features}
+        check_feature_names(trained, list(given))
+        for name, values in given.items():
+            if isinstance(values, (str, bytes)) or len(values) != rows:
+                raise ValueError(
+                    f"feature {name!r} is {values!r}; give {rows} values, one for each SMILES"
+                    if isinstance(values, (str, bytes))
+                    else f"{rows} SMILES and {len(values)} values of {name!r}; give one per row"
+                )
+        self._columns = [list(given[name]) for name in self._names]
+
+    def row(self, row: int) -> tuple[Beside, str, str]:
+        """``(what stands beside the molecule, why it cannot be used, what to know of it)``."""
+        solvent = ""
+        if self._solvents is not None:
+            solvent, why = canonical_smiles(self._solvents[row])
+            if why or is_missing(self._solvents[row]):
+                reason = f"solvent {self._solvents[row]!r}: {why or 'blank'}"
+                return Beside(), reason, ""
+        values, why = read_features(self._names, [column[row] for column in self._columns])
+        if why:
+            return Beside(), why, ""
+        known = tuple(None if value != value else value for value in values)
+        return Beside(solvent, known), "", "; ".join(self._column_notes(values))
+
+    def _column_notes(self, values: Sequence[float]) -> list[str]:
+        found = []
+        scaler = self._trained.global_scaler
+        start = _start_of(self._trained, COLUMN)
+        for number, (name, value) in enumerate(zip(self._names, values), start=start):
+            if value != value:
+                found.append(f"{name!r} is blank: the mean of the training rows stands in for it")
+            elif isinstance(scaler, FeatureScaler):
+                mean, std = scaler.mean[number], scaler.std[number]
+                if np.isinf(std) and not np.isclose(value, mean):
+                    found.append(f"{name!r} was {mean:.6g} in all training rows: {value:g} is too")
+                elif abs(value - mean) > scaler.limit * std:
+                    taken = mean + np.sign(value - mean) * scaler.limit * std
+                    found.append(
+                        f"{name!r} is {value:g}, far from the training rows: taken as {taken:.4g}"
+                    )
+        return found
+
+    def matrix(
+        self, canonical: Sequence[str], beside: Sequence[Beside]
+    ) -> tuple[np.ndarray | None, list[str]]:
+        """``(molecules, g)`` float32, unscaled, NaN where not known (None: the model takes none).
+
+        Parameters
+        ----------
+        canonical : sequence of str
+            Canonical SMILES of molecules that RDKit reads.
+        beside : sequence of Beside
+            What :meth:`row` found for each.
+
+        Returns
+        -------
+        numpy.ndarray or None
+        list of str
+            Per molecule, what to know of it, or ``""``.
+        """
+        notes = [""] * len(canonical)
+        blocks = []
+        for names in self._trained.features or _of_old_models(self._trained):
+            if names.source in DESCRIPTOR_SETS:
+                values = calculate(names, canonical)
+                for place, missing in enumerate(np.isnan(values).sum(axis=1)):
+                    if missing:
+                        notes[place] = (
+                            f"{missing} of the {len(names.names)} {names.source} descriptors are "
+                            "not defined for such a molecule: the mean of the training rows stands "
+                            "in for them"
+                        )
+            elif names.source == COLUMN:
+                values = np.array([each.values for each in beside], np.float32)
+                values = values.reshape(len(beside), len(names.names))
+            else:
+                known = {each.solvent: solvent_descriptors(each.solvent) for each in beside}
+                values = np.array([known[each.solvent] for each in beside], np.float32)
+            blocks.append(values)
+        return (np.concatenate(blocks, axis=1) if blocks else None), notes
+
+
+def feature_columns(trained: TrainedModel) -> tuple[str, ...]:
+    """Columns of a table that the model reads beside the molecule, in its order."""
+    return next((each.names for each in trained.features if each.source == COLUMN), ())
+
+
+def check_solvents(trained: TrainedModel, *, given: bool) -> None:
+    """Raise a ValueError where solvents are missing or superfluous, or the model's features cannot
+    be found out again."""
+    features = trained.features or _of_old_models(trained)
+    width = next((len(each.names) for each in features if each.source == GIVEN), 0)
+    if width not in (0, len(SOLVENT_DESCRIPTORS)):
+        raise ValueError(
+            f"the model was trained with {width} global features, which are not solvent "
+            "descriptors; use TrainedModel.predict with global_feats"
+        )
+    if bool(width) != given:
+        raise ValueError(
+            "the model was trained with solvents: give each row's solvent (--solvent-column)"
+            if width
+            else "the model was trained without solvents: leave them out"
+        )
+
+
+def check_feature_names(trained: TrainedModel, given: Sequence[str]) -> None:
+    """Raise a ValueError where a feature column is missing or superfluous."""
+    wanted = feature_columns(trained)
+    for name in given:
+        if name not in wanted:
+            near = closest(name, wanted)
+            raise ValueError(
+                f"the model was trained without a feature {name!r}"
+                + (f"; did you mean {near!r}?" if near else "")
+                + (f" It takes: {', '.join(wanted)}" if wanted else "; leave it out")
+            )
+    missing = [name for name in wanted if name not in given]
+    if missing:
+        raise ValueError(
+            f"the model was trained with {', '.join(wanted)} beside the molecule, and "
+            f"{', '.join(missing)} is missing: give each row's value (features={{name: values}}, a "
+            "column of that name, or --feature NAME=VALUE for all rows)"
+        )
+
+
+def _start_of(trained: TrainedModel, source: str) -> int:
+    """The first column of a source among the model's features."""
+    start = 0
+    for each in trained.features:
+        if each.source == source:
+            break
+        start += len(each.names)
+    return start
+
+
+def _of_old_models(trained: TrainedModel) -> tuple[FeatureNames, ...]:
+    """Models of before 0.3.0 do not say what their features are: a solvent's, or a caller's own."""
+    if trained.global_scaler is None:
+        return ()
+    width = len(trained.global_scaler.mean)
+    return (FeatureNames(GIVEN, tuple(f"given {number}" for number in range(width))),)
