@@ -413,7 +413,7 @@ def test_models_trained_with_solvents(with_solvents):
         explain_molecule(models, ACID, solvent="gas")
     with pytest.raises(RefusedError, match="blank solvent"):
         explain_molecule(models, ACID, solvent="")
-    with pytest.raises(ValueError, match="give each molecule's solvent"):
+    with pytest.raises(ValueError, match="give each row's solvent"):
         explain_molecule(models, ACID)
 
 
@@ -702,7 +702,7 @@ def test_solvents_of_the_command(with_solvents, tmp_path, capsys):
     table.write_text("smiles,solvent\nCCO,O\nCCO,CCCCCC\nCCO,gas\n")
     common = ["explain", "--model", str(with_solvents), "--csv", str(table)]
     assert main([*common, "--output", str(tmp_path / "none")]) == 2
-    assert "give each molecule's solvent" in capsys.readouterr().err
+    assert "give each row's solvent" in capsys.readouterr().err
     own = [*common, "--solvent-column", "solvent", "--output", str(tmp_path / "own")]
     assert main(own) == 0
     rows = rows_of((tmp_path / "own" / "molecules.csv").read_text())
