@@ -22,6 +22,7 @@ BELOW = {
     "training": {"models", "registry", "poolings", "nn", "data"},
     "lifesci": {"models", "registry", "poolings", "nn", "data"},
     "explain": {"training", "models", "registry", "poolings", "nn", "data"},
+    "report": {"explain", "training", "models", "registry", "poolings", "nn", "data"},
     "load": {"explain", "training", "models", "registry", "poolings", "nn", "data"},
 }
 

@@ -48,7 +48,8 @@ def content(folder: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if path.is_dir() or path.name == ".lock":
+        # A page has the folder and the time of its run in it.
+        if path.is_dir() or path.name == ".lock" or path.suffix == ".html":
             continue
         if path.suffix == ".json":
             value = without_seconds(json.loads(path.read_text()))

@@ -36,6 +36,9 @@ COMMANDS = {
         "dgl_gmpool.cli.explain",
         "show what a model sees in molecules: groups, contributions, pictures, a page",
     ),
+    "report": Command(
+        "dgl_gmpool.cli.report", "write the page of a finished run again, as train does in the end"
+    ),
     "embed": Command("dgl_gmpool.cli.embed", "write a model's vector of each molecule of a table"),
     "run": Command(
         "dgl_gmpool.cli.run", "run an unmodified DGL-LifeSci script with another readout"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dgl_gmpool.cli.report import index_after_training, page_after_training
 from dgl_gmpool.cli.train_plan import check_numbers, in_words_of_the_flags
 from dgl_gmpool.data import MoleculeTable, Splits, featurize, load_sodium_channel, make_splits
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.device import torch_threads
+from dgl_gmpool.training.distributed import current_world
 from dgl_gmpool.training.metrics import scores
 from dgl_gmpool.training.run import train_run
 from dgl_gmpool.training.run_folder import check_free_folder
@@ -104,9 +107,11 @@ def main(args: argparse.Namespace) -> int:
         for config in configs:
             folder = args.output / config.run_name
             results.append(train_run(dataset, splits, config, folder, resume=True))
+            current_world().on_main(partial(page_after_training, folder))
     baseline = training_mean_row(dataset.table, splits)
     print()
     print(write_table(results, args.output, baselines=[baseline]))
+    current_world().on_main(partial(index_after_training, args.output))
     best = results[-1].folder
     print(
         f"\nScores on {len(splits.test)} test molecules (RMSE: lower is better; R2: 1 is perfect, "

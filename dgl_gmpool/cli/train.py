@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 
 from dgl_gmpool.cli.datasets import DATA_SETS
+from dgl_gmpool.cli.report import index_after_training
 from dgl_gmpool.cli.train_flags import TrainFlags
 from dgl_gmpool.cli.train_plan import in_words_of_the_flags, plan_runs, train_all
 from dgl_gmpool.data import featurize, make_splits
-from dgl_gmpool.training.distributed import main_first
+from dgl_gmpool.training.distributed import current_world, main_first
 from dgl_gmpool.training.run import check_task
 from dgl_gmpool.training.table import write_table
 
@@ -44,6 +46,8 @@ def main(args: argparse.Namespace) -> int:
     }
     source = flags.source(args, args.data_set)
     print(write_table(train_all(dataset, splits, configs, args, source=source), args.output))
+    if not args.no_report:
+        current_world().on_main(partial(index_after_training, args.output))
     return 0
 
 

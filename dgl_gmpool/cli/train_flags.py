@@ -356,6 +356,12 @@ def _add_machine(add: Callable[..., None], *, output: str) -> None:
         help="write loss and validation score of every epoch for TensorBoard too (history.csv has "
         "them in any case); look with: tensorboard --logdir OUTPUT",
     )
+    add(
+        "--no-report",
+        action="store_true",
+        help="write no report.html for the runs and no index.html (default: written; it takes some "
+        "seconds a run)",
+    )
     add("--debug", action="store_true", help="show the traceback of an error")
 
 

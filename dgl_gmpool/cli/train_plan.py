@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from dgl_gmpool._options import check_choice, parse_options
+from dgl_gmpool.cli.report import page_after_training
 from dgl_gmpool.cli.train_flags import FLAGS
 from dgl_gmpool.data import MoleculeDataset, Splits, with_auxiliary, with_descriptors
 from dgl_gmpool.data.splits import SPLIT_KINDS
@@ -137,6 +138,10 @@ def train_all(
                 )
             )
             write_table(results, args.output)
+            if not args.no_report:
+                current_world().on_main(
+                    partial(page_after_training, results[-1].folder, device=args.device)
+                )
     print(f"\nmodels, predictions, scores and this table: {args.output}\n")
     return results
 

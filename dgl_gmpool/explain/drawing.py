@@ -38,8 +38,9 @@ def draw_svg(explanation: Explanation, *, line: bool = True) -> str:
     return _svg(_drawn(explanation, rdMolDraw2D.MolDraw2DSVG, BOND, line=line))
 
 
-def draw_fragment(smiles: str) -> str:
-    """A small SVG of a fragment; "" where RDKit cannot draw it."""
+def draw_fragment(smiles: str, *, width: int = 120, height: int = 60, bond: int = 18) -> str:
+    """A small SVG of a fragment or a molecule, of this size in pixels and bonds of at most this
+    length; "" where RDKit cannot draw it."""
     with rdBase.BlockLogs():
         mol = Chem.MolFromSmiles(smiles)
         whole = mol is not None
@@ -48,9 +49,9 @@ def draw_fragment(smiles: str) -> str:
     if mol is None:
         return ""
     mol.UpdatePropertyCache(strict=False)
-    canvas: Any = rdMolDraw2D.MolDraw2DSVG(120, 60)
+    canvas: Any = rdMolDraw2D.MolDraw2DSVG(width, height)
     canvas.drawOptions().useBWAtomPalette()
-    canvas.drawOptions().fixedBondLength = 18
+    canvas.drawOptions().fixedBondLength = bond
     rdMolDraw2D.PrepareAndDrawMolecule(canvas, mol, kekulize=whole)
     canvas.FinishDrawing()
     return _svg(canvas)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
@@ -22,40 +21,10 @@ from dgl_gmpool.explain.drawing import (
 )
 from dgl_gmpool.explain.explanation import Explanation
 from dgl_gmpool.explain.fragments import FragmentRow, Pair
+from dgl_gmpool.explain.html import END, head, small_svg, swatch
 
 #: How many fragments and pairs the page shows; the tables beside it have all.
 SHOWN = 20
-
-_STYLE = f"""
-body {{ font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1180px; margin: 2em auto;
-  padding: 0 1em; }}
-h1 {{ font-size: 1.5em; }} h2 {{ font-size: 1.2em; margin-top: 2em; }}
-h3 {{ font-size: 1em; margin: 0 0 .3em; overflow-wrap: anywhere; }}
-table {{ border-collapse: collapse; font-size: .9em; }}
-th, td {{ padding: .2em .6em; text-align: left; border-bottom: 1px solid #ddd; }}
-td.n {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
-code {{ overflow-wrap: anywhere; }}
-.molecule {{ border: 1px solid #ccc; border-radius: 6px; padding: 1em; margin: 1em 0;
-  break-inside: avoid; content-visibility: auto; contain-intrinsic-size: auto 420px; }}
-.sides {{ display: flex; flex-wrap: wrap; gap: 1em; align-items: flex-start; }}
-.picture {{ flex: 1 1 500px; }} .picture svg {{ max-width: 100%; height: auto; }}
-.groups {{ flex: 1 1 340px; overflow-x: auto; }}
-.swatch {{ display: inline-block; width: 1em; height: 1em; border: 1px solid #888;
-  border-radius: 3px; vertical-align: -.15em; margin-right: .4em; }}
-.bar {{ width: 120px; position: relative; }}
-.bar i {{ position: absolute; top: calc(50% - .45em); height: .9em; }}
-.bar i.more {{ left: 50%; background: {MORE}; }} .bar i.less {{ right: 50%; background: {LESS}; }}
-.bar::after {{ content: ""; position: absolute; left: 50%; top: 0; bottom: 0;
-  border-left: 1px solid #888; }}
-.quiet {{ color: #555; }}
-"""
-
-
-#: Parts of RDKit's SVG that change nothing here.
-_NEEDLESS = re.compile(
-    r" class='[^']*'|(?:fill-opacity|stroke-opacity):1;|stroke-linecap:butt;|stroke-linejoin:miter;"
-    r"|stroke-miterlimit:10;|fill-rule:evenodd;|<!--.*?-->|xmlns:(?:rdkit|xlink)='[^']*'"
-)
 
 
 class Headline(NamedTuple):
@@ -89,10 +58,7 @@ def write_page(
     """
 
     def parts() -> Iterator[str]:
-        yield '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        yield f"<title>{escape(headline.title)}</title><style>{_STYLE}</style></head><body>"
-        yield f"<h1>{escape(headline.title)}</h1>"
+        yield head(headline.title)
         yield from _how_to_read(headline, explained, refused)
         if fragments:
             yield from _fragments(fragments)
@@ -104,10 +70,13 @@ def write_page(
             (abs(each.group_contributions).max(initial=0.0) for _, each in explained), default=0
         )
         for number, each in explained:
-            yield from _molecule(number, each, float(most) or 1.0)
+            name = f"Row {number} <code>{escape(each.smiles)}</code>"
+            yield f"<div class='molecule' id='row{number}'>"
+            yield from molecule_part(name, each, float(most) or 1.0)
+            yield "</div>\n"
         if refused:
             yield from _refused(refused)
-        yield "</body></html>\n"
+        yield END
 
     # Piece by piece: the pictures of a large table need not be in memory together.
     atomic_write(path, lambda file: file.writelines(part.encode() for part in parts()))
@@ -134,7 +103,7 @@ def _how_to_read(
     yield " contributes nothing: its share is in the baseline.</p>"
     if first.note:
         yield f"<p><strong>{escape(first.note[0].upper() + first.note[1:])}.</strong> Atoms that"
-        yield f" raise the prediction are {_swatch(MORE)} blue, those that lower it {_swatch(LESS)}"
+        yield f" raise the prediction are {swatch(MORE)} blue, those that lower it {swatch(LESS)}"
         yield " orange; the largest are labelled.</p>"
         return
     yield "<p>Groups are those of the model: atoms that it treats as one. A colour tells groups"
@@ -189,11 +158,20 @@ def _pairs(pairs: Sequence[Pair], count: int) -> Iterator[str]:
     yield "</table>"
 
 
-def _molecule(number: int, each: Explanation, most: float) -> Iterator[str]:
+def molecule_part(name: str, each: Explanation, most: float) -> Iterator[str]:
+    """A molecule's picture beside the table of its groups.
+
+    Parameters
+    ----------
+    name : str
+        Its heading, HTML.
+    each : Explanation
+    most : float
+        The contribution that the longest bar stands for.
+    """
     digits = digits_of(each)
     units = escape(units_of(each))
-    yield f"<div class='molecule' id='row{number}'><h3>Row {number} "
-    yield f"<code>{escape(each.smiles)}</code></h3><p>{escape(each.target)}"
+    yield f"<h3>{name}</h3><p>{escape(each.target)}"
     yield f" <strong>{each.prediction:.{digits}f}</strong>{units} = baseline"
     yield f" {each.baseline:.{digits}f} <code class='quiet'>({escape(each.skeleton)})</code>"
     yield f" {_signed(each.prediction - each.baseline, digits)}"
@@ -202,7 +180,7 @@ def _molecule(number: int, each: Explanation, most: float) -> Iterator[str]:
         if each.group_spread.size and each.group_spread[0] == each.group_spread[0]:
             yield f", agreement of the models {each.agreement:.2f}"
     yield "</p><div class='sides'><div class='picture'>"
-    yield _small(draw_svg(each, line=False))
+    yield small_svg(draw_svg(each, line=False))
     yield "</div>"
     if each.groups is not None:
         yield "<div class='groups'><table><tr><th>group</th><th>fragment</th>"
@@ -210,17 +188,12 @@ def _molecule(number: int, each: Explanation, most: float) -> Iterator[str]:
         shares = each.group_contributions
         for group, colour in enumerate(group_colours(each)):
             share = float(shares[group])
-            yield f"<tr><td>{_swatch(colour)}{group}</td>"
+            yield f"<tr><td>{swatch(colour)}{group}</td>"
             yield f"<td><code>{escape(each.fragments[group])}</code></td>"
             yield f"<td class='n'>{_signed(share, digits)}{_spread(each, group, digits)}</td>"
             yield f"{_bar(share, most)}</tr>"
         yield "</table></div>"
-    yield "</div></div>\n"
-
-
-def _small(svg: str) -> str:
-    """The same picture in half the bytes: without what is SVG's default, and names of atoms."""
-    return _NEEDLESS.sub("", svg)
+    yield "</div>"
 
 
 def _spread(each: Explanation, group: int, digits: int) -> str:
@@ -230,10 +203,6 @@ def _spread(each: Explanation, group: int, digits: int) -> str:
 
 def _and_where(shown: int, count: int, file: str) -> str:
     return "" if shown == count else f" {shown} of {count:,} are shown; {file} has more."
-
-
-def _swatch(colour: str) -> str:
-    return f"<span class='swatch' style='background:{colour}'></span>"
 
 
 def _bar(value: float, most: float) -> str:

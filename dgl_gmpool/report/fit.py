@@ -1,0 +1,124 @@
+"""How well the models fit: learning curves, measured against predicted, and how sure they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from dgl_gmpool.explain.html import table
+from dgl_gmpool.report import plots
+from dgl_gmpool.report.facts import axis_label, label_of
+from dgl_gmpool.report.run_data import RunData
+from dgl_gmpool.training.run_folder import read_json
+from dgl_gmpool.training.words import score_text
+
+#: Targets that are shown one by one.
+MOST_TASKS = 4
+
+
+def shown_tasks(run: RunData) -> list[tuple[int, str]]:
+    """The targets that are shown, with their numbers."""
+    return list(enumerate(run.task_names))[:MOST_TASKS]
+
+
+def and_others(run: RunData) -> str:
+    """A line about the targets that are not shown."""
+    more = len(run.task_names) - MOST_TASKS
+    if more <= 0:
+        return ""
+    return f"<p class='quiet'>The first {MOST_TASKS} of {len(run.task_names)} targets.</p>"
+
+
+def learning(run: RunData) -> Iterator[str]:
+    """Loss and validation score over the epochs, a line per fold."""
+    label = label_of(run.metrics["metric"], run.units)
+    yield "<div class='sides'>"
+    yield plots.learning_curves(run.history, "train_loss", "training loss")
+    yield plots.learning_curves(run.history, "valid_score", f"validation {label}")
+    yield "</div><p class='quiet'>A line per fold; the point is the epoch that was kept. Where the"
+    yield " validation score gets worse while the loss still falls, the model learns its training"
+    yield " rows by heart; where both still improve at the end, more <code>--epochs</code> may"
+    yield " help.</p>"
+
+
+def measured_and_predicted(run: RunData) -> Iterator[str]:
+    """Regression: points around the diagonal. Classification: ROC and calibration."""
+    if not run.parts:
+        yield "<p>The run folder holds no predictions.</p>"
+    for task, name in shown_tasks(run):
+        if len(run.task_names) > 1:
+            yield f"<h3>{escape(name)}</h3>"
+        pairs = {}
+        for part, found in run.parts.items():
+            rows = found.of_task(task)
+            if len(rows):
+                pairs[part] = found.measured[rows, task], found.predicted[rows, task]
+        yield "<div class='sides'>"
+        if run.kind == "regression":
+            label = axis_label(name, run.units)
+            for part, (measured, predicted) in pairs.items():
+                yield plots.measured_and_predicted(part, measured, predicted, label)
+        else:
+            both = {part: pair for part, pair in pairs.items() if len(np.unique(pair[0])) == 2}
+            if both:
+                yield plots.roc(both)
+            if pairs:
+                yield plots.calibration(pairs)
+        yield "</div>"
+        if not pairs:
+            yield "<p>Nothing was measured in these rows.</p>"
+    yield and_others(run)
+    if run.kind == "regression":
+        yield "<p class='quiet'>A point per row; on the line, prediction and measurement agree."
+    else:
+        yield "<p class='quiet'>Calibration: of the rows given a probability of 0.8, four of five"
+        yield " should be active; points above the line say that the model is too careful."
+    yield " A test row is predicted by the average of the folds, a validation row by the model"
+    yield " that did not train on it.</p>"
+
+
+def uncertainty(run: RunData) -> Iterator[str]:
+    """What ``uncertainty.json`` says of intervals and probabilities, where it is there."""
+    saved = read_json(run.files.path / "uncertainty.json")
+    intervals, curves = [], []
+    for task in saved["tasks"]:
+        test = task.get("test")
+        if test and task["kind"] == "regression":
+            intervals += [
+                [
+                    task["name"],
+                    f"{level['coverage']:.0%}",
+                    f"{level['found']:.0%}",
+                    score_text(level["mean_width"]),
+                ]
+                for level in test["levels"]
+            ]
+        elif test:
+            curves.append([task["name"], task.get("method", "none"), *_before_after(test)])
+    if intervals:
+        yield "<p>Intervals of <code>predict</code> (<code>--coverage</code>), fitted on validation"
+        yield " rows and checked on the test set:</p>"
+        header = ["target", "wanted", "test rows inside", f"mean width {run.units}".rstrip()]
+        yield table(header, intervals)
+    if curves:
+        yield "<p>Calibration of the probabilities that <code>predict</code> returns, chosen on"
+        yield " validation rows and checked on the test set (smaller is better):</p>"
+        header = ["target", "method", "Brier score before", "after", "calibration error before"]
+        yield table([*header, "after"], curves, text=2)
+    if not intervals and not curves:
+        yield "<p>No test row was measured, so nothing could be checked.</p>"
+    domain = saved.get("domain")
+    if domain:
+        yield "<p class='quiet'><code>predict</code> marks molecules as outside the domain that are"
+        yield f" less similar than {domain['similarity']:.2f} to every training molecule, or larger"
+        yield f" than {domain['heavy_atoms']} heavy atoms.</p>"
+
+
+def _before_after(test: dict[str, Any]) -> list[str]:
+    keys = [
+        f"{what}_{when}" for what in ("brier", "calibration_error") for when in ("before", "after")
+    ]
+    return [score_text(test.get(key)) for key in keys]

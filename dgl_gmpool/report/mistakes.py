@@ -1,0 +1,160 @@
+"""Where the models are wrong: by scaffold, by similarity to training, molecule by molecule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from dgl_gmpool.explain.drawing import draw_fragment
+from dgl_gmpool.explain.html import Raw, small_svg, table
+from dgl_gmpool.report.fit import and_others, shown_tasks
+from dgl_gmpool.report.novelty import Novelty, novelty
+from dgl_gmpool.report.plots import COLOURS
+from dgl_gmpool.report.run_data import PredictedRows, RunData
+from dgl_gmpool.training.words import score_text
+
+#: Molecules that are drawn, for a single target and for each of several.
+WORST, WORST_OF_SEVERAL = 12, 4
+
+#: Lower ends of the bins.
+SIMILARITIES = (0.0, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+SCAFFOLDS = (-1, 0, 1, 5, 20)
+_OF_SCAFFOLD = {
+    -1: "no ring, so no scaffold",
+    0: "scaffold not in training",
+    1: "1 to 4 training molecules of this scaffold",
+    5: "5 to 19",
+    20: "20 or more",
+}
+
+
+def errors(run: RunData) -> Iterator[str]:
+    """Errors of test and validation rows, by how new they are to the model."""
+    found = {name: novelty(run, part) for name, part in run.parts.items()}
+    for task, name in shown_tasks(run):
+        if len(run.task_names) > 1:
+            yield f"<h3>{escape(name)}</h3>"
+        yield "<div class='sides'>"
+        yield _by(
+            run, found, task, "similarity to the nearest training molecule", SIMILARITIES,
+            lambda each: each.similarity, _similarity_name,
+        )  # fmt: skip
+        yield _by(
+            run, found, task, "scaffold", SCAFFOLDS, lambda each: each.same_scaffold,
+            lambda low: _OF_SCAFFOLD[int(SCAFFOLDS[low])],
+        )  # fmt: skip
+        yield "</div>"
+    yield and_others(run)
+    what = (
+        "MAE: mean absolute error"
+        if run.kind == "regression"
+        else "Brier: mean squared distance of class and probability; AUC where both classes occur"
+    )
+    yield f"<p class='quiet'>{what}. Similarity is Tanimoto's of Morgan fingerprints (radius 2,"
+    yield " 2,048 bits), to the molecules that the model was trained on; scaffolds are"
+    yield " Bemis and Murcko's. A model is as good for a new molecule as in the row where it falls;"
+    yield " rows of a few molecules say little.</p>"
+
+
+def _by(run, found, task, title, lows, values_of, name_of) -> str:  # type: ignore[no-untyped-def]
+    """A table: a row per bin, and in it the rows and the error of each part."""
+    regression = run.kind == "regression"
+    per_part = {
+        name: _binned(
+            run.parts[name], each, task, np.digitize(values_of(each), lows) - 1, regression
+        )
+        for name, each in found.items()
+    }
+    most = max((each[1] for part in per_part.values() for each in part.values()), default=0) or 1
+    scores = ["MAE"] if regression else ["Brier", "AUC"]
+    header = [title]
+    for name in per_part:
+        header += [f"{name} rows", *scores, ""]
+    rows: list[list[str | Raw]] = []
+    for low in range(len(lows)):
+        cells: list[str | Raw] = [name_of(low)]
+        for name, part in per_part.items():
+            if low not in part:
+                cells += ["0", *[""] * len(scores), ""]
+                continue
+            count, error, area = part[low]
+            cells += [f"{count:,}", score_text(error)]
+            cells += [] if regression else [score_text(area)]
+            cells.append(Raw(_length(error / most, COLOURS[name])))
+        if any(low in part for part in per_part.values()):
+            rows.append(cells)
+    return f"<div>{table(header, rows)}</div>"
+
+
+def _binned(
+    part: PredictedRows, each: Novelty, task: int, bins: np.ndarray, regression: bool
+) -> dict[int, tuple[int, float, float]]:
+    """Bin -> measured rows, mean error, AUC (NaN where it is not defined)."""
+    usable = np.isin(each.rows, part.of_task(task))
+    found = {}
+    for low in np.unique(bins[usable]).tolist():
+        rows = each.rows[usable & (bins == low)]
+        error, area = part.errors(task)[rows], float("nan")
+        labels = part.measured[rows, task]
+        if not regression and len(np.unique(labels)) == 2:
+            area = float(roc_auc_score(labels, part.predicted[rows, task]))
+        found[low] = len(rows), float((error if regression else error**2).mean()), area
+    return found
+
+
+def _similarity_name(low: int) -> str:
+    if low == len(SIMILARITIES) - 1:
+        return "1 (fingerprints alike)"
+    return f"{SIMILARITIES[low]:g} to {SIMILARITIES[low + 1]:g}"
+
+
+def _length(share: float, colour: str) -> str:
+    return (
+        f"<div style='width:80px'><div style='height:.8em;width:{max(1, 80 * share):.0f}px;"
+        f"background:{colour}'></div></div>"
+    )
+
+
+def worst(run: RunData) -> Iterator[str]:
+    """The molecules with the largest errors, drawn."""
+    name, part = next(iter(run.parts.items()))
+    near = _nearest(run, part)
+    count = WORST if len(run.task_names) == 1 else WORST_OF_SEVERAL
+    yield f"<p>Of the {name} rows: look for wrong measurements and wrong structures first, then for"
+    yield " what these molecules have in common.</p>"
+    for task, target in shown_tasks(run):
+        rows = part.of_task(task)
+        order = rows[np.argsort(-part.errors(task)[rows], kind="stable")][:count]
+        if len(run.task_names) > 1:
+            yield f"<h3>{escape(target)}</h3>"
+        yield "<div class='cards'>"
+        for row in order.tolist():
+            yield from _card(run, part, row, task, near.get(row))
+        yield "</div>"
+    yield and_others(run)
+
+
+def _card(
+    run: RunData, part: PredictedRows, row: int, task: int, near: tuple[float, str] | None
+) -> Iterator[str]:
+    measured, predicted = part.measured[row, task], part.predicted[row, task]
+    shown = score_text(measured) if run.kind == "regression" else f"{measured:g}"
+    yield "<div class='card'>"
+    yield small_svg(draw_fragment(part.smiles[row], width=240, height=150, bond=22))
+    yield f"<div>measured <strong>{shown}</strong>, predicted"
+    yield f" <strong>{score_text(predicted)}</strong></div>"
+    if near is not None:
+        yield f"<div class='quiet'>similarity to training {near[0]:.2f}</div>"
+    yield f"<div class='quiet'>{escape(part.ids[row])} <code>{escape(part.smiles[row])}</code>"
+    yield "</div></div>"
+
+
+def _nearest(run: RunData, part: PredictedRows) -> dict[int, tuple[float, str]]:
+    try:
+        found = novelty(run, part)
+    except ValueError:  # the section above says why there is none
+        return {}
+    return dict(zip(found.rows.tolist(), zip(found.similarity.tolist(), found.nearest)))

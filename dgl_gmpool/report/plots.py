@@ -1,0 +1,182 @@
+"""The page's plots: each a small picture inside the page, drawn by matplotlib without a display."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dgl_gmpool.explain.drawing import LESS, MORE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Of the test and the validation rows.
+COLOURS = {"test": MORE, "validation": LESS}
+#: Above this many points, they are an image in the picture instead of a shape each.
+MOST_POINTS = 1500
+#: Fewest rows of a bin in a plot of calibration.
+BIN_ROWS = 10
+
+_STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#777777",
+    "axes.titlesize": 10,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "dgl_gmpool",  # the same picture twice is the same text
+}
+
+
+class Picture:
+    """Filled by :func:`picture`: ``html`` is an ``<img>`` that needs no file beside the page."""
+
+    html = ""
+
+
+@contextmanager
+def picture(alt: str, *, width: float = 4.0, height: float = 3.2) -> Iterator[tuple[Any, Picture]]:
+    """Axes to draw on, and where the picture is found afterwards.
+
+    Parameters
+    ----------
+    alt : str
+        What is to be seen, in words.
+    width, height : float
+        In inches, of 96 pixels.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    found = Picture()
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure.add_subplot(), found
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", dpi=150, transparent=True, metadata={"Date": None})
+    data = base64.b64encode(file.getvalue()).decode("ascii")
+    found.html = (
+        f"<img class='plot' alt='{escape(alt, quote=True)}' width='{96 * width:.0f}' "
+        f"src='data:image/svg+xml;base64,{data}'>"
+    )
+
+
+def learning_curves(history: Sequence[dict[str, float]], column: str, label: str) -> str:
+    """A line per fold over the epochs; the epoch that was kept is marked where it is the score."""
+    with picture(f"{label} of every fold over the epochs") as (axes, found):
+        for fold in sorted({row["fold"] for row in history}):
+            rows = [row for row in history if row["fold"] == fold]
+            epochs, values = [row["epoch"] for row in rows], [row[column] for row in rows]
+            axes.plot(epochs, values, color=MORE, alpha=0.6, linewidth=1.2)
+            best = [place for place, row in enumerate(rows) if row["is_best"]]
+            if column == "valid_score" and best:
+                axes.plot(epochs[best[-1]], values[best[-1]], "o", color=LESS, markersize=5)
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    return found.html
+
+
+def target_histogram(parts: dict[str, np.ndarray], label: str) -> str:
+    """How the target is spread in the test set and outside it, each scaled to its rows."""
+    with picture(f"distribution of {label} in each part") as (axes, found):
+        values = np.concatenate(list(parts.values()))
+        edges = np.histogram_bin_edges(values, bins=min(20, max(5, round(len(values) ** 0.5 / 2))))
+        for name, own in parts.items():
+            axes.hist(
+                own,
+                edges,
+                weights=np.full(len(own), 100 / len(own)),
+                color=COLOURS[name],
+                alpha=0.5,
+                label=f"{name} ({len(own):,})",
+            )
+        axes.set(xlabel=label, ylabel="% of the rows")
+        axes.legend()
+    return found.html
+
+
+def measured_and_predicted(
+    name: str,
+    measured: np.ndarray,
+    predicted: np.ndarray,
+    label: str,
+    half_width: np.ndarray | None = None,
+) -> str:
+    """A point per row, the diagonal, and where given the intervals."""
+    with picture(f"predicted against measured {label}, {name} rows") as (axes, found):
+        both = np.concatenate([measured, predicted])
+        low, high = float(both.min()), float(both.max())
+        margin = 0.04 * ((high - low) or 1.0)
+        ends = (low - margin, high + margin)
+        if half_width is not None and len(measured) <= MOST_POINTS:
+            axes.errorbar(
+                measured, predicted, yerr=half_width, fmt="none", ecolor="#999999", alpha=0.3,
+                elinewidth=0.8,
+            )  # fmt: skip
+        axes.plot(ends, ends, color="#888888", linewidth=1, zorder=1)
+        axes.scatter(
+            measured,
+            predicted,
+            s=9,
+            alpha=0.5,
+            color=COLOURS[name],
+            linewidths=0,
+            rasterized=len(measured) > MOST_POINTS,
+        )
+        axes.set(
+            xlim=ends, ylim=ends, xlabel=f"measured {label}", ylabel="predicted",
+            title=f"{name}, {len(measured):,} rows",
+        )  # fmt: skip
+        axes.set_aspect("equal")
+    return found.html
+
+
+def roc(parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> str:
+    """ROC curve of each part: classes and probabilities."""
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    with picture("ROC curves") as (axes, found):
+        axes.plot([0, 1], [0, 1], color="#888888", linewidth=1)
+        for name, (labels, predicted) in parts.items():
+            false, true, _ = roc_curve(labels, predicted)
+            area = roc_auc_score(labels, predicted)
+            axes.plot(false, true, color=COLOURS[name], label=f"{name}, AUC {area:.3f}")
+        axes.set(xlabel="share of inactives taken for active", ylabel="share of actives found")
+        axes.set_aspect("equal")
+        axes.legend(loc="lower right")
+    return found.html
+
+
+def calibration(parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> str:
+    """Share of actives against predicted probability, in bins of as many rows."""
+    with picture("calibration: share of actives against predicted probability") as (axes, found):
+        axes.plot([0, 1], [0, 1], color="#888888", linewidth=1)
+        for name, (labels, predicted) in parts.items():
+            order = np.argsort(predicted, kind="stable")
+            bins = np.array_split(order, max(1, min(10, len(order) // BIN_ROWS)))
+            axes.plot(
+                [predicted[rows].mean() for rows in bins],
+                [labels[rows].mean() for rows in bins],
+                "o-",
+                color=COLOURS[name],
+                markersize=4,
+                linewidth=1,
+                label=f"{name}, Brier score {np.mean((predicted - labels) ** 2):.3f}",
+            )
+        _unit_square(axes)
+        axes.set(xlabel="predicted probability", ylabel="share of actives")
+        axes.legend(loc="upper left")
+    return found.html
+
+
+def _unit_square(axes: Axes) -> None:
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.set_aspect("equal")

@@ -1,0 +1,172 @@
+"""What a run folder tells, read for its page: settings, scores, and predictions row by row."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dgl_gmpool.data.molecule import canonical_smiles
+from dgl_gmpool.training.run_folder import RunFolder, read_json
+
+
+@dataclass(frozen=True)
+class PredictedRows:
+    """Rows of the test set, or the validation rows of all folds.
+
+    Attributes
+    ----------
+    ids, smiles : tuple of str
+    folds : numpy.ndarray
+        ``(rows,)`` int64: whose validation rows they are; -1 in the test set.
+    measured, predicted : numpy.ndarray
+        ``(rows, tasks)`` float64, NaN where nothing was measured. A test row is predicted by the
+        average of the folds, a validation row by the model that did not train on it.
+    """
+
+    ids: tuple[str, ...]
+    smiles: tuple[str, ...]
+    folds: np.ndarray
+    measured: np.ndarray
+    predicted: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def canonical(self) -> tuple[str, ...]:
+        """Canonical SMILES; empty where this RDKit refuses one."""
+        return tuple(canonical_smiles(text)[0] for text in self.smiles)
+
+    def of_task(self, task: int) -> np.ndarray:
+        """Rows where the target was measured and has a prediction."""
+        return np.flatnonzero(
+            ~np.isnan(self.measured[:, task]) & np.isfinite(self.predicted[:, task])
+        )
+
+    def errors(self, task: int) -> np.ndarray:
+        """``(rows,)``, absolute; of a classification between class and probability."""
+        found: np.ndarray = np.abs(self.predicted[:, task] - self.measured[:, task])
+        return found
+
+
+@dataclass(frozen=True)
+class RunData:
+    """A finished run.
+
+    Attributes
+    ----------
+    files : RunFolder
+    config, metrics : dict
+        What is in ``config.json`` and ``metrics.json``.
+    history : list of dict
+        Rows of ``history.csv``: ``fold`` and ``epoch`` as int, the rest as float.
+    test, valid : PredictedRows or None
+        None where the folder does not have them: there is no test set, or an earlier version
+        wrote no validation rows.
+    """
+
+    files: RunFolder
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    history: list[dict[str, float]] = field(default_factory=list)
+    test: PredictedRows | None = None
+    valid: PredictedRows | None = None
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> RunData:
+        """Read a run folder.
+
+        Raises
+        ------
+        ValueError
+            It holds no finished run, or a file in it is damaged.
+        """
+        files = RunFolder(folder)
+        if not files.config.exists():
+            raise ValueError(
+                f"{files.path} holds no config.json, so it is not a run; give the folder of a run, "
+                "or the --output of a training, which holds them"
+            )
+        if not files.finished:
+            raise ValueError(
+                f"{files.path} holds a run that is not finished; continue it: the training's own "
+                "command with --resume"
+            )
+        config = read_json(files.config)
+        tasks = list(config["data"]["task_names"])
+        return cls(
+            files,
+            config,
+            read_json(files.metrics),
+            _history(files.history),
+            _predicted(files.predictions, tasks),
+            _predicted(files.valid_predictions, tasks),
+        )
+
+    @property
+    def task_names(self) -> list[str]:
+        return list(self.config["data"]["task_names"])
+
+    @property
+    def kind(self) -> str:
+        return str(self.config["data"]["kind"])
+
+    @property
+    def units(self) -> str:
+        return str(self.config["data"].get("units", ""))
+
+    @property
+    def label(self) -> str:
+        """Name of its folder."""
+        return self.files.path.resolve().name
+
+    @property
+    def parts(self) -> dict[str, PredictedRows]:
+        """The parts that there are, by name."""
+        found = {"test": self.test, "validation": self.valid}
+        return {name: rows for name, rows in found.items() if rows is not None and len(rows)}
+
+
+def _history(path: Path) -> list[dict[str, float]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return [
+            {
+                key: float(value == "True") if key == "is_best" else float(value)
+                for key, value in row.items()
+            }
+            for row in csv.DictReader(file)
+        ]
+
+
+def _predicted(path: Path, tasks: list[str]) -> PredictedRows | None:
+    if not path.exists():
+        return None
+    with open(path, encoding="utf-8", newline="") as file:
+        header, *lines = csv.reader(file)
+    first = header.index("smiles") + 1
+    measured, predicted = [], []
+    for name in tasks:
+        # By place: a target may be called "x predicted" itself.
+        measured.append(header.index(name, first))
+        predicted.append(header.index(f"{name} predicted", measured[-1]))
+        first = predicted[-1] + 1
+
+    def column(places: list[int]) -> np.ndarray:
+        values = [[float(line[place] or "nan") for place in places] for line in lines]
+        return np.array(values, np.float64).reshape(len(lines), len(places))
+
+    fold = header.index("fold") if header[0] == "fold" else None
+    smiles, ids = header.index("smiles"), header.index("id")
+    return PredictedRows(
+        tuple(line[ids] for line in lines),
+        tuple(line[smiles] for line in lines),
+        np.array([-1 if fold is None else int(line[fold]) for line in lines], np.int64),
+        column(measured),
+        column(predicted),
+    )
