@@ -82,7 +82,7 @@ def measured_and_predicted(run: RunData) -> Iterator[str]:
 
 def uncertainty(run: RunData) -> Iterator[str]:
     """What ``uncertainty.json`` says of intervals and probabilities, where it is there."""
-    saved = read_json(run.files.path / "uncertainty.json")
+    saved = read_json(run.files.uncertainty)
     intervals, curves = [], []
     for task in saved["tasks"]:
         test = task.get("test")

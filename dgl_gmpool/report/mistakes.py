@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from dgl_gmpool.explain.drawing import draw_fragment
 from dgl_gmpool.explain.html import Raw, small_svg, table
 from dgl_gmpool.report.fit import and_others, shown_tasks
-from dgl_gmpool.report.novelty import Novelty, novelty
+from dgl_gmpool.report.novelty import MOST_KNOWN, Novelty, novelty
 from dgl_gmpool.report.plots import COLOURS
 from dgl_gmpool.report.run_data import PredictedRows, RunData
 from dgl_gmpool.training.words import score_text
@@ -56,7 +56,12 @@ def errors(run: RunData) -> Iterator[str]:
     yield f"<p class='quiet'>{what}. Similarity is Tanimoto's of Morgan fingerprints (radius 2,"
     yield " 2,048 bits), to the molecules that the model was trained on; scaffolds are"
     yield " Bemis and Murcko's. A model is as good for a new molecule as in the row where it falls;"
-    yield " rows of a few molecules say little.</p>"
+    yield " rows of a few molecules say little."
+    for part, each in found.items():
+        if len(each.rows) < len(run.parts[part]):
+            yield f" {len(each.rows):,} of the {len(run.parts[part]):,} {part} rows were looked at,"
+            yield f" and at most {MOST_KNOWN:,} training molecules."
+    yield "</p>"
 
 
 def _by(run, found, task, title, lows, values_of, name_of) -> str:  # type: ignore[no-untyped-def]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
 
 from dgl_gmpool.data.molecule import read_molecule
-from dgl_gmpool.data.similarity import fingerprints, nearest
+from dgl_gmpool.data.similarity import nearest
 from dgl_gmpool.data.splits import scaffolds
 from dgl_gmpool.report.run_data import PredictedRows, RunData
+from dgl_gmpool.training.known_molecules import KnownMolecules, fingerprints_of
 
 T = TypeVar("T")
 
@@ -60,10 +61,9 @@ def novelty(run: RunData, part: PredictedRows) -> Novelty:
             "it); train again to see this"
         )
     rows = _evenly([row for row, text in enumerate(part.canonical) if text], MOST_ROWS)
-    frame = dict(zip(known, scaffolds(known)))
-    prints = _fingerprints(known)
+    known_frames, prints = _described(tuple(known))
     place_of = {smiles: place for place, smiles in enumerate(known)}
-    own_prints = _fingerprints([part.canonical[row] for row in rows])
+    own_prints = fingerprints_of([part.canonical[row] for row in rows])
     own_frames = scaffolds([part.canonical[row] for row in rows])
     similarity, same = np.zeros(len(rows)), np.zeros(len(rows), np.int64)
     found = [""] * len(rows)
@@ -75,7 +75,7 @@ def novelty(run: RunData, part: PredictedRows) -> Novelty:
         seen = [place_of[text] for text in known if fold < 0 or text not in held_out]
         if not seen:
             continue
-        frames = Counter(frame[known[place]] for place in seen)
+        frames = Counter(known_frames[place] for place in seen)
         similarity[mine], places = nearest(own_prints[mine], prints[seen])
         for row, place in zip(mine, places):
             found[row] = known[seen[place]]
@@ -87,10 +87,8 @@ def novelty(run: RunData, part: PredictedRows) -> Novelty:
 def known_molecules(run: RunData) -> list[str]:
     """Distinct canonical SMILES outside the test set, at most ``MOST_KNOWN``; empty where the
     folder does not say."""
-    kept = run.files.path / "training_molecules.csv"
-    if kept.exists():
-        with open(kept, encoding="utf-8", newline="") as file:
-            found = [row["smiles"] for row in csv.DictReader(file)]
+    if run.files.known_molecules.exists():
+        found = list(KnownMolecules.read(run.files.known_molecules).smiles)
     elif run.valid is not None and len(np.unique(run.valid.folds)) > 1:
         # Every row outside the test set is a validation row of one fold.
         found = [text for text in run.valid.canonical if text]
@@ -99,14 +97,15 @@ def known_molecules(run: RunData) -> list[str]:
     return _evenly(list(dict.fromkeys(found)), MOST_KNOWN)
 
 
+@lru_cache(maxsize=1)
+def _described(smiles: tuple[str, ...]) -> tuple[list[str], np.ndarray]:
+    """Scaffolds and fingerprints; those of one run serve several parts of its page."""
+    return scaffolds(smiles), fingerprints_of(smiles)
+
+
 def _evenly(values: list[T], most: int) -> list[T]:
     places = np.unique(np.linspace(0, len(values) - 1, min(len(values), most)).round().astype(int))
     return [values[place] for place in places] if values else []
-
-
-def _fingerprints(smiles: list[str]) -> np.ndarray:
-    mols = [read_molecule(text)[0] for text in smiles]
-    return fingerprints([mol for mol in mols if mol is not None])
 
 
 def _has_ring(smiles: str) -> bool:

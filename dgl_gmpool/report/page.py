@@ -53,7 +53,7 @@ def write_report(folder: str | os.PathLike[str], *, device: str = "auto") -> tup
 def _parts(run: RunData, device: str) -> Iterator[tuple[str, Callable[[RunData], Iterator[str]]]]:
     yield "Scores", facts.scores
     yield "Measured and predicted", fit.measured_and_predicted
-    if (run.files.path / "uncertainty.json").exists():
+    if run.files.uncertainty.exists():
         yield "How sure", fit.uncertainty
     if run.parts:
         yield "Errors by how new a molecule is", mistakes.errors
