@@ -79,8 +79,8 @@ class Page(HTMLParser):
 
 SECTIONS = [
     "Scores", "Measured and predicted", "How sure", "Errors by how new a molecule is",
-    "Worst molecules", "Groups of a few molecules", "Learning curves", "Data, and what was left out", "Splits",
-    "How it was made",
+    "Worst molecules", "Groups of a few molecules", "Learning curves",
+    "Data, and what was left out", "Splits", "How it was made",
 ]  # fmt: skip
 
 
