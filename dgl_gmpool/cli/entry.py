@@ -123,7 +123,7 @@ def _how_to_continue(program: str, arguments: list[str], resume: str | None) -> 
         return ""
     more = [resume] if resume and resume not in arguments else []
     command = f"{program} {shlex.join([*arguments, *more])}"
-    return f"Finished epochs are kept; continue with: {command}"
+    return f"What is finished is kept; continue with: {command}"
 
 
 def _is_the_users(error: BaseException) -> bool:

@@ -3,66 +3,30 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import os
 import re
-import sys
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import islice
 
 from dgl_gmpool._options import closest
 from dgl_gmpool.data.molecule import read_molecule
+from dgl_gmpool.data.parquet_file import PARQUET_FILES, parquet_as_csv
+from dgl_gmpool.data.sdf_file import SDF_FILES, sdf_as_csv
+from dgl_gmpool.data.smiles_file import SMILES_FILES, tab_separated
+from dgl_gmpool.data.text_header import DELIMITERS, MOST_ABOVE, find_header, unquoted
+from dgl_gmpool.data.text_source import TextSource, damage_explained, existing_file
+
+__all__ = ["BLANK_ROW", "WRONG_LENGTH", "DelimitedText", "Row", "damage_explained", "existing_file"]
 
 BLANK_ROW = "blank row"
 WRONG_LENGTH = "a row of the wrong length"
 
-DELIMITERS = (",", ";", "\t", "|")
-#: SMILES first, then a name, between them a space or a tab, and as a rule no header.
-SMILES_FILES = (".smi", ".smiles", ".ism", ".can")
-#: Above the header may be this many rows of titles or comments.
-_MOST_ABOVE = 20
 _LINE_END = re.compile(r"\r\n|\n|\r")
 #: The first line that tells Excel the separator.
 _SEP_LINE = re.compile(r'"?sep=(.)"?(?:\r\n|\n|\r)', re.IGNORECASE)
-
-
-def existing_file(path: str | os.PathLike[str]) -> Path:
-    """``path`` as a Path, or an error that says what is wrong with it."""
-    found = Path(path).expanduser()
-    if found.is_dir():
-        raise ValueError(f"{found} is a folder; give the path of a file in it")
-    if not found.exists():
-        raise FileNotFoundError(f"there is no file {found} (looked from {Path.cwd()})")
-    return found
-
-
-@contextmanager
-def damage_explained(path: Path) -> Iterator[None]:
-    """Turn the many errors of a damaged or wrongly encoded file into one ValueError."""
-    try:
-        yield
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(
-            f"{path} is not a complete gzip file ({error}); it was cut off or changed: "
-            f"download or copy it again"
-        ) from error
-    except UnicodeDecodeError as error:
-        if error.object[:4] == b"PK\x03\x04":
-            raise ValueError(
-                f"{path} is not UTF-8 text but a spreadsheet or zip file; save the table as CSV "
-                "(UTF-8)"
-            ) from error
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path} is not UTF-8 text (line {line}, byte {error.start}: {error.reason}); "
-            f"save it as UTF-8 (a spreadsheet: as CSV)"
-        ) from error
-    except csv.Error as error:
-        raise ValueError(f"{path} cannot be read as separated text: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +51,11 @@ class DelimitedText:
 
     Commas, semicolons, tabs and bars are recognised by the columns wanted, as are a first line
     ``sep=;`` (Excel), rows of titles above the header, and SMILES files (``.smi``), which have no
-    header: their columns are called "smiles" and "name". The file is read once, so a pipe can be
-    given, or ``-`` for standard input. Blank rows are passed on (``row.blank``), so that the
-    caller counts them. A byte-order mark is skipped.
+    header: their columns are called "smiles" and "name". Files of structures (``.sdf``) and Parquet
+    tables are turned into such text first. The rows are read from the file whenever they are asked
+    for, and never held; a pipe, or ``-`` for standard input, is kept in a temporary file. Blank
+    rows are passed on (``row.blank``), so that the caller counts them. A byte-order mark is
+    skipped.
 
     In tab-separated text a quote means nothing beyond its cell. Elsewhere a quoted cell may hold
     separators and line breaks, but not whole rows.
@@ -110,6 +76,8 @@ class DelimitedText:
         What is written above the header, line ends included.
     rows_above : int
         How many rows that is, as a spreadsheet counts them: without ``sep=``.
+    width : int
+        Cells of the longest row, the header included.
 
     Raises
     ------
@@ -126,35 +94,62 @@ class DelimitedText:
         delimiter: str | None = None,
         columns: Sequence[str] = (),
     ) -> None:
-        self.path = Path("standard input") if str(path) == "-" else existing_file(path)
-        with damage_explained(self.path), _long_fields():
-            text = _text(sys.stdin.buffer.read() if str(path) == "-" else self.path.read_bytes())
-            name = self.path.name.lower().removesuffix(".gz")
-            if name.endswith(SMILES_FILES):
-                text = _with_header(text, columns)
-            sep = _SEP_LINE.match(text)
-            self.above = sep.group() if sep else ""
-            text = text[len(self.above) :]
-            first = "\t" if name.endswith((".tsv", ".tab", *SMILES_FILES)) else ","
-            if delimiter is None and sep:
-                delimiter = sep.group(1)
-            self._chosen = delimiter is not None
-            found = [delimiter] if delimiter else sorted(DELIMITERS, key=lambda d: d != first)
-            self.delimiter, self.rows_above, start = _find_header(text, found, columns)
-            self.above += text[:start]
-            records = self._records(text[start:])
-            first_row = next(records, Row(0, [], []))
-            self.header = [cell.strip() for cell in first_row.cells]
-            self.raw_header = first_row.raw
-            if not any(self.header):
-                raise ValueError(f"{self.path} has no header in its first row")
-            self._rows = list(records)
+        self._source = TextSource(path)
+        self.path = self._source.path
+        name = self.path.name.lower().removesuffix(".gz")
+        if name.endswith(SMILES_FILES):
+            with self._source.lines() as lines, self._source.lines() as again:
+                self._source.replace(tab_separated(lines, again, columns))
+        elif name.endswith(SDF_FILES):
+            with self._source.lines() as lines:
+                self._source.replace(sdf_as_csv(lines))
+            delimiter = ","
+        elif name.endswith(PARQUET_FILES):
+            self._source.replace(parquet_as_csv(self._source.file))
+            delimiter = ","
+        with self._source.lines() as lines:
+            head = list(islice(lines, MOST_ABOVE + 2))
+        sep = _SEP_LINE.fullmatch(head[0]) if head else None
+        self._skipped = 1 if sep else 0
+        first = "\t" if name.endswith((".tsv", ".tab", *SMILES_FILES)) else ","
+        if delimiter is None and sep:
+            delimiter = sep.group(1)
+        self._chosen = delimiter is not None
+        found = [delimiter] if delimiter else sorted(DELIMITERS, key=lambda d: d != first)
+        self.delimiter, self.rows_above = find_header(
+            head[self._skipped : self._skipped + MOST_ABOVE + 1], found, columns
+        )
+        self._skipped += self.rows_above
+        self.above = "".join(head[: self._skipped])
+        self.header: list[str] = []
+        self.raw_header: list[str] = []
+        # All of it once, so that what cannot be read is known before any work is done.
+        self._length, self.width = -1, 0
+        for row in self._read():
+            if self._length < 0:
+                self.header = [cell.strip() for cell in row.cells]
+                self.raw_header = row.raw
+            self._length += 1
+            self.width = max(self.width, len(row.raw))
+        if not any(self.header):
+            raise ValueError(f"{self.path} has no header in its first row")
 
     def __iter__(self) -> Iterator[Row]:
-        return iter(self._rows)
+        return islice(self._read(), 1, None)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._length
+
+    def _read(self) -> Iterator[Row]:
+        """The header and all rows."""
+        with self._source.lines() as lines:
+            records = self._records(islice(lines, self._skipped, None))
+            while True:
+                with _long_fields():
+                    row = next(records, None)
+                if row is None:
+                    return
+                yield row
 
     def line(self, cells: Sequence[str]) -> str:
         """Cells as a line of this kind of text; the raw cells of a row come out as they were."""
@@ -164,15 +159,14 @@ class DelimitedText:
         csv.writer(out, delimiter=self.delimiter, lineterminator="\n").writerow(cells)
         return out.getvalue()
 
-    def _records(self, text: str) -> Iterator[Row]:
+    def _records(self, lines: Iterator[str]) -> Iterator[Row]:
         first = self.rows_above + 1
         if self.delimiter == "\t":
-            lines = _LINE_END.split(text)
-            for number, line in enumerate(lines[:-1] if lines[-1] == "" else lines, start=first):
-                raw = line.split("\t")
-                yield Row(number, [_unquoted(cell) for cell in raw] if '"' in line else raw, raw)
+            for number, line in enumerate(lines, start=first):
+                raw = line.rstrip("\r\n").split("\t")
+                yield Row(number, [unquoted(cell) for cell in raw] if '"' in line else raw, raw)
             return
-        source = _Lines(text)
+        source = _Lines(lines)
         width, spaced = 0, False
         for number, cells in enumerate(csv.reader(source, delimiter=self.delimiter), start=first):
             if source.ended:
@@ -254,8 +248,8 @@ class _Lines:
     """Lines for ``csv.reader`` that remembers which ones a record took, and whether it met the end
     within one: then a quote is open."""
 
-    def __init__(self, text: str) -> None:
-        self._lines = iter(io.StringIO(text, newline=""))
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
         self.taken: list[str] = []
         self.ended = False
 
@@ -272,11 +266,6 @@ class _Lines:
         return line
 
 
-def _text(data: bytes) -> str:
-    # By content, not by name: browsers unpack a .gz on the way and keep its name.
-    return (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
-
-
 @contextmanager
 def _long_fields() -> Iterator[None]:
     """Let csv read cells of any length; its limit is one for the whole process."""
@@ -287,48 +276,6 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _find_header(
-    text: str, delimiters: Sequence[str], columns: Sequence[str]
-) -> tuple[str, int, int]:
-    """``(delimiter, rows above the header, where it starts)``.
-
-    The first row that holds all ``columns``; the rows above it must have fewer cells, or be
-    comments. Where there is none, the first row, with the separator that gives the most of these
-    columns, or the most cells.
-    """
-    lines = [line for line, _ in zip(io.StringIO(text, newline=""), range(_MOST_ABOVE + 1))]
-    for above, line in enumerate(lines if columns else ()):
-        for delimiter in delimiters:
-            cells = _cells(line, delimiter)
-            if set(columns) <= set(cells) and all(
-                title.startswith("#") or sum(map(bool, _cells(title, delimiter))) < len(cells)
-                for title in lines[:above]
-            ):
-                return delimiter, above, sum(map(len, lines[:above]))
-    if columns and lines:
-
-        def fit(delimiter: str) -> tuple[int, int]:
-            cells = _cells(lines[0], delimiter)
-            return len(set(columns) & set(cells)), len(cells)
-
-        return max(delimiters, key=fit), 0, 0
-    return delimiters[0], 0, 0
-
-
-def _cells(line: str, delimiter: str) -> list[str]:
-    line = line.rstrip("\r\n")
-    if delimiter == "\t":
-        return [_unquoted(cell).strip() for cell in line.split("\t")]
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
-
-
-def _unquoted(cell: str) -> str:
-    """R writes all texts of tab-separated tables in quotes, Excel those with commas."""
-    if len(cell) > 1 and cell[0] == cell[-1] == '"':
-        return cell[1:-1].replace('""', '"')
-    return cell
-
-
 def _spaced(cells: Sequence[str]) -> bool:
     return any(cell.startswith(" ") for cell in cells[1:])
 
@@ -336,24 +283,3 @@ def _spaced(cells: Sequence[str]) -> bool:
 def _is_surely_smiles(cell: str) -> bool:
     """Too long and too odd for a name such as "CO" or "Cn"."""
     return len(cell) > 5 and read_molecule(cell)[0] is not None
-
-
-def _with_header(text: str, columns: Sequence[str]) -> str:
-    """A SMILES file as tab-separated text with a header; one that has a header keeps it."""
-    lines = _LINE_END.split(text)
-    tabs = "\t" in text
-    if lines[-1] == "":
-        del lines[-1]
-    rows = [line.split("\t") if tabs else _smiles_and_name(line) for line in lines]
-    names = [cell.strip().lower() for cell in rows[0]] if rows else []
-    if names and not {"smiles", *(column.lower() for column in columns)} & set(names):
-        width = max(map(len, rows))
-        header = ["smiles", "name", *(f"column {i}" for i in range(3, width + 1))]
-        rows = [header[: max(width, 2)], *rows]
-    width = len(rows[0]) if rows else 0
-    return "".join("\t".join([*row, *[""] * (width - len(row))]) + "\n" for row in rows)
-
-
-def _smiles_and_name(line: str) -> list[str]:
-    found = re.match(r"\s*(\S+(?:\s+\|[^|]*\|)?)\s*(.*)", line)
-    return [found.group(1), found.group(2).strip()] if found else ["", ""]
