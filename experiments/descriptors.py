@@ -85,12 +85,13 @@ def markdown(rows: list[dict[str, Any]], data: str) -> str:
     ]
     for name in VARIANTS:
         seeds = [s for v, s in score if v == name and ("none", s) in score]
+        if not seeds:
+            continue
         found = np.array([score[name, seed] for seed in seeds])
         change = 100 * (found / np.array([score["none", seed] for seed in seeds]) - 1)
         error = change.std(ddof=1) / len(seeds) ** 0.5 if len(seeds) > 1 else float("nan")
         said = "" if name == "none" else f"{change.mean():+.1f} +- {error:.1f} %"
-        if len(seeds):
-            lines.append(f"| {name} | {found.mean():.3f} | {said} | {len(seeds)} |")
+        lines.append(f"| {name} | {found.mean():.3f} | {said} | {len(seeds)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -14,6 +14,7 @@ from dgl_gmpool.data import featurize, make_splits
 from dgl_gmpool.training.distributed import current_world, main_first
 from dgl_gmpool.training.run import check_task
 from dgl_gmpool.training.table import write_table
+from dgl_gmpool.training.transfer import check_start
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +41,9 @@ def main(args: argparse.Namespace) -> int:
             check_task(table, config)
     with main_first(args.cache is not None):
         dataset = featurize(table, cache_dir=args.cache, processes=args.processes)
+    with in_words_of_the_flags():
+        for config in configs:
+            check_start(dataset, config)
     splits = {
         seed: make_splits(dataset.table, kind=args.split, seed=seed, folds=args.folds)
         for seed in args.seed

@@ -19,7 +19,7 @@ from dgl_gmpool.cli.datasets import DataSet
 from dgl_gmpool.data.features import DESCRIPTOR_SETS
 from dgl_gmpool.data.properties import PROPERTIES
 from dgl_gmpool.models.predictor import READOUT_NORMS
-from dgl_gmpool.training.config import SCHEDULES
+from dgl_gmpool.training.config import FREEZABLE, SCHEDULES
 
 #: Field of a TrainingConfig -> name of its flag.
 FLAGS = {
@@ -42,6 +42,8 @@ FLAGS = {
     "positive_weight": "positive_weight",
     "auxiliary": "auxiliary",
     "descriptors": "descriptors",
+    "start_from": "start_from",
+    "freeze": "freeze",
     "loss": "loss",
     "metric": "metric",
     "seed": "seed",
@@ -116,6 +118,11 @@ class TrainFlags:
             for key in ("readout_option", "auxiliary"):
                 if key in saved:
                     given[key] = _merged(key, saved, given)
+        start = given.get("start_from", saved.get("start_from"))
+        if start is not None:
+            given["start_from"] = os.path.abspath(start)
+            of_run = _network_flags(start)
+            saved = {**saved, **{key: of_run[key] for key in of_run if key not in given}}
         return argparse.Namespace(**{**self._defaults, **saved, **given})
 
     def source(self, args: argparse.Namespace, name: str) -> dict[str, Any]:
@@ -127,6 +134,13 @@ class TrainFlags:
                 os.path.abspath(value) if key in self._files and value not in (None, "-") else value
             )
         return found
+
+
+def _network_flags(run: str) -> dict[str, Any]:
+    """The settings of a run's network as values of flags."""
+    from dgl_gmpool.training.transfer import network_of
+
+    return _as_flags(network_of(run), Path(run))
 
 
 def _merged(key: str, saved: Mapping[str, Any], given: Mapping[str, Any]) -> list[Any]:
@@ -165,6 +179,19 @@ def _read_config(file: Path, name: str, data_flags: Sequence[str]) -> dict[str, 
             raise ValueError(f"--config {file}: {key!r} is {section!r}; expected an object")
     training, splits, source = sections.values()
     _check_keys(training, FLAGS, file)
+    values = _as_flags(training, file)
+    values |= {
+        flag: splits[key] for key, flag in (("kind", "split"), ("folds", "folds")) if key in splits
+    }
+    if source.get("data_set") == name:
+        flags = {key: value for key, value in source.items() if key != "data_set"}
+        _check_keys(flags, data_flags, file)
+        values |= flags
+    return values
+
+
+def _as_flags(training: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """Fields of a TrainingConfig as values of flags."""
     values = {FLAGS[key]: value for key, value in training.items()}
     for key in ("readout", "levels", "seed"):
         if key in values:
@@ -175,13 +202,6 @@ def _read_config(file: Path, name: str, data_flags: Sequence[str]) -> dict[str, 
         values["readout_option"] = [f"{owner}.{key}={value}" for key, value in options.items()]
     if "auxiliary" in values:
         values["auxiliary"] = list(_mapping(values["auxiliary"], "auxiliary", file).items())
-    values |= {
-        flag: splits[key] for key, flag in (("kind", "split"), ("folds", "folds")) if key in splits
-    }
-    if source.get("data_set") == name:
-        flags = {key: value for key, value in source.items() if key != "data_set"}
-        _check_keys(flags, data_flags, file)
-        values |= flags
     return values
 
 
@@ -405,6 +425,19 @@ def _add_model(add: Callable[..., None]) -> None:
         metavar="NAME",
         help="network before the pooling: dmpnn, or DGL-LifeSci's gcn, mpnn, attentivefp "
         "(default: dmpnn)",
+    )
+    add(
+        "--start-from",
+        metavar="RUN",
+        help="start from the weights of a finished run on other data, often a larger set: folder, "
+        "or a fold_N/model.pt. The network's settings are taken from there; a head that predicts "
+        "something else is new (default: new weights)",
+    )
+    add(
+        "--freeze",
+        choices=FREEZABLE,
+        help="with --start-from: train readout and head only, for few molecules (default: train "
+        "everything)",
     )
     add("--hidden", type=int, default=200, metavar="N", help="width (default: 200)")
     add("--head", type=int, default=None, metavar="N", help="width of the head (default: --hidden)")

@@ -105,6 +105,7 @@ class MoleculePredictor(nn.Module):
         conductance_start: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
+        self._frozen: list[nn.Module] = []
         if readout_options is not None and not isinstance(readout_options, Mapping):
             raise TypeError(f"readout_options is {readout_options!r}; give a dict, name: value")
         options = copy.deepcopy(dict(readout_options or {}))
@@ -232,6 +233,31 @@ class MoleculePredictor(nn.Module):
     def reset_parameters(self) -> None:
         """Draw new initial parameters."""
         reset_parameters(self)
+
+    def freeze_backbone(self) -> None:
+        """Train no longer what makes the atoms' states: networks, exchange, what bonds conduct.
+
+        It stays in evaluation mode from now on: batch normalisations keep their statistics, and
+        nothing is dropped.
+        """
+        parts: list[nn.Module | None] = [
+            self.backbones,
+            self.exchange_steps,
+            self.conductance,
+            self.exchange_locality,
+            self.poolings[0].locality if self._exchange_of_groups else None,  # type: ignore[list-item]
+        ]
+        self._frozen = [part for part in parts if part is not None]
+        for part in self._frozen:
+            part.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> MoleculePredictor:
+        """Training or evaluation mode, but for what is frozen."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
 
     def keep_tasks(self, n_tasks: int) -> None:
         """Predict the first ``n_tasks`` only, with the same numbers as before.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -17,6 +18,8 @@ from dgl_gmpool.training.task import TASKS
 
 #: How the learning rate moves over a fold.
 SCHEDULES = ("constant", "one_cycle")
+#: What can be kept as a run to start from has left it.
+FREEZABLE = ("backbone",)
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,12 @@ class TrainingConfig:
     descriptors : tuple of str
         What RDKit calculates, to join the readout: of ``"rdkit"`` (its descriptors) and
         ``"morgan"`` (a fingerprint). ``with_descriptors`` adds them to a data set.
+    start_from : str, optional
+        A run folder, or a fold's ``model.pt``: each fold starts from the weights of that run's
+        same fold. A head that predicts something else starts anew.
+    freeze : str, optional
+        ``"backbone"``: what stands before the readout keeps the weights, and the statistics of
+        its batch normalisations, that it has from ``start_from``.
     loss : str, optional
         Name of the loss, from :data:`dgl_gmpool.training.task.TASKS` (default: ``cross_entropy``
         or ``squared_error``).
@@ -102,6 +111,8 @@ class TrainingConfig:
     positive_weight: str | float | None = None
     auxiliary: Mapping[str, float] = field(default_factory=dict, hash=False)
     descriptors: tuple[str, ...] = ()
+    start_from: str | None = None
+    freeze: str | None = None
     loss: str | None = None
     metric: str | None = None
     seed: int = 0
@@ -132,6 +143,17 @@ class TrainingConfig:
         for name, value in self.auxiliary.items():
             if not _is_number(value) or value <= 0:
                 raise ValueError(f"auxiliary {name}={value!r}: expected a positive weight")
+        if self.start_from is not None and not isinstance(self.start_from, (str, os.PathLike)):
+            raise ValueError(f"start_from={self.start_from!r}: expected the folder of a run")
+        if self.start_from is not None:
+            object.__setattr__(self, "start_from", os.fspath(self.start_from))
+        if self.freeze is not None:
+            check_choice("part to freeze", self.freeze, FREEZABLE)
+            if self.start_from is None:
+                raise ValueError(
+                    f"freeze={self.freeze!r}: expected a run to start from beside it (start_from, "
+                    "--start-from RUN); what has learnt nothing is not worth keeping"
+                )
         names: Any = self.descriptors
         if isinstance(names, str) or not all(isinstance(name, str) for name in names):
             raise ValueError(f"descriptors={names!r}: expected a list of names")
@@ -200,7 +222,9 @@ class TrainingConfig:
         record["descriptors"] = list(self.descriptors)
         # Left out where there are none, as in the records of runs from before there were any.
         return {
-            k: v for k, v in record.items() if v or k not in ("auxiliary", "descriptors", "loss")
+            k: v
+            for k, v in record.items()
+            if v or k not in ("auxiliary", "descriptors", "loss", "start_from", "freeze")
         }
 
 

@@ -28,7 +28,9 @@ from dgl_gmpool.training.fold_data import FoldData, check_fold
 from dgl_gmpool.training.history import EpochLog
 from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.model import build_model, detached_state, raw_outputs
+from dgl_gmpool.training.model_file import TrainedModel
 from dgl_gmpool.training.task import Standardizer
+from dgl_gmpool.training.transfer import start_from
 
 
 @dataclass
@@ -244,6 +246,24 @@ def fit_fold(
         global_feats=0 if data.global_feats is None else data.global_feats.shape[1],
         fold=fold,
     ).to(device)
+    if config.start_from is not None:
+        start_from(
+            model,
+            config.start_from,
+            fold=fold,
+            like=TrainedModel(
+                model,
+                table.kind,
+                table.task_names,
+                table.units,
+                data.target_scaler,
+                data.global_scaler,
+                loss=config.loss,
+                features=data.features,
+            ),
+        )
+    if config.freeze is not None:
+        model.freeze_backbone()
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     steps = count_batches(len(train), config.batch_size)
     scheduler = _make_scheduler(optimizer, config, steps)

@@ -38,6 +38,7 @@ from dgl_gmpool.training.provenance import (
 from dgl_gmpool.training.run_folder import FoldFiles, RunFolder, read_json, write_json
 from dgl_gmpool.training.summary import write_summary
 from dgl_gmpool.training.task import get_task
+from dgl_gmpool.training.transfer import check_start, known_already
 from dgl_gmpool.training.uncertainty_check import uncertainty_lines
 
 
@@ -144,6 +145,7 @@ def train_run(
     splits.check(dataset.table)
     torch_device = world.device(device)
     check_task(dataset.table, config)
+    check_start(dataset, config)
     if config.readout_options.get("fragment_weight"):
         dataset = with_fragments(dataset)
     dataset = with_descriptors(dataset, config.descriptors, progress=progress)
@@ -163,6 +165,9 @@ def train_run(
         lines=progress,
         tensorboard=files.tensorboard if tensorboard else None,
     )
+    known = known_already(dataset, splits, config)
+    if known and world.is_main:
+        say(known)
     record = run_record(dataset, splits, config)
     _check_same_everywhere(record, world)
 

@@ -1,0 +1,131 @@
+"""Start from the weights of an earlier run: what is taken over, and what it must have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dgl_gmpool import MoleculePredictor
+from dgl_gmpool.data import MoleculeDataset, Splits
+from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.known_molecules import KnownMolecules
+from dgl_gmpool.training.model_file import TrainedModel, load_model, load_models
+from dgl_gmpool.training.provenance import featurizer_name
+from dgl_gmpool.training.run_folder import RunFolder
+
+#: Settings that the weights before the head hang on: of a model, and of a configuration.
+NETWORK = (
+    *("backbone", "readout", "readout_options", "levels", "hidden_feats", "num_steps"),
+    *("exchange", "readout_norm"),
+)
+
+
+def network_of(path: str | Path) -> dict[str, Any]:
+    """The settings in :data:`NETWORK` of a run's models, for a configuration that starts from them.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        There is no finished run.
+    """
+    config = load_models(path)[0].model.config
+    return {name: config[name] for name in NETWORK}
+
+
+def check_start(dataset: MoleculeDataset, config: TrainingConfig) -> None:
+    """Raise a ValueError where a run's weights are no start for this configuration and data.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such run.
+    ValueError
+        The run is not finished, or its network or features are others.
+    """
+    if config.start_from is None:
+        return
+    trained = load_models(config.start_from)[0]
+    found = trained.model.config
+    for name in NETWORK:
+        wanted, have = found[name], getattr(config, name)
+        if (dict(have) if name == "readout_options" else have) != wanted:
+            raise ValueError(
+                f"{name}={have!r}: expected {wanted!r}, as in the run to start from "
+                f"({config.start_from}); leave it out, and it is taken from there"
+            )
+    mine = featurizer_name(dataset)
+    if trained.featurizer != mine or found["node_in_feats"] != dataset.node_in_feats:
+        raise ValueError(
+            f"{config.start_from} was trained on the features {trained.featurizer!r} "
+            f"({found['node_in_feats']} per atom), and these data have {mine!r} "
+            f"({dataset.node_in_feats}): featurise them with {trained.featurizer!r}, or train the "
+            "run to start from anew"
+        )
+
+
+def start_from(
+    model: MoleculePredictor, path: str | Path, *, fold: int, like: TrainedModel | None = None
+) -> None:
+    """Give a model the weights of the same fold of a run, or of its first where it has fewer.
+
+    Raises
+    ------
+    ValueError
+        Weights before the head do not fit.
+
+    Parameters
+    ----------
+    model : MoleculePredictor
+        Its head stays as it is where its shape, or what it predicts, is another.
+    path : path
+        A run folder, or a fold's ``model.pt``.
+    fold : int
+    like : TrainedModel, optional
+        What ``model`` is to predict and from what; its head is taken over only where the run has
+        the same. Default: the head is new.
+    """
+    file = Path(path)
+    if file.is_dir():
+        own = RunFolder(file).fold(fold).model
+        trained = load_model(own if own.exists() else RunFolder(file).fold(0).model)
+    else:
+        trained = load_model(file)
+    same_task = like is not None and all(
+        getattr(like, part) == getattr(trained, part) for part in _SAME_HEAD
+    )
+    state = model.state_dict()
+    given = trained.model.state_dict()
+    for name, value in state.items():
+        if name.startswith("head."):
+            if same_task and name in given and given[name].shape == value.shape:
+                state[name] = given[name]
+        elif name not in given or given[name].shape != value.shape:
+            raise ValueError(
+                f"{file} has no weights for {name} {tuple(value.shape)}: its network is another "
+                "one; give the options of the run to start from, or leave them out"
+            )
+        else:
+            state[name] = given[name]
+    model.load_state_dict(state)
+
+
+#: What two models share whose heads mean the same.
+_SAME_HEAD = ("kind", "task_names", "units", "loss", "features")
+
+
+def known_already(dataset: MoleculeDataset, splits: Splits, config: TrainingConfig) -> str:
+    """A line that says how many test molecules the run to start from was trained on, or ``""``."""
+    if config.start_from is None:
+        return ""
+    file = RunFolder(config.start_from).known_molecules
+    if not file.exists():
+        return ""
+    known = set(KnownMolecules.read(file).smiles)
+    test = {dataset.table.canonical[row] for row in splits.test}
+    common = len(test & known)
+    if not common:
+        return ""
+    return (
+        f"note: {config.start_from} was trained on {common} of the {len(test)} test molecules, so "
+        "test scores may look better than they are on new molecules"
+    )
