@@ -162,8 +162,8 @@ def test_a_fitted_model_predicts_its_own_targets_only(kind, tmp_path):
     ]
     assert fitted.history != plain.history
     # The epoch is chosen by the data set's own targets: all other outputs are gone by then.
-    from dgl_gmpool.training.metrics import scores
     from dgl_gmpool.training.model import raw_outputs
+    from dgl_gmpool.training.scores import scores
 
     outputs = fitted.target_scaler.inverse(
         raw_outputs(fitted.model, [dataset.graphs[i] for i in VALID], batch_size=8)

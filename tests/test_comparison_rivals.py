@@ -17,9 +17,10 @@ import experiments.table2.chemprop_rival as chemprop_rival
 from dgl_gmpool.data import MoleculeDataset, MoleculeTable, SelectionReport, featurize
 from dgl_gmpool.training import TrainingError
 from dgl_gmpool.training.batches import count_batches, derived_seed
+from dgl_gmpool.training.forest import morgan_fingerprints
 from dgl_gmpool.training.task import Standardizer
 from experiments.table2.chemprop_rival import fit_chemprop
-from experiments.table2.forest import fit_forest, morgan_fingerprints
+from experiments.table2.forest import fit_forest
 from experiments.table2.rival_fold import RivalFold
 
 TRAIN, VALID, TEST = list(range(20)), list(range(20, 29)), [35, 29, 34, 30, 33]

@@ -196,7 +196,7 @@ def test_every_kind_of_value_is_counted(tmp_path):
 
 def test_bounds_can_be_used_and_are_noted(tmp_path):
     path = write(tmp_path / "a.tsv", [row("CCO", ">1000"), row("CCN", "10")])
-    table = load(path, censored="as_measured")
+    table = load(path, bounds="as_measured")
     np.testing.assert_allclose(table.targets[:, 0], [6.0, 8.0])
     assert "1 rows are bounds" in table.report.notes[0]
 
@@ -345,7 +345,7 @@ def test_potency_is_nine_minus_log_nanomolar(tmp_path):
 
 def test_misspelt_options_name_the_closest(tmp_path):
     path = write(tmp_path / "a.tsv", [row()])
-    with pytest.raises(ValueError, match="Did you mean 'exclude'"):
-        load(path, censored="excluded")
+    with pytest.raises(ValueError, match="Did you mean 'drop'"):
+        load(path, bounds="dropp")
     with pytest.raises(ValueError, match="min_atoms=41 is above max_atoms=40"):
         load(path, min_atoms=41)

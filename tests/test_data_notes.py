@@ -53,18 +53,18 @@ def test_bounds_and_commas_are_no_random_part(tmp_path):
     path = csv(tmp_path / "m.csv", "smiles,y", "C,5", "CC,10", "CCC,>100", "CO,<0.1", 'CN,"1,036"')
     table = load(path)
     assert table.targets.tolist() == [[5], [10]]
-    assert note(table, "as_measured").startswith("2 values are bounds such as '>100' and left out")
+    assert note(table, "--bounds use").startswith("2 values are bounds such as '>100' and left out")
     assert note(table, "comma").startswith("1 values are left out because they are written with")
-    table = load(path, censored="as_measured")
+    table = load(path, bounds="as_measured")
     assert table.targets.tolist() == [[5], [10], [100], [0.1]]
     assert "2 values are bounds used as if they had been measured" in table.report.notes
-    with pytest.raises(ValueError, match="Did you mean 'exclude'"):
-        load(path, censored="exclud")
+    with pytest.raises(ValueError, match="Did you mean 'drop'"):
+        load(path, bounds="dropp")
 
 
 def test_decimal_commas_between_semicolons(tmp_path):
     path = csv(tmp_path / "m.csv", "smiles;y;z", "C;-4,14;>1,5", "CC;3;2", "CCC;1,036;1")
-    table = load(path, ["y", "z"], censored="as_measured")
+    table = load(path, ["y", "z"], bounds="as_measured")
     assert table.targets.tolist() == [[-4.14, 1.5], [3, 2], [1.036, 1]]
     assert note(table, "'y' is read with a decimal comma")
     path = csv(tmp_path / "m.csv", "smiles;y", "C;107", "CC;1,036")
@@ -122,7 +122,9 @@ def test_a_guess_is_said_aloud(tmp_path, values, kind, said):
 def test_targets_of_different_kinds_are_named(tmp_path):
     path = csv(tmp_path / "m.csv", "smiles,y,z", "C,0,1.5", "CC,1,2.5", "CCC,0,3.5")
     table = load(path, ["y", "z"])
-    assert note(table, "'y' holds only 0 and 1 and is trained as a regression with the others")
+    assert note(table, "'y' holds only 0 and 1 and is a classification beside the others")
+    assert (table.kind, table.kinds) == ("mixed", ("classification", "regression"))
+    assert load(path, ["y", "z"], kind="regression").kind == "regression"
     with pytest.raises(ValueError, match=r"Write 0 and 1 .*--kind regression"):
         load(path, ["y", "z"], kind="classification")
 

@@ -16,6 +16,7 @@ from dgl_gmpool.training import TrainingConfig, TrainingError, build_model, fit_
 from dgl_gmpool.training.batches import collate, row_batches, shuffled
 from dgl_gmpool.training.config import SCHEDULES
 from dgl_gmpool.training.model import raw_outputs
+from dgl_gmpool.training.table_task import TableTask
 from dgl_gmpool.training.task import SquaredError
 
 TRAIN, VALID = list(range(0, 24)), list(range(24, 32))
@@ -160,24 +161,26 @@ def test_the_best_epoch_is_returned_not_the_last(regression):
 
 
 def test_a_first_score_that_is_not_a_number_is_never_kept(regression, monkeypatch):
-    real, calls = SquaredError.scores, []
+    real, calls = TableTask.scores, []
 
-    def nan_at_first(kind, targets, outputs):
+    def nan_at_first(*given, **options):
         calls.append(1)
-        result = real(kind, targets, outputs)
+        result = real(*given, **options)
         return {**result, "rmse": float("nan")} if len(calls) == 1 else result
 
-    monkeypatch.setattr(SquaredError, "scores", nan_at_first)
+    monkeypatch.setattr(TableTask, "scores", nan_at_first)
     fitted = fit_fold(regression, TRAIN, VALID, TrainingConfig(**small_options(epochs=3)))
     assert fitted.best_epoch > 1
-    monkeypatch.setattr(SquaredError, "scores", lambda *a: {**real(*a), "rmse": float("nan")})
+    monkeypatch.setattr(
+        TableTask, "scores", lambda *a, **b: {**real(*a, **b), "rmse": float("nan")}
+    )
     with pytest.raises(TrainingError, match="RMSE was not a number in any of 2 epochs"):
         fit_fold(regression, TRAIN, VALID, TrainingConfig(**small_options()))
 
 
 def test_patience_ends_a_fold(regression, monkeypatch):
-    real = SquaredError.scores
-    monkeypatch.setattr(SquaredError, "scores", lambda *a: {**real(*a), "rmse": 1.0})
+    real = TableTask.scores
+    monkeypatch.setattr(TableTask, "scores", lambda *a, **b: {**real(*a, **b), "rmse": 1.0})
     fitted = fit_fold(
         regression, TRAIN, VALID, TrainingConfig(**small_options(epochs=9, patience=3))
     )

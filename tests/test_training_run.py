@@ -16,8 +16,8 @@ from dgl_gmpool import GMPool, MoleculePredictor
 from dgl_gmpool.data import Splits, make_splits
 from dgl_gmpool.nn.grouping import GroupingMatrix
 from dgl_gmpool.training import RunResult, TrainingConfig, TrainingError, load_models, train_run
-from dgl_gmpool.training.metrics import scores
 from dgl_gmpool.training.run_folder import RunFolder
+from dgl_gmpool.training.scores import scores
 
 
 @pytest.fixture(scope="module")

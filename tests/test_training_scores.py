@@ -13,10 +13,12 @@ import torch
 
 from dgl_gmpool.training import TrainingConfig
 from dgl_gmpool.training.fold import EarlyStopping
-from dgl_gmpool.training.metrics import choose_metric, scores
+from dgl_gmpool.training.metrics import choose_metric
+from dgl_gmpool.training.scores import scores
 from dgl_gmpool.training.task import (
     AbsoluteError,
     CrossEntropy,
+    Labels,
     SquaredError,
     Standardizer,
     get_task,
@@ -47,8 +49,11 @@ def test_cross_entropy_is_the_mean_over_measured_cells(weight):
             total -= w * math.log(p) if y == 1 else math.log(1 - p)
             count += 1
     assert 0 < count < 21
-    w = None if weight is None else torch.tensor(weight, dtype=torch.float64)
-    assert CrossEntropy().loss(logits, targets, w).item() == pytest.approx(total / count, rel=1e-12)
+    labels = Labels(targets)
+    if weight is not None:
+        w = torch.tensor(weight, dtype=torch.float64)
+        labels = Labels(targets, weight=torch.where(targets == 1, w, 1.0))
+    assert CrossEntropy().loss(logits, labels).item() == pytest.approx(total / count, rel=1e-12)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -176,13 +181,13 @@ def test_early_stopping_never_keeps_nan_and_keeps_the_first_of_equals(higher):
 
 def test_balanced_weights_make_both_classes_count_alike():
     targets = np.array([[1, 0, NAN], [0, 0, 1], [0, NAN, 1], [0, 0, 1]], float)
-    weight = get_task("classification").positive_weight("balanced", targets)
-    assert weight.tolist() == [3.0, 1.0, 1.0]
-    assert CrossEntropy().positive_weight(2.5, targets).tolist() == [2.5] * 3
-    assert CrossEntropy().positive_weight(None, targets) is None
-    assert SquaredError().positive_weight(None, targets) is None
+    weight = get_task("classification").class_weights("balanced", targets)
+    assert weight.tolist() == [[1.0, 3.0], [1.0, 1.0], [1.0, 1.0]]
+    assert CrossEntropy().class_weights(2.5, targets).tolist() == [[1.0, 2.5]] * 3
+    assert CrossEntropy().class_weights(None, targets) is None
+    assert SquaredError().class_weights(None, targets) is None
     with pytest.raises(ValueError, match="actives of a classification"):
-        SquaredError().positive_weight("balanced", targets)
+        SquaredError().class_weights("balanced", targets)
 
 
 @pytest.mark.parametrize(

@@ -14,20 +14,20 @@ from dgl_gmpool import cli
 from dgl_gmpool.data import make_splits
 from dgl_gmpool.training import TrainingConfig, fit_fold, load_models, train_run
 from dgl_gmpool.training.fold_data import FoldData
-from dgl_gmpool.training.task import TASKS, AbsoluteError, SquaredError, Standardizer, get_task
+from dgl_gmpool.training.task import TASKS, AbsoluteError, Numbers, Standardizer, get_task
 
 TRAIN, VALID = list(range(24)), list(range(24, 36))
 
 
-class PoissonCounts(SquaredError):
+class PoissonCounts(Numbers):
     """Counts, learnt on the logarithm: a loss, a scaler and a link of its own."""
 
     name = "poisson"
 
-    def total(self, outputs, targets, weight):
-        return torch.nn.functional.poisson_nll_loss(outputs, targets, reduction="sum")
+    def cells(self, outputs, targets):
+        return torch.nn.functional.poisson_nll_loss(outputs, targets, reduction="none")
 
-    def scaler(self, targets):
+    def scaler(self, targets, weight=None):
         return Standardizer.identity(targets.shape[1])
 
     def link(self, outputs):
@@ -36,7 +36,8 @@ class PoissonCounts(SquaredError):
 
 @pytest.fixture
 def poisson(monkeypatch):
-    monkeypatch.setitem(TASKS, "poisson", PoissonCounts())
+    monkeypatch.setattr("dgl_gmpool.training.task.TASKS", [*TASKS, PoissonCounts()])
+    monkeypatch.setattr("dgl_gmpool.training.table_task.TASKS", [*TASKS, PoissonCounts()])
 
 
 def test_a_new_loss_is_one_class(poisson, tmp_path, capsys):
@@ -137,8 +138,8 @@ def test_targets_are_standardised_in_float64():
     object.__setattr__(dataset.table, "targets", 1e7 + fine)
     config = TrainingConfig(**small_options())
     data = FoldData.prepare(dataset, range(36), config, device=torch.device("cpu"))
-    assert data.targets.dtype == torch.float32
+    assert data.labels.targets.dtype == torch.float32
     expected = (fine - fine.mean()) / fine.std()
-    assert np.abs(data.targets.numpy() - expected).max() < 1e-5
-    back = data.target_scaler.inverse(data.targets.numpy())
+    assert np.abs(data.labels.targets.numpy() - expected).max() < 1e-5
+    back = data.target_scaler.inverse(data.labels.targets.numpy())
     assert np.abs(back - dataset.table.targets).max() < 1e-6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from dgl_gmpool.cli.predict import delimiter
@@ -15,7 +15,7 @@ from dgl_gmpool.data import (
     load_csv,
     load_tox21,
 )
-from dgl_gmpool.data.number import CENSORED
+from dgl_gmpool.data.number import BOUNDS
 
 #: ``ArgumentParser.add_argument``, or what stands for it.
 AddFlag = Callable[..., Any]
@@ -80,8 +80,12 @@ blank cell is a missing measurement. Rows that cannot be used are listed with th
         add("--smiles-column", default="smiles", metavar="NAME", help="default: smiles")
         add(
             "--kind",
-            choices=("classification", "regression"),
-            help="default: classification if all values are 0 or 1",
+            nargs="+",
+            metavar="KIND",
+            help="what the targets are: classification (0 and 1), multiclass (names or whole "
+            "numbers), regression; or of each, such as: --kind logS=regression "
+            "colour=multiclass (default: classification if all values are 0 or 1, multiclass for a "
+            "few words)",
         )
         add("--id-column", metavar="NAME", help="names of the rows (default: row number)")
         add(
@@ -100,25 +104,31 @@ blank cell is a missing measurement. Rows that cannot be used are listed with th
         )
         add("--units", default="", help="of the targets, for the table")
         add(
+            "--weight-column",
+            metavar="NAME",
+            help="how much each row counts in training, 0 or more (default: all alike)",
+        )
+        add(
             "--delimiter",
             type=delimiter,
             metavar="CHAR",
             help="between the columns, or 'tab' (default: recognised by the columns' names)",
         )
-        _add_censored(add)
+        _add_bounds(add)
 
     def load(self, args: argparse.Namespace) -> MoleculeTable:
         return load_csv(
             args.csv,
             smiles_column=args.smiles_column,
             target_columns=args.target,
-            kind=args.kind,
+            kind=_kinds(args.kind),
             id_column=args.id_column,
             group_column=args.group_column,
             feature_columns=args.feature_columns,
             units=args.units,
             delimiter=args.delimiter,
-            censored=args.censored,
+            bounds=args.bounds,
+            weight_column=args.weight_column,
         )
 
 
@@ -165,7 +175,8 @@ class BindingDB(DataSet):
 
 FILE is BindingDB's tab-separated download (plain, .gz or .zip; the whole dump works). Targets
 are chosen by UniProt accession, because orthologues share a name. Bounds ('>', '<') are left
-out and counted, repeats go to their median. Scores are RMSE in log units."""
+out and counted (--bounds use learns from them), repeats go to their median. Scores are RMSE in
+log units."""
     needs: ClassVar[dict[str, str]] = {"tsv": "--tsv FILE, BindingDB's tab-separated download"}
     epochs = 60
 
@@ -184,14 +195,14 @@ out and counted, repeats go to their median. Scores are RMSE in log units."""
             choices=("IC50", "Ki", "Kd", "EC50"),
             help="which measured quantity (default: IC50)",
         )
-        _add_censored(add)
+        _add_bounds(add)
 
     def load(self, args: argparse.Namespace) -> MoleculeTable:
         return load_bindingdb(
             args.tsv,
             accessions=args.accession,
             measure=args.measure,
-            censored=args.censored,
+            bounds=args.bounds,
         )
 
 
@@ -225,14 +236,33 @@ stays on one side of every split, and the solvent goes into the model as descrip
         return load_chromophores(args.csv, target=args.target)
 
 
-def _add_censored(add: AddFlag) -> None:
+def _add_bounds(add: AddFlag) -> None:
     add(
+        "--bounds",
         "--censored",
-        choices=CENSORED,
-        default="exclude",
-        help="bounds such as >10000: exclude leaves them out and counts them, as_measured takes "
-        "the number for the value (default: exclude)",
+        type=lambda text: "drop" if text == "exclude" else text,  # its name in 0.2.0
+        choices=BOUNDS,
+        default="drop",
+        help="cells such as >10000: drop leaves them out and counts them; use learns that the "
+        "value lies beyond, by a one-sided loss; as_measured takes the number for the value, "
+        "which biases the targets (default: drop)",
     )
+
+
+def _kinds(given: str | Sequence[str] | None) -> str | dict[str, str] | None:
+    """``--kind regression`` or ``--kind logS=regression colour=multiclass``, for ``load_csv``."""
+    if given is None or isinstance(given, str):
+        return given
+    pairs = [text.rpartition("=") for text in given]
+    if len(given) == 1 and not pairs[0][1]:
+        return given[0]
+    for text, (name, equals, _) in zip(given, pairs):
+        if not equals or [pair[0] for pair in pairs].count(name) > 1:
+            raise ValueError(
+                f"--kind {' '.join(given)}: expected one kind for all targets, or TARGET=KIND "
+                f"for each once; see {text!r}"
+            )
+    return {name: kind for name, _, kind in pairs}
 
 
 #: By the word behind ``dgl-gmpool train``.

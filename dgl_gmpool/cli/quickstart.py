@@ -6,53 +6,20 @@ import argparse
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from dgl_gmpool.cli.report import index_after_training, page_after_training
 from dgl_gmpool.cli.train_plan import check_numbers, in_words_of_the_flags
-from dgl_gmpool.data import MoleculeTable, Splits, featurize, load_sodium_channel, make_splits
+from dgl_gmpool.data import featurize, load_sodium_channel, make_splits
+from dgl_gmpool.training.baselines import baseline_rows
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.device import torch_threads
 from dgl_gmpool.training.distributed import current_world
-from dgl_gmpool.training.metrics import scores
 from dgl_gmpool.training.run import train_run
 from dgl_gmpool.training.run_folder import check_free_folder
 from dgl_gmpool.training.table import write_table
 from dgl_gmpool.training.words import duration
 
 READOUTS = ("mean", "ngmpool", "gmpool")
-
-
-def training_mean_row(table: MoleculeTable, splits: Splits) -> dict[str, Any]:
-    """Table row of the baseline that predicts the mean of the training rows for everything."""
-    found = []
-    for train, _ in splits.folds:
-        mean = np.nanmean(table.targets[train], axis=0)
-        targets = table.targets[splits.test]
-        found.append(scores(table.kind, targets, np.broadcast_to(mean, targets.shape)))
-    rmse = np.array([fold["rmse"] for fold in found])
-    return {
-        "label": "training mean",
-        "backbone": "",
-        "readout": "predict the training mean",
-        "readout_options": {},
-        "auxiliary": {},
-        "levels": None,
-        "seeds": [splits.seed],
-        "models": len(found),
-        "metric": "rmse",
-        "mean": float(rmse.mean()),
-        "std": float(rmse.std(ddof=1)) if len(rmse) > 1 else float("nan"),
-        "beside": "r2",
-        "beside_mean": float(np.mean([fold["r2"] for fold in found])),
-        "units": table.units,
-        "test_rows": len(splits.test),
-        "parameters": None,
-        "seconds": None,
-        "folders": [],
-    }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,9 +75,9 @@ def main(args: argparse.Namespace) -> int:
             folder = args.output / config.run_name
             results.append(train_run(dataset, splits, config, folder, resume=True))
             current_world().on_main(partial(page_after_training, folder))
-    baseline = training_mean_row(dataset.table, splits)
+    baselines = baseline_rows(None, dataset.table, {args.seed: splits})
     print()
-    print(write_table(results, args.output, baselines=[baseline]))
+    print(write_table(results, args.output, baselines=baselines))
     current_world().on_main(partial(index_after_training, args.output))
     best = results[-1].folder
     print(

@@ -11,6 +11,7 @@ from dgl_gmpool.cli.report import index_after_training
 from dgl_gmpool.cli.train_flags import TrainFlags
 from dgl_gmpool.cli.train_plan import in_words_of_the_flags, plan_runs, train_all
 from dgl_gmpool.data import featurize, make_splits
+from dgl_gmpool.training.baselines import baseline_rows
 from dgl_gmpool.training.distributed import current_world, main_first
 from dgl_gmpool.training.run import check_task
 from dgl_gmpool.training.table import write_table
@@ -49,7 +50,11 @@ def main(args: argparse.Namespace) -> int:
         for seed in args.seed
     }
     source = flags.source(args, args.data_set)
-    print(write_table(train_all(dataset, splits, configs, args, source=source), args.output))
+    rows = current_world().on_main(
+        partial(baseline_rows, args.baselines, dataset.table, splits, configs[0])
+    )
+    results = train_all(dataset, splits, configs, args, source=source, baselines=rows)
+    print(write_table(results, args.output, baselines=rows))
     if not args.no_report:
         current_world().on_main(partial(index_after_training, args.output))
     return 0

@@ -46,8 +46,12 @@ FLAGS = {
     "freeze": "freeze",
     "loss": "loss",
     "metric": "metric",
+    "task_weights": "task_weights",
     "seed": "seed",
 }
+
+#: Flags and fields of NAME=WEIGHT pairs.
+NAMED_WEIGHTS = ("auxiliary", "task_weights")
 
 # What a run's config.json has beside the settings: facts about the run, not wishes.
 _FACTS = ("format", "data", "report", "versions", "commit", "environment")
@@ -81,6 +85,8 @@ class TrainFlags:
             epochs=data.epochs if data else 30,
             auxiliary=data.auxiliary if data else (),
         )
+        # What decides no model's numbers is kept where the data came from.
+        self.data_flags.append("baselines")
         _add_machine(self._group(parser, "files and machine"), output=output)
         _add_model(self._group(parser, "model"))
 
@@ -115,7 +121,7 @@ class TrainFlags:
         saved: dict[str, Any] = {}
         if given.get("config") is not None:
             saved = _read_config(given["config"], name, self.data_flags)
-            for key in ("readout_option", "auxiliary"):
+            for key in ("readout_option", *NAMED_WEIGHTS):
                 if key in saved:
                     given[key] = _merged(key, saved, given)
         start = given.get("start_from", saved.get("start_from"))
@@ -146,7 +152,7 @@ def _network_flags(run: str) -> dict[str, Any]:
 def _merged(key: str, saved: Mapping[str, Any], given: Mapping[str, Any]) -> list[Any]:
     """The file's entries of a flag that takes several, under those of the command line."""
     added = list(given.get(key, ()))
-    if key == "auxiliary":
+    if key in NAMED_WEIGHTS:
         names = {name for name, _ in added}
         return [pair for pair in saved[key] if pair[0] not in names] + added
     # Options belong to the readout that the file names; "gmpool.tol=1" and "tol=1" are one option.
@@ -185,6 +191,9 @@ def _read_config(file: Path, name: str, data_flags: Sequence[str]) -> dict[str, 
     }
     if source.get("data_set") == name:
         flags = {key: value for key, value in source.items() if key != "data_set"}
+        if "censored" in flags:  # its name in 0.2.0
+            old = flags.pop("censored")
+            flags.setdefault("bounds", "drop" if old == "exclude" else old)
         _check_keys(flags, data_flags, file)
         values |= flags
     return values
@@ -200,8 +209,9 @@ def _as_flags(training: Mapping[str, Any], file: Path) -> dict[str, Any]:
         owner = values.setdefault("readout", ["gmpool"])[0]
         options = _mapping(values["readout_option"], "readout_options", file)
         values["readout_option"] = [f"{owner}.{key}={value}" for key, value in options.items()]
-    if "auxiliary" in values:
-        values["auxiliary"] = list(_mapping(values["auxiliary"], "auxiliary", file).items())
+    for key in NAMED_WEIGHTS:
+        if key in values:
+            values[key] = list(_mapping(values[key], key, file).items())
     return values
 
 
@@ -292,9 +302,31 @@ def _add_training(
     )
     add(
         "--metric",
+        nargs="+",
         metavar="NAME",
-        help="validation score that picks the epoch: roc_auc or average_precision; rmse, mae or "
-        "r2 (default: roc_auc or rmse)",
+        help="scores to show, the first of which picks the best epoch on the validation rows. "
+        "Numbers: rmse, mae, r2, pearson, spearman. Classes: roc_auc, average_precision, mcc, f1, "
+        "balanced_accuracy, accuracy, log_loss. Both: explained (default: rmse, roc_auc, or "
+        "explained for targets of both kinds)",
+    )
+    add(
+        "--task-weights",
+        nargs="+",
+        type=_target_weight,
+        action="extend",
+        default=[],
+        metavar="TARGET=WEIGHT",
+        help="with several targets: how much each counts in training, 0 or more (default: 1)",
+    )
+    add(
+        "--baselines",
+        nargs="*",
+        choices=("mean", "forest"),
+        default=None,
+        help="rows of the table for what needs no network, on the same folds: mean is the mean of "
+        "the training rows (or the shares of the classes), forest a random forest on Morgan "
+        "fingerprints, which a network has to beat to be worth its time; no name for none "
+        "(default: both, the forest up to 50,000 rows x targets)",
     )
     add(
         "--positive-weight",
@@ -465,6 +497,15 @@ def _auxiliary(text: str, *, offered: Sequence[str]) -> tuple[str, float]:
         return name, float(number) if equals else 1.0
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=WEIGHT") from error
+
+
+def _target_weight(text: str) -> tuple[str, float]:
+    # The last one: a column's name may hold such a sign.
+    name, equals, number = text.rpartition("=")
+    try:
+        return name, float(number if equals else "")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected TARGET=WEIGHT") from error
 
 
 def _positive_weight(text: str) -> Any:

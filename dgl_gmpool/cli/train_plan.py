@@ -12,7 +12,7 @@ from typing import Any
 
 from dgl_gmpool._options import check_choice, parse_options
 from dgl_gmpool.cli.report import page_after_training
-from dgl_gmpool.cli.train_flags import FLAGS
+from dgl_gmpool.cli.train_flags import FLAGS, NAMED_WEIGHTS
 from dgl_gmpool.data import MoleculeDataset, Splits, with_auxiliary, with_descriptors
 from dgl_gmpool.data.splits import SPLIT_KINDS
 from dgl_gmpool.registry import readout_entry
@@ -52,9 +52,10 @@ def plan_runs(args: argparse.Namespace) -> list[TrainingConfig]:
             **{
                 field: getattr(args, flag)
                 for field, flag in FLAGS.items()
-                if field not in ("readout", "readout_options", "levels", "auxiliary", "seed")
+                if field not in ("readout", "readout_options", "levels", "seed", *NAMED_WEIGHTS)
             },
             auxiliary=_once("--auxiliary", args.auxiliary),
+            task_weights=_once("--task-weights", args.task_weights),
         )
         for level in args.levels:
             replace(base, levels=level)
@@ -78,6 +79,7 @@ def train_all(
     args: argparse.Namespace,
     *,
     source: Mapping[str, Any] | None = None,
+    baselines: Sequence[dict[str, Any]] = (),
 ) -> list[RunResult]:
     """Train every configuration in its folder below ``args.output`` and write the table there.
 
@@ -92,6 +94,8 @@ def train_all(
         The command's flags.
     source : mapping, optional
         Its data flags, for ``config.json``.
+    baselines : sequence of dict
+        Rows of the table from :mod:`dgl_gmpool.training.baselines`.
     """
 
     def check_folders() -> None:
@@ -137,7 +141,7 @@ def train_all(
                     tensorboard=args.tensorboard,
                 )
             )
-            write_table(results, args.output)
+            write_table(results, args.output, baselines=baselines)
             if not args.no_report:
                 current_world().on_main(
                     partial(page_after_training, results[-1].folder, device=args.device)

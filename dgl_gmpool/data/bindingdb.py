@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import statistics
 from collections.abc import Collection
 from pathlib import Path
 
@@ -23,7 +22,8 @@ from dgl_gmpool.data.molecule import (
     refusal,
     split_smiles,
 )
-from dgl_gmpool.data.number import CENSORED, parse_value
+from dgl_gmpool.data.number import APPROXIMATE, BOUNDS, parse_value
+from dgl_gmpool.data.potency import bound_notes, combined
 from dgl_gmpool.data.report import SelectionTally
 from dgl_gmpool.data.size_rule import SEVERAL_FRAGMENTS, SizeRule
 from dgl_gmpool.data.table import MoleculeTable
@@ -46,7 +46,7 @@ ROW_ID = "BindingDB Reactant_set_id"
 BLANK_ROW = "blank row"
 OTHER_TARGET = "another target"
 NOT_A_NUMBER = "a value that is not a number"
-APPROXIMATE = "an approximate value ('~')"
+CONTRADICTION = "bounds that exclude each other"
 NOT_POSITIVE = "a value of zero or below"
 
 _ACCESSION = re.compile(r"[OPQ][0-9][A-Z0-9]{3}[0-9]|[A-NR-Z][0-9](?:[A-Z][A-Z0-9]{2}[0-9]){1,2}")
@@ -59,7 +59,7 @@ def load_bindingdb(
     measure: str = "IC50",
     min_atoms: int | None = 20,
     max_atoms: int | None = 40,
-    censored: str = "exclude",
+    bounds: str = "drop",
     member: str | None = None,
     progress: bool = True,
 ) -> MoleculeTable:
@@ -81,10 +81,12 @@ def load_bindingdb(
     min_atoms, max_atoms : int or None
         Limits on the heavy atoms, both included; None for no limit. Only molecules of one fragment
         are kept.
-    censored : str
-        ``"exclude"`` (default): bounds such as ``>10000`` are left out and counted.
-        ``"as_measured"``: they are used as if the bound had been measured, which biases the
-        targets; the report says how many.
+    bounds : str
+        ``"drop"`` (default): bounds such as ``>10000`` are left out and counted. ``"use"``: a
+        molecule without a measured value has the bounds of its potency (``>10000`` nM is a pIC50
+        below 5), the narrowest where there are several; beside a measured value they count for
+        nothing. Approximate values (``~100``) are taken as measured. ``"as_measured"``: the number
+        is taken for the value, which biases the targets. The report says how many.
     member : str, optional
         Which file of a zip with several tables.
     progress : bool
@@ -107,7 +109,7 @@ def load_bindingdb(
     Source: BindingDB (Gilson et al. 2016), CC BY 3.0.
     """
     check_choice("measure", measure, MEASURES)
-    check_choice("way to treat censored values", censored, CENSORED)
+    check_choice("way to treat bounds", bounds, BOUNDS)
     rule = SizeRule(min_atoms, max_atoms, one_fragment=True)
     targets = _checked(accessions)
 
@@ -115,14 +117,14 @@ def load_bindingdb(
     bound = f"a bound ('>' or '<') on the {measure}"
     blank_value = f"no {measure}"
     tally = SelectionTally(source.path.name)
-    found: list[tuple[int, list[bytes]]] = []
+    chosen: list[tuple[int, list[bytes]]] = []
     smiles_at = source.layout.column("Ligand SMILES", source.path)
     value_at = source.layout.column(f"{measure} (nM)", source.path)
     names = source.layout.names
     name_at = names.index(ROW_ID) if ROW_ID in names else None
     for line, cells in source:
         # Of a row of several kilobytes only three cells are kept.
-        found.append(
+        chosen.append(
             (
                 line,
                 [
@@ -133,8 +135,8 @@ def load_bindingdb(
         )
     tally.rows = source.rows
     tally.leave_out(BLANK_ROW, source.blank)
-    tally.leave_out(OTHER_TARGET, source.rows - source.blank - len(found))
-    tally.total(f"rows of {_short(targets)}", len(found))
+    tally.leave_out(OTHER_TARGET, source.rows - source.blank - len(chosen))
+    tally.total(f"rows of {_short(targets)}", len(chosen))
 
     tally.expect(blank_value, NOT_A_NUMBER, APPROXIMATE, bound, NOT_POSITIVE)
     tally.expect(BLANK_SMILES, NOT_A_SMILES, SEVERAL_FRAGMENTS)
@@ -149,9 +151,9 @@ def load_bindingdb(
             known[smiles] = canonical, outside or (refusal(why) if why else ""), why
         return known[smiles]
 
-    measured: dict[str, list[tuple[str, str, float]]] = {}
-    bounds_used = 0
-    for line, raw in found:
+    measured: dict[str, list[tuple[str, str, str, float]]] = {}
+    as_measured = approximate = 0
+    for line, raw in chosen:
         ident, smiles, value = (cell.decode("utf-8", errors="replace") for cell in raw)
         ident = ident or f"line {line}"
         if is_missing(value):
@@ -162,10 +164,10 @@ def load_bindingdb(
             tally.refuse(ident, smiles, f"{measure} is {value!r}", reason=NOT_A_NUMBER)
             continue
         relation, nanomolar = parsed
-        if relation == "~":
+        if relation == "~" and bounds != "use":
             tally.leave_out(APPROXIMATE)
             continue
-        if relation and censored == "exclude":
+        if relation in (">", "<") and bounds == "drop":
             tally.leave_out(bound)
             continue
         if nanomolar <= 0:
@@ -181,17 +183,27 @@ def load_bindingdb(
         if reason:
             tally.leave_out(reason)
             continue
-        bounds_used += bool(relation)
+        approximate += relation == "~"
+        as_measured += relation in (">", "<") and bounds == "as_measured"
+        # The logarithm's sign turns the bound: above 10,000 nM is below a potency of 5.
+        side = {">": "<", "<": ">"}.get(relation, "") if bounds == "use" else ""
         potency = 9.0 - math.log10(nanomolar)
-        measured.setdefault(canonical, []).append((ident, smiles, potency))
+        measured.setdefault(canonical, []).append((ident, smiles, side, potency))
 
     rows = sum(len(values) for values in measured.values())
     tally.total(f"rows with a usable {measure}, {rule}", rows)
     tally.merge("more measurements of one molecule (median)", rows - len(measured))
-    if bounds_used:
-        tally.notes.append(f"{bounds_used} rows are bounds used as if they had been measured")
+    potencies = {key: combined([each[2:] for each in values]) for key, values in measured.items()}
+    for key in [key for key, potency in potencies.items() if potency.impossible]:
+        ident, smiles, *_ = measured.pop(key)[0]
+        low, high = potencies[key].lower, potencies.pop(key).upper
+        detail = f"p{measure} above {low:g} and below {high:g}"
+        tally.refuse(ident, smiles, detail, reason=CONTRADICTION)
+    tally.notes += bound_notes(
+        list(potencies.values()), as_measured=as_measured, approximate=approximate
+    )
     tally.notes += ignored_extensions(
-        smiles for values in measured.values() for _, smiles, _ in values
+        smiles for values in measured.values() for _, smiles, *_ in values
     )
     report = tally.finish("molecules", len(measured))
     if not measured:
@@ -200,6 +212,8 @@ def load_bindingdb(
             f"limits:\n{report.text()}"
         )
     keys = list(measured)
+    found = [potencies[key] for key in keys]
+    bounded = any(math.isnan(potency.value) for potency in found)
     return MoleculeTable(
         name="bindingdb",
         kind="regression",
@@ -208,13 +222,12 @@ def load_bindingdb(
         smiles=tuple(split_smiles(measured[key][0][1])[0] for key in keys),
         canonical=tuple(keys),
         groups=tuple(keys),
-        targets=np.array(
-            [[statistics.median(value for _, _, value in measured[key])] for key in keys],
-            dtype=np.float64,
-        ),
+        targets=np.array([[potency.value] for potency in found]),
         global_feats=None,
         report=report,
         units=f"p{measure}",
+        lower=np.array([[potency.lower] for potency in found]) if bounded else None,
+        upper=np.array([[potency.upper] for potency in found]) if bounded else None,
     )
 
 

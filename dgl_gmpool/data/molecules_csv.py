@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,20 +23,18 @@ from dgl_gmpool.data.molecule import (
     refusal,
     split_smiles,
 )
-from dgl_gmpool.data.number import BOUND, CENSORED, Cell
+from dgl_gmpool.data.number import BOUNDS, Cell
 from dgl_gmpool.data.report import SelectionTally
+from dgl_gmpool.data.row_weights import read_weight
 from dgl_gmpool.data.size_rule import SEVERAL_FRAGMENTS, SizeRule
-from dgl_gmpool.data.table import KINDS, MoleculeTable
-from dgl_gmpool.data.target_column import (
-    TargetColumn,
-    guess_kind,
-    repeat_notes,
-    unused_notes,
-)
+from dgl_gmpool.data.table import MoleculeTable, overall_kind
+from dgl_gmpool.data.target_column import TargetColumn, kinds_of, settled
+from dgl_gmpool.data.target_notes import kind_notes, repeat_notes, unused_notes, used_notes
 
 BLANK_TARGET = "blank target"
 NOT_A_NUMBER = "a target that is not a number"
 NO_FEATURE = "a feature that is not a number"
+BLANK_WEIGHT = "blank weight"
 
 
 def load_csv(
@@ -43,7 +42,7 @@ def load_csv(
     *,
     smiles_column: str,
     target_columns: str | Sequence[str],
-    kind: str | None = None,
+    kind: str | Mapping[str, str] | None = None,
     group_column: str | None = None,
     id_column: str | None = None,
     feature_columns: Sequence[str] = (),
@@ -52,7 +51,8 @@ def load_csv(
     one_fragment: bool = False,
     strict: bool = False,
     delimiter: str | None = None,
-    censored: str = "exclude",
+    bounds: str = "drop",
+    weight_column: str | None = None,
     name: str | None = None,
     units: str = "",
 ) -> MoleculeTable:
@@ -74,10 +74,12 @@ def load_csv(
     target_columns : str or sequence of str
         With several targets a cell that is blank or not a number is a missing label (NaN; the
         report names the latter), and a row stays out only if it has none.
-    kind : str, optional
-        "classification" (targets 0 or 1, or words: active and inactive, true and false, yes and no,
-        positive and negative, toxic and nontoxic) or "regression". By default classification if
-        every value is 0 or 1, else regression; the report says so.
+    kind : str or mapping, optional
+        Of all targets, or by target: "classification" (0 or 1, or words: active and inactive, true
+        and false, yes and no, positive and negative, toxic and nontoxic), "multiclass" (whole
+        numbers or words) or "regression". By default a column is a classification if every value
+        is 0 or 1, multiclass if it holds a few words and no number, else a regression; the report
+        says so.
     group_column : str, optional
         Rows of one group never straddle a split. By default (and where the cell is blank) a
         molecule is its own group.
@@ -96,10 +98,13 @@ def load_csv(
     delimiter : str, optional
         By default recognised by the columns' names: a comma, semicolon, tab or bar. Between
         semicolons a decimal comma is read where a column leaves no doubt.
-    censored : str
-        ``"exclude"`` (default): bounds such as ``>100`` are left out and named. ``"as_measured"``:
-        they are used as if the bound had been measured, which biases the targets; the report says
-        how many.
+    bounds : str
+        ``"drop"`` (default): bounds such as ``>100`` are left out and named. ``"use"``: they become
+        bounds of the table, from which training learns that the value lies beyond; approximate
+        values (``~100``) are taken as measured. ``"as_measured"``: the number is taken for the
+        value, which biases the targets. The report says how many.
+    weight_column : str, optional
+        Weights of the rows in the loss, 0 or more. Rows with a blank one are left out.
     name, units : str, optional
         For the table; ``name`` is the file's name by default.
 
@@ -125,9 +130,7 @@ def load_csv(
     (('row 4', 'C1CC', 'not a SMILES'),)
     """
     rule = SizeRule(min_atoms, max_atoms, one_fragment=one_fragment)
-    if kind is not None:
-        check_choice("kind", kind, KINDS)
-    check_choice("way to treat censored values", censored, CENSORED)
+    check_choice("way to treat bounds", bounds, BOUNDS)
     tasks = [target_columns] if isinstance(target_columns, str) else list(target_columns)
     if not tasks:
         raise ValueError("target_columns is empty; name at least one column")
@@ -138,25 +141,28 @@ def load_csv(
     if repeated:
         raise ValueError(f"the columns {repeated} are named more than once")
 
-    others = [column for column in (group_column, id_column) if column is not None]
+    kinds = kinds_of(kind, tasks)
+    others = [name for name in (group_column, id_column, weight_column) if name is not None]
     text = DelimitedText(path, delimiter=delimiter, columns=[*used, *others])
     smiles_at = text.column(smiles_column)
     group_at = None if group_column is None else text.column(group_column)
     id_at = None if id_column is None else text.column(id_column)
+    weight_at = None if weight_column is None else text.column(weight_column)
     # Of rows that fit: what stands in a wrong column says nothing about it.
     fitting = [row.cells for row in text if not text.wrong_length(row)]
-    columns = [
+    read = [
         TargetColumn.from_cells(
             task,
             at,
             [cells[at] for cells in fitting],
-            kind=kind,
+            kind=each,
             sep=text.delimiter,
-            bounds=censored == "as_measured",
+            bounds=bounds,
         )
-        for task, at in zip(tasks, map(text.column, tasks))
+        for task, at, each in zip(tasks, map(text.column, tasks), kinds)
     ]
 
+    columns = settled(read)
     conditions = FeatureColumns.of(text, feature_columns, fitting)
 
     tally = SelectionTally(text.path.name)
@@ -168,10 +174,11 @@ def load_csv(
     smiles_kept: list[str] = []
     canonicals: list[str] = []
     groups: list[str] = []
-    targets: list[list[float]] = []
+    cells_kept: list[list[Cell]] = []
+    weights: list[float] = []
     features: list[list[float]] = []
     smiles_written: list[str] = []
-    without_group = bounds_used = 0
+    without_group = 0
     unused: list[Cell] = []
 
     def refuse(row: int, smiles: str, detail: str, reason: str) -> None:
@@ -196,10 +203,9 @@ def load_csv(
             refuse(row.number, row.cells[smiles_at], BLANK_SMILES, BLANK_SMILES)
             continue
         found = [column.read(row.cells[column.at]) for column in columns]
-        values = [cell.value for cell in found]
         faults = [f"target {task!r} {cell.why}" for task, cell in zip(tasks, found) if cell.why]
         unused += [cell for cell in found if cell.why]
-        nothing = all(math.isnan(value) for value in values)
+        nothing = all(math.isnan(cell.value) for cell in found)
         if nothing and not faults:
             refuse(row.number, smiles, f"{_named(tasks)} blank", BLANK_TARGET)
             continue
@@ -219,6 +225,13 @@ def load_csv(
         if outside:
             tally.leave_out(outside)
             continue
+        if weight_at is not None:
+            written = row.cells[weight_at]
+            if is_missing(written):
+                refuse(row.number, smiles, f"{weight_column!r} is blank", BLANK_WEIGHT)
+                continue
+            where = f"{text.path}, row {row.number}, {weight_column!r}"
+            weights.append(read_weight(written, where=where))
         group = "" if group_at is None else row.cells[group_at].strip()
         without_group += group_at is not None and not group
         ids.append(str(row.number) if id_at is None else row.cells[id_at].strip())
@@ -226,9 +239,8 @@ def load_csv(
         smiles_kept.append(split_smiles(smiles)[0])
         canonicals.append(canonical)
         groups.append(f"group {group}" if group else canonical)
-        targets.append(values)
+        cells_kept.append(found)
         features.append(known)
-        bounds_used += sum(cell.sort == BOUND and not cell.why for cell in found)
         for fault in faults:
             tally.leave_out_cell(f"row {row.number}", smiles, fault)
 
@@ -243,33 +255,73 @@ def load_csv(
             f"{without_group} rows have a blank {group_column!r}: each is grouped by its molecule"
         )
     tally.notes += ignored_extensions(smiles_written)
-    if bounds_used:
-        tally.notes.append(f"{bounds_used} values are bounds used as if they had been measured")
+    tally.notes += used_notes([cell for cells in cells_kept for cell in cells if not cell.why])
     tally.notes += unused_notes(unused)
-    array = np.array(targets, dtype=np.float64).reshape(len(ids), len(tasks))
+    targets, lower, upper = _arrays(cells_kept, len(tasks))
+    columns = [_held_classes(column, targets[:, i]) for i, column in enumerate(columns)]
     if ids:
-        kind, notes = guess_kind(kind, tasks, array)
-        tally.notes += [
-            *notes,
-            *repeat_notes(kind, *conditions.told_apart(canonicals, features), array),
-        ]
+        tally.notes += kind_notes(columns, targets)
+        tally.notes += repeat_notes(
+            [column.kind for column in columns],
+            *conditions.told_apart(canonicals, features),
+            targets,
+        )
+    if weights and not any(weights):
+        raise ValueError(
+            f"{text.path}: all {len(weights)} weights in {weight_column!r} are 0: nothing would be "
+            "learnt; give some rows a weight above 0, or leave --weight-column out"
+        )
     report = tally.finish("usable rows" if rule.takes_all else str(rule), len(ids))
-    if not ids or kind is None:
+    if not ids:
         raise ValueError(f"{text.path} has no usable row:\n{report.text()}")
     return MoleculeTable(
         name=name if name is not None else text.path.name.split(".")[0],
-        kind=kind,
+        kind=overall_kind([column.kind for column in columns]),
         task_names=tuple(tasks),
         ids=tuple(ids),
         smiles=tuple(smiles_kept),
         canonical=tuple(canonicals),
         groups=tuple(groups),
-        targets=array,
+        targets=targets,
         global_feats=None,
         report=report,
         units=units,
         features=conditions.table_features(features),
+        kinds=tuple(column.kind for column in columns),
+        classes=tuple(column.classes for column in columns),
+        lower=lower,
+        upper=upper,
+        weights=None if weight_at is None else np.array(weights),
     )
+
+
+def _arrays(
+    rows: Sequence[Sequence[Cell]], tasks: int
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Targets and bounds ``(rows, tasks)``; no bounds where no cell has one."""
+
+    def values(relation: str) -> np.ndarray:
+        held = [[c.value if c.relation == relation else math.nan for c in row] for row in rows]
+        return np.array(held, dtype=np.float64).reshape(len(rows), tasks)
+
+    if not any(cell.relation for row in rows for cell in row):
+        return values(""), None, None
+    return values(""), values(">"), values("<")
+
+
+def _held_classes(column: TargetColumn, values: np.ndarray) -> TargetColumn:
+    """Without the classes that stood on unusable rows alone; ``values`` are numbered anew."""
+    if not column.classes:
+        return column
+    held = np.unique(values[~np.isnan(values)]).astype(int)
+    if len(held) == 1:
+        raise ValueError(
+            f"every label of {column.name!r} is {column.classes[held[0]]}: there is nothing to "
+            "tell apart; a multiclass target needs rows of two classes"
+        )
+    known = ~np.isnan(values)
+    values[known] = np.searchsorted(held, values[known])
+    return replace(column, classes=tuple(column.classes[each] for each in held))
 
 
 def _named(tasks: Sequence[str]) -> str:

@@ -17,17 +17,19 @@ CLASS_WORDS = {
     ),
 }
 
-#: What to do about bounds.
-CENSORED = ("exclude", "as_measured")
+#: What to do about bounds: leave them out, learn that the value lies beyond, or take the number for
+#: the value.
+BOUNDS = ("drop", "use", "as_measured")
 
 BOUND = "a bound ('>' or '<')"
+APPROXIMATE = "an approximate value ('~')"
 COMMA = "written with a comma"
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _VALUE = re.compile(rf"(>>|<<|>=|<=|>|<|=|~|\u2265|\u2264|\u2248)?\s*({_NUMBER})")
 _RELATION = {"\u2265": ">", "\u2264": "<", "\u2248": "~", "=": ""}
 #: float32, which models compute in, ends there.
-_LARGEST = 3e38
+LARGEST = 3e38
 
 
 def parse_value(text: str) -> tuple[str, float] | None:
@@ -52,24 +54,28 @@ class Cell:
     Attributes
     ----------
     value : float
-        NaN where the cell is blank or cannot be used.
+        NaN where the cell is blank or cannot be used; the bound, where ``relation`` says that it
+        is one.
     why : str
         Why it cannot be used, and what to write; empty where it can, and for a blank.
     sort : str
-        Of a cell that cannot be used: ``BOUND``, ``COMMA`` or empty. Such cells are rarely a
-        random part of a column, so a reader is told.
+        Of a cell that holds less than a measured value: ``BOUND``, ``APPROXIMATE``, ``COMMA``; or
+        empty. Such cells are rarely a random part of a column, so a reader is told.
+    relation : str
+        ``">"`` or ``"<"`` where the value lies above or below ``value``; empty where it is it.
     """
 
     value: float
     why: str = ""
     sort: str = ""
+    relation: str = ""
 
 
 def read_cell(text: str) -> Cell:
     """The number in a cell.
 
     >>> read_cell("4.5"), read_cell("n.d.").value
-    (Cell(value=4.5, why='', sort=''), nan)
+    (Cell(value=4.5, why='', sort='', relation=''), nan)
     >>> read_cell("1,036").why
     "is '1,036', with a comma; write 1036 if it parts thousands, 1.036 if it is the decimal mark"
     """
@@ -77,7 +83,7 @@ def read_cell(text: str) -> Cell:
     if is_missing(text):
         return Cell(math.nan)
     found = parse_value(text)
-    if found is not None and not found[0] and abs(found[1]) < _LARGEST:
+    if found is not None and not found[0] and abs(found[1]) < LARGEST:
         return Cell(found[1])
     return Cell(math.nan, *_why(text, found))
 
@@ -99,10 +105,13 @@ def _why(text: str, found: tuple[str, float] | None) -> tuple[str, str]:
     if found is not None:
         relation, _ = found
         if relation == "~":
-            return f"is {text!r}, an approximate value; write the number alone to use it", ""
+            return (
+                f"is {text!r}, an approximate value; write the number alone to use it",
+                APPROXIMATE,
+            )
         if relation:
             return f"is {text!r}, a bound and not a measured value", BOUND
-        return f"is {text!r}, larger than {_LARGEST:g}", ""
+        return f"is {text!r}, larger than {LARGEST:g}", ""
     if re.fullmatch(r"[+-]?\d[\d.,]*,\d+(\.\d+)?", text):
         return f"is {text!r}, with a comma; write {_without_comma(text)}", COMMA
     for pattern, hint in _HINTS:

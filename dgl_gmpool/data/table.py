@@ -13,6 +13,15 @@ from dgl_gmpool.data.auxiliary import KINDS as KINDS
 from dgl_gmpool.data.auxiliary import AuxiliaryTargets
 from dgl_gmpool.data.features import Features
 from dgl_gmpool.data.report import SelectionReport
+from dgl_gmpool.data.row_weights import check_weights
+
+#: Of one target.
+TARGET_KINDS = (*KINDS, "multiclass")
+
+
+def overall_kind(kinds: Sequence[str]) -> str:
+    """The one kind of all targets, or ``"mixed"``."""
+    return kinds[0] if len(set(kinds)) == 1 else "mixed"
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,8 @@ class MoleculeTable:
     name : str
         The data set ("tox21", "bindingdb", ...).
     kind : str
-        ``"classification"`` (targets 0, 1 or NaN) or ``"regression"``.
+        ``"classification"`` (targets 0, 1 or NaN), ``"multiclass"`` (numbers of ``classes``) or
+        ``"regression"``; ``"mixed"`` where ``kinds`` differ.
     task_names : tuple of str
         One per column of ``targets``.
     ids : tuple of str
@@ -49,6 +59,16 @@ class MoleculeTable:
     features : tuple of Features
         What may join the readout, of as many rows: columns of the user's table, which always do,
         and descriptors, for which a configuration asks.
+    kinds : tuple of str
+        Kind of each target; by default all are of ``kind``.
+    classes : tuple of tuple of str
+        Names of each target's classes, in the order of their numbers; empty for targets that are
+        not multiclass.
+    lower, upper : numpy.ndarray or None
+        ``(rows, tasks)`` float64: bounds on a target of numbers that was not measured itself (its
+        cell of ``targets`` is NaN), NaN where there are none.
+    weights : numpy.ndarray or None
+        ``(rows,)`` float64, of the rows in the loss: 0 or more.
 
     Raises
     ------
@@ -70,10 +90,14 @@ class MoleculeTable:
     units: str = ""
     auxiliary: tuple[AuxiliaryTargets, ...] = ()
     features: tuple[Features, ...] = ()
+    kinds: tuple[str, ...] = ()
+    classes: tuple[tuple[str, ...], ...] = ()
+    lower: np.ndarray | None = None
+    upper: np.ndarray | None = None
+    weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"kind must be one of {KINDS}, got {self.kind!r}")
+        self._check_kinds()
         rows = len(self.ids)
         for column in ("smiles", "canonical", "groups"):
             values = getattr(self, column)
@@ -93,16 +117,16 @@ class MoleculeTable:
         object.__setattr__(self, "targets", self.targets.astype(np.float64, copy=False))
         if np.isinf(self.targets).any():
             raise ValueError("targets holds infinite values; leave those rows out")
-        if self.kind == "classification":
-            odd = ~(np.isnan(self.targets) | (self.targets == 0) | (self.targets == 1))
-            if odd.any():
-                row, task = np.argwhere(odd)[0]
-                raise ValueError(
-                    f"classification targets are 0, 1 or NaN; id {self.ids[row]!r} has "
-                    f"{self.targets[row, task]:g} for {self.task_names[task]!r}. "
-                    f"Write 0 and 1 for the classes, or use kind='regression' (--kind regression) "
-                    f"for measured values"
-                )
+        for task, kind in enumerate(self.kinds):
+            if kind != "regression":
+                self._check_classes(task)
+        if (self.lower is None) != (self.upper is None):
+            raise ValueError("lower and upper bounds belong together; give both or none")
+        for bound in (self.lower, self.upper):
+            if bound is not None:
+                self._check_bound(bound)
+        if self.weights is not None:
+            check_weights(self.weights, rows)
         extra = self.global_feats
         if extra is not None and (extra.ndim != 2 or extra.shape[0] != rows):
             raise ValueError(f"global_feats has the shape {extra.shape}, expected ({rows}, g)")
@@ -120,6 +144,53 @@ class MoleculeTable:
         sources = [feats.source for feats in self.features]
         if len(set(sources)) < len(sources):
             raise ValueError(f"several features of one source: {', '.join(sources)}")
+
+    def _check_kinds(self) -> None:
+        kinds = self.kinds or (self.kind,) * len(self.task_names)
+        object.__setattr__(self, "kinds", kinds)
+        object.__setattr__(self, "classes", self.classes or ((),) * len(kinds))
+        for kind in (*kinds, *([self.kind] if self.kind != "mixed" else [])):
+            if kind not in TARGET_KINDS:
+                raise ValueError(f"kind must be one of {TARGET_KINDS}, got {kind!r}")
+        if len(kinds) != len(self.task_names) or len(self.classes) != len(kinds):
+            raise ValueError(
+                f"{len(kinds)} kinds and {len(self.classes)} lists of classes for "
+                f"{len(self.task_names)} tasks; give one of each per task"
+            )
+        if kinds and self.kind != overall_kind(kinds):
+            raise ValueError(f"kind is {self.kind!r}, but the tasks are {', '.join(kinds)}")
+        for name, kind, held in zip(self.task_names, kinds, self.classes):
+            wanted = len(held) >= 2 if kind == "multiclass" else not held
+            if not wanted or len(set(held)) < len(held):
+                raise ValueError(
+                    f"{name!r} is a {kind} with the classes {held}; expected two or more "
+                    "different names for a multiclass target, none for another"
+                )
+
+    def _check_classes(self, task: int) -> None:
+        values, name = self.targets[:, task], self.task_names[task]
+        several = self.kinds[task] == "multiclass"
+        known = np.arange(len(self.classes[task]) if several else 2)
+        odd = np.flatnonzero(~(np.isnan(values) | np.isin(values, known)))
+        if len(odd):
+            raise ValueError(
+                f"{self.kinds[task]} targets are 0, 1{f' to {known[-1]}' if several else ''} or "
+                f"NaN; id {self.ids[odd[0]]!r} has {values[odd[0]]:g} for {name!r}. Write 0 and 1 "
+                "for the classes, or use kind='regression' (--kind regression) for measured values"
+            )
+
+    def _check_bound(self, bound: np.ndarray) -> None:
+        if bound.shape != self.targets.shape or np.isinf(bound).any():
+            raise ValueError(
+                f"bounds of the shape {bound.shape}: expected finite values or NaN of the shape "
+                f"{self.targets.shape}"
+            )
+        held = ~np.isnan(bound)
+        if (held & ~np.isnan(self.targets)).any():
+            raise ValueError("a target is both measured and bounded; leave the bound out")
+        for kind, column in zip(self.kinds, held.T):
+            if kind != "regression" and column.any():
+                raise ValueError(f"a bound on a {kind} target: only numbers have bounds")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -159,7 +230,40 @@ class MoleculeTable:
             report=self.report if report is None else report,
             auxiliary=tuple(each.take(index) for each in self.auxiliary),
             features=tuple(each.take(index) for each in self.features),
+            lower=None if self.lower is None else self.lower[index],
+            upper=None if self.upper is None else self.upper[index],
+            weights=None if self.weights is None else self.weights[index],
         )
+
+    def bounds(self, rows: Sequence[int] | np.ndarray) -> dict[str, np.ndarray | None]:
+        """``lower`` and ``upper`` of some rows."""
+        index = np.asarray(rows, dtype=np.int64)
+        return {
+            name: None if bound is None else bound[index]
+            for name, bound in (("lower", self.lower), ("upper", self.upper))
+        }
+
+    def measured_text(self, row: int, task: int) -> str:
+        """What is known of a target, as a cell: a number that reads back as the same, the name of
+        a class, a bound such as ``>10``, or nothing."""
+        value = self.targets[row, task]
+        if not np.isnan(value):
+            return self.classes[task][int(value)] if self.classes[task] else str(value)
+        held = [
+            f"{sign}{bound[row, task]}"
+            for sign, bound in ((">", self.lower), ("<", self.upper))
+            if bound is not None and not np.isnan(bound[row, task])
+        ]
+        return " ".join(held)
+
+    @property
+    def known(self) -> np.ndarray:
+        """``(rows, tasks)`` bool: a value, or a bound on it, is there."""
+        found: np.ndarray = ~np.isnan(self.targets)
+        for bound in (self.lower, self.upper):
+            if bound is not None:
+                found = found | ~np.isnan(bound)
+        return found
 
     def fingerprint(self) -> str:
         """SHA-256 over ids, canonical SMILES and groups, in row order (hexadecimal).

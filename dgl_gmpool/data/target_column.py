@@ -1,22 +1,31 @@
-"""One column of targets: how its cells are read, and what a reader of the table must know of it."""
+"""One column of targets: of what kind it is, and how its cells are read."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-import numpy as np
-
+from dgl_gmpool._options import check_choice, unknown_name
+from dgl_gmpool.data.molecule import is_missing
 from dgl_gmpool.data.number import (
+    APPROXIMATE,
     BOUND,
     CLASS_WORDS,
-    COMMA,
+    LARGEST,
     Cell,
     has_decimal_commas,
     parse_value,
     read_cell,
 )
+from dgl_gmpool.data.table import TARGET_KINDS
+
+#: More names than this are no classes.
+MOST_CLASSES = 100
+#: So many are taken for classes without being told.
+MOST_GUESSED = 20
 
 
 @dataclass(frozen=True)
@@ -28,38 +37,92 @@ class TargetColumn:
     name : str
     at : int
         Its position in the table.
+    kind : str
+        ``"classification"``, ``"multiclass"`` or ``"regression"``.
+    given : bool
+        The kind was given, not guessed.
     words : dict of str to float
-        Words that stand for classes.
+        Words that stand for the classes 0 and 1.
+    classes : tuple of str
+        Of a multiclass target, in the order of their numbers.
     decimal_comma : bool
-    bounds : bool
-        Whether bounds such as ``>100`` are used as if they had been measured.
+    bounds : str
+        What becomes of bounds such as ``>100``, one of ``BOUNDS``.
+    constant : bool
+        All its cells are 0, or all are 1: its kind is a guess that the other columns decide.
     """
 
     name: str
     at: int
-    words: dict[str, float]
-    decimal_comma: bool
-    bounds: bool
+    kind: str
+    given: bool = False
+    words: dict[str, float] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    decimal_comma: bool = False
+    bounds: str = "drop"
+    constant: bool = False
 
     @classmethod
     def from_cells(
-        cls, name: str, at: int, cells: Sequence[str], *, kind: str | None, sep: str, bounds: bool
+        cls, name: str, at: int, cells: Sequence[str], *, kind: str | None, sep: str, bounds: str
     ) -> TargetColumn:
-        """``kind`` is that of the table, where it is given; ``sep`` what parts its cells."""
-        words = {} if kind == "regression" else _class_words(cells)
-        return cls(name, at, words, sep == ";" and has_decimal_commas(cells), bounds)
+        """``kind`` where it is given; ``sep`` is what parts the table's cells.
+
+        Raises
+        ------
+        ValueError
+            The kind is multiclass, and the cells hold too many different names.
+        """
+        comma = sep == ";" and has_decimal_commas(cells)
+        words = _class_words(cells) if kind in (None, "classification") else {}
+        classes = _classes(name, cells) if kind == "multiclass" else ()
+        given = cls(name, at, kind or "regression", True, words, classes, comma, bounds)
+        if kind is not None:
+            return given
+        guess = replace(given, given=False)
+        values = guess._values(cells)
+        if values and values <= {0, 1}:
+            constant = len(values) == 1 and not words
+            return replace(guess, kind="classification", constant=constant)
+        classes = () if values else _guessed_classes(cells)
+        return replace(guess, kind="multiclass", classes=classes) if classes else guess
+
+    def _values(self, cells: Sequence[str]) -> set[float]:
+        """All numbers in them; a bound that is used counts as neither 0 nor 1."""
+        found = [self.read(cell) for cell in cells]
+        return {
+            math.inf if cell.relation else cell.value
+            for cell in found
+            if not math.isnan(cell.value)
+        }
 
     def read(self, text: str) -> Cell:
         """What a cell holds; of a bound that is used, ``sort`` says that it is one."""
+        if self.classes:
+            return self._class(text)
         text = text.replace(",", ".") if self.decimal_comma else text
         word = self.words.get(text.strip().lower())
         if word is not None:
             return Cell(word)
         cell = read_cell(text)
-        if cell.sort == BOUND and self.bounds:
-            _, value = parse_value(text) or ("", math.nan)
-            return Cell(value, sort=BOUND)
+        if not cell.why or self.bounds == "drop" or self.kind != "regression":
+            return cell
+        relation, value = parse_value(text) or ("", math.nan)
+        if abs(value) >= LARGEST:
+            return cell
+        if cell.sort == BOUND:
+            return Cell(value, sort=BOUND, relation=relation if self.bounds == "use" else "")
+        if cell.sort == APPROXIMATE and self.bounds == "use":
+            return Cell(value, sort=APPROXIMATE)
         return cell
+
+    def _class(self, text: str) -> Cell:
+        if is_missing(text):
+            return Cell(math.nan)
+        name = _class_name(text)
+        if name in self.classes:
+            return Cell(float(self.classes.index(name)))
+        return Cell(math.nan, f"is {text.strip()!r}, which is none of the classes")
 
     @property
     def notes(self) -> list[str]:
@@ -73,6 +136,32 @@ class TargetColumn:
         return found
 
 
+def settled(columns: Sequence[TargetColumn]) -> list[TargetColumn]:
+    """The columns, with those of one number among numbers taken for such."""
+    numbers = any(column.kind == "regression" for column in columns)
+    return [
+        replace(column, kind="regression") if column.constant and numbers else column
+        for column in columns
+    ]
+
+
+def kinds_of(kind: str | Mapping[str, str] | None, targets: Sequence[str]) -> list[str | None]:
+    """The kind of each target as far as it is given: one for all, or by name.
+
+    Raises
+    ------
+    ValueError
+        A kind or a target is not known.
+    """
+    given = dict.fromkeys(targets, kind) if kind is None or isinstance(kind, str) else kind
+    for name, each in given.items():
+        if name not in targets:
+            raise unknown_name("target in kind:", name, targets)
+        if each is not None:
+            check_choice("kind", each, TARGET_KINDS)
+    return [given.get(name) for name in targets]
+
+
 def _class_words(cells: Iterable[str]) -> dict[str, float]:
     """The words of a column that stand for classes, with their values; none in one of numbers."""
     seen = {cell.strip().lower() for cell in cells}
@@ -81,72 +170,34 @@ def _class_words(cells: Iterable[str]) -> dict[str, float]:
     return words if all(math.isnan(value) or value in (0, 1) for value in numbers) else {}
 
 
-def unused_notes(cells: Sequence[Cell]) -> list[str]:
-    """What it means that these cells are left out: rarely is that a random part of the data."""
-    notes = []
-    bounds = sum(cell.sort == BOUND for cell in cells)
-    if bounds:
-        notes.append(
-            f"{bounds} values are bounds such as '>100' and left out, so what is left is no random "
-            "part of the data; censored='as_measured' (--censored as_measured) uses the bounds as "
-            "if they had been measured"
+def _class_name(text: str) -> str:
+    """The name of a class: a whole number (2 for ``2.0``) or a word as it is written; empty for a
+    number that is not whole, which is a measurement."""
+    value = read_cell(text).value
+    if math.isnan(value):
+        return text.strip()
+    return str(int(value)) if value.is_integer() else ""
+
+
+def _classes(name: str, cells: Sequence[str]) -> tuple[str, ...]:
+    """The classes of a column, numbers by size and then words by the alphabet."""
+    found = {_class_name(cell) for cell in cells if not is_missing(cell)} - {""}
+    if len(found) > MOST_CLASSES:
+        raise ValueError(
+            f"target {name!r} has {len(found)} different values, more than {MOST_CLASSES}: too "
+            "many for classes; use --kind regression for numbers, or name fewer classes"
         )
-    commas = sum(cell.sort == COMMA for cell in cells)
-    if commas:
-        notes.append(
-            f"{commas} values are left out because they are written with a comma; if these are the "
-            "large ones, what is left is no random part of the data: write them without"
-        )
-    return notes
+
+    def order(held: str) -> tuple[bool, float, str]:
+        value = read_cell(held).value
+        return math.isnan(value), 0.0 if math.isnan(value) else value, held
+
+    return tuple(sorted(found, key=order))
 
 
-def guess_kind(kind: str | None, tasks: Sequence[str], values: np.ndarray) -> tuple[str, list[str]]:
-    """The kind of the tasks, guessed from the values where it is not given, and what to know."""
-    notes = []
-    held = [np.unique(column[~np.isnan(column)]) for column in values.T]
-    binary = [bool(np.isin(found, (0, 1)).all()) for found in held]
-    if kind is None:
-        kind = "classification" if all(binary) else "regression"
-        if all(binary):
-            notes.append(
-                "classification, as every value is 0 or 1; kind='regression' (--kind regression) "
-                "predicts numbers"
-            )
-    for column, (task, found, two) in enumerate(zip(tasks, held, binary)):
-        count = np.count_nonzero(~np.isnan(values[:, column]))
-        listed = ", ".join(f"{value:g}" for value in found[:3])
-        few = len(found) in (2, 3) and count > len(found) and bool((found == found.round()).all())
-        if len(found) == 1 and count > 1:
-            what = "label" if kind == "classification" else "value"
-            notes.append(f"every {what} of {task!r} is {listed}: there is nothing to tell apart")
-        elif kind == "regression" and two and not all(binary):
-            notes.append(
-                f"{task!r} holds only 0 and 1 and is trained as a regression with the others; for "
-                "a classification train it apart"
-            )
-        elif kind == "regression" and few and not two:
-            notes.append(
-                f"{task!r} holds only the values {listed} and is trained as a regression; for a "
-                "classification write 0 and 1, and leave what is not known blank"
-            )
-    return kind, notes
-
-
-def repeat_notes(kind: str, of: str, canonicals: Sequence[str], values: np.ndarray) -> list[str]:
-    """How many molecules stand on several rows, and how many of these contradict themselves.
-
-    ``of`` says what ``canonicals`` tell apart: molecules, or more than these.
-    """
-    rows_of: dict[str, list[int]] = {}
-    for row, canonical in enumerate(canonicals):
-        rows_of.setdefault(canonical, []).append(row)
-    if len(rows_of) == len(canonicals):
-        return []
-    differ = sum(
-        any(len(set(column[~np.isnan(column)])) > 1 for column in values[rows].T)
-        for rows in rows_of.values()
-        if len(rows) > 1
-    )
-    what = "contradicting labels" if kind == "classification" else "different values"
-    more = f"; {differ} of them have {what} on their rows" if differ else ""
-    return [f"{len(canonicals)} rows are {len(rows_of)} {of}{more}"]
+def _guessed_classes(cells: Sequence[str]) -> tuple[str, ...]:
+    """The classes of a column of nothing but a few words, each on several rows on average."""
+    words = Counter(cell.strip() for cell in cells if not is_missing(cell))
+    wordy = all(re.match(r"[^\W\d]", word) and not re.search(r"\d", word) for word in words)
+    few = 2 <= len(words) <= MOST_GUESSED and sum(words.values()) >= 3 * len(words)
+    return tuple(sorted(words)) if wordy and few else ()

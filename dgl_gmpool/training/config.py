@@ -14,7 +14,7 @@ from typing import Any
 from dgl_gmpool._options import check_choice, unknown_name
 from dgl_gmpool.data.features import DESCRIPTOR_SETS
 from dgl_gmpool.training.metrics import METRICS
-from dgl_gmpool.training.task import TASKS
+from dgl_gmpool.training.task import loss_names
 
 #: How the learning rate moves over a fold.
 SCHEDULES = ("constant", "one_cycle")
@@ -75,8 +75,11 @@ class TrainingConfig:
     loss : str, optional
         Name of the loss, from :data:`dgl_gmpool.training.task.TASKS` (default: ``cross_entropy``
         or ``squared_error``).
-    metric : str, optional
-        Validation score that picks the epoch (default: ``roc_auc`` or ``rmse``).
+    metric : str or sequence of str, optional
+        Validation score that picks the epoch (default: ``roc_auc``, ``rmse``, or ``explained`` for
+        targets of several kinds). Of several, the others are shown beside it.
+    task_weights : mapping
+        Name of a target -> factor on its loss, 0 or more; 1 for those not named.
     seed : int
         Seeds weights, order and dropout.
 
@@ -114,7 +117,8 @@ class TrainingConfig:
     start_from: str | None = None
     freeze: str | None = None
     loss: str | None = None
-    metric: str | None = None
+    metric: str | tuple[str, ...] | None = None
+    task_weights: Mapping[str, float] = field(default_factory=dict, hash=False)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -130,11 +134,10 @@ class TrainingConfig:
         if self.exchange not in (None, True, False):
             raise ValueError(f"exchange={self.exchange!r}: expected true, false or none")
         check_choice("schedule", self.schedule, SCHEDULES)
-        if self.metric is not None:
-            check_choice("metric", self.metric, METRICS)
+        object.__setattr__(self, "metric", _metric_names(self.metric))
         if self.loss is not None:
-            check_choice("loss", self.loss, TASKS)
-        for name in ("readout_options", "auxiliary"):
+            check_choice("loss", self.loss, loss_names())
+        for name in ("readout_options", "auxiliary", "task_weights"):
             value = getattr(self, name)
             if not isinstance(value, Mapping):
                 raise ValueError(f"{name}={value!r}: expected a mapping of names to values")
@@ -161,6 +164,9 @@ class TrainingConfig:
             check_choice("set of descriptors", name, DESCRIPTOR_SETS)
         # The order in which they were asked for must not matter.
         object.__setattr__(self, "descriptors", tuple(sorted(set(names))))
+        for name, value in self.task_weights.items():
+            if not _is_number(value) or value < 0:
+                raise ValueError(f"task_weights {name}={value!r}: expected a weight of 0 or more")
         weight: Any = self.positive_weight
         if weight not in (None, "balanced") and not (_is_number(weight) and weight > 0):
             raise ValueError(
@@ -191,7 +197,8 @@ class TrainingConfig:
             parts.append(f"{self.levels}levels")
         if self.loss is not None:
             parts.append(self.loss)
-        parts += [f"{key}={self.auxiliary[key]:g}" for key in sorted(self.auxiliary)]
+        for weights in (self.auxiliary, self.task_weights):
+            parts += [f"{key}={weights[key]:g}" for key in sorted(weights)]
         return "-".join(parts)
 
     @property
@@ -220,12 +227,26 @@ class TrainingConfig:
         record["readout_options"] = copy.deepcopy(dict(self.readout_options))
         record["auxiliary"] = dict(self.auxiliary)
         record["descriptors"] = list(self.descriptors)
+        record["task_weights"] = dict(self.task_weights)
+        if isinstance(self.metric, tuple):
+            record["metric"] = list(self.metric)
         # Left out where there are none, as in the records of runs from before there were any.
-        return {
-            k: v
-            for k, v in record.items()
-            if v or k not in ("auxiliary", "descriptors", "loss", "start_from", "freeze")
-        }
+        later = ("auxiliary", "descriptors", "loss", "start_from", "freeze", "task_weights")
+        return {k: v for k, v in record.items() if v or k not in later}
+
+
+def _metric_names(given: Any) -> str | tuple[str, ...] | None:
+    """Checked; one name is a text, as in configurations of 0.2.0."""
+    if given is None:
+        return None
+    names = (given,) if isinstance(given, str) else tuple(given)
+    for name in names:
+        check_choice("metric", name, METRICS)
+        if names.count(name) > 1:
+            raise ValueError(f"metric={list(names)}: {name} is named twice")
+    if not names:
+        raise ValueError("metric=[]: expected the name of a metric at least")
+    return names[0] if len(names) == 1 else names
 
 
 def _is_number(value: Any) -> bool:

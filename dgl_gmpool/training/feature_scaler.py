@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dgl_gmpool.training.task import Standardizer
+from dgl_gmpool.training.standardizer import Standardizer
 
 #: Standard deviations from the training mean at which a feature is clipped.
 LIMIT = 5.0
@@ -29,8 +29,9 @@ class FeatureScaler(Standardizer):
     limit: float = LIMIT
 
     @classmethod
-    def fit(cls, values: np.ndarray) -> FeatureScaler:
-        """Constants of ``values`` ``(rows, columns)``; NaN cells are left out.
+    def fit(cls, values: np.ndarray, weight: np.ndarray | None = None) -> FeatureScaler:
+        """Constants of ``values`` ``(rows, columns)``, with weights of rows; NaN cells are left
+        out.
 
         Examples
         --------
@@ -42,7 +43,7 @@ class FeatureScaler(Standardizer):
         values = np.asarray(values, dtype=np.float64)
         # Nothing known is as good as a column that does not vary.
         values = np.where(np.isnan(values).all(axis=0), 0.0, values)
-        found = Standardizer.fit(values)
+        found = Standardizer.fit(values, weight)
         varies = np.nanmax(values, axis=0) > np.nanmin(values, axis=0)
         return cls(found.mean, np.where(varies, found.std, np.inf))
 

@@ -141,7 +141,7 @@ def train_epoch(
                 device=device,
                 global_feats=None if data.global_feats is None else data.global_feats[rows],
             )
-        targets = data.targets[rows.to(device)]
+        labels = data.labels.take(rows.to(device))
         try:
             with world.answering():
                 outputs, pooling_losses = network(batch)
@@ -149,7 +149,7 @@ def train_epoch(
             said = f"the model refused a batch ({error})"
             raise TrainingError(_blame(said, dataset, members, config, fold, epoch)) from error
         own, *others = outputs.split(data.widths, dim=1)
-        loss = data.task.loss(own, targets, data.positive_weight)
+        loss = data.task.loss(own, labels)
         value = loss.item()
         # Means over this process's cells and rows become parts of those over the whole batch.
         measured = int(data.measured[members].sum())
@@ -232,11 +232,11 @@ def fit_fold(
     TrainingError
         The loss, or every validation score, is not finite.
     """
-    check_fold(dataset, train, valid, fold=fold)
+    check_fold(dataset, train, valid, fold=fold, config=config)
     table = dataset.table
     device = torch.device("cpu") if device is None else device
     world = current_world() if world is None else world
-    metric = choose_metric(table.kind, config.metric)
+    metric = choose_metric(table.kinds, config.metric)
     data = FoldData.prepare(dataset, train, config, device=device)
     model = build_model(
         config,
@@ -260,6 +260,8 @@ def fit_fold(
                 data.global_scaler,
                 loss=config.loss,
                 features=data.features,
+                kinds=table.kinds,
+                classes=table.classes,
             ),
         )
     if config.freeze is not None:
@@ -334,7 +336,8 @@ def fit_fold(
             outputs = data.target_scaler.inverse(world.join_rows(outputs[:, : data.widths[0]]))
             targets = table.targets[valid_rows]
             # Decided in one place: a last digit that differs must not stop one process only.
-            score = world.on_main(partial(data.task.scores, targets, outputs))[metric.name]
+            scored = partial(data.task.scores, targets, outputs, only=[metric.name])
+            score = world.on_main(scored)[metric.name]
             is_best = stopping.update(epoch, score)
             if is_best:
                 best = detached_state(model)

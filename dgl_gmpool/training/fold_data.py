@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dgl_gmpool.data import AuxiliaryTargets, MoleculeDataset
+from dgl_gmpool.data import AuxiliaryTargets, MoleculeDataset, MoleculeTable
 from dgl_gmpool.data.features import FeatureNames, joined_features
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.feature_scaler import FeatureScaler
-from dgl_gmpool.training.metrics import metrics_of
-from dgl_gmpool.training.task import Standardizer, Task, get_task
+from dgl_gmpool.training.metrics import choose_metric
+from dgl_gmpool.training.table_task import TableTask, labels_of
+from dgl_gmpool.training.task import Labels, Standardizer, Task, get_task
 
 
 @dataclass(frozen=True)
@@ -44,29 +45,27 @@ class FoldData:
 
     Attributes
     ----------
-    task : Task
+    task : TableTask
         How the targets are learnt and scored.
-    targets : torch.Tensor
-        ``(rows, tasks)`` on the training device, NaN where nothing was measured.
+    labels : Labels
+        ``(rows, tasks)`` on the training device; the weights of the training rows' cells have the
+        mean 1 before those of classes.
     measured : numpy.ndarray
-        ``(rows,)`` int, measured cells per row.
+        ``(rows,)`` int, known cells per row.
     global_feats : torch.Tensor or None
         ``(rows, g)`` on the CPU, standardised.
-    positive_weight : torch.Tensor or None
-        ``(tasks,)`` on the training device.
     target_scaler, global_scaler : Standardizer
-        Constants of the training rows.
+        Constants of the training rows; the first for each of the model's outputs.
     auxiliary : tuple of AuxiliaryPart
         In the order of the model's outputs behind the targets.
     features : tuple of FeatureNames
         What the columns of ``global_feats`` are.
     """
 
-    task: Task
-    targets: torch.Tensor
+    task: TableTask
+    labels: Labels
     measured: np.ndarray
     global_feats: torch.Tensor | None
-    positive_weight: torch.Tensor | None
     target_scaler: Standardizer
     global_scaler: Standardizer | None
     auxiliary: tuple[AuxiliaryPart, ...] = ()
@@ -75,7 +74,7 @@ class FoldData:
     @property
     def widths(self) -> list[int]:
         """How many of a model's outputs are for the targets, and for each auxiliary part."""
-        return [self.targets.shape[1], *(part.targets.shape[1] for part in self.auxiliary)]
+        return [self.task.width, *(part.targets.shape[1] for part in self.auxiliary)]
 
     @classmethod
     def prepare(
@@ -99,15 +98,22 @@ class FoldData:
         if values is not None:
             global_scaler = FeatureScaler.fit(values[rows])
             global_feats = torch.as_tensor(global_scaler.transform(values))
-        task = get_task(table.kind, config.loss)
-        scaler = task.scaler(table.targets[rows])
-        weight = task.positive_weight(config.positive_weight, table.targets[rows])
+        task = table_task(table, config)
+        scaler = task.scaler(
+            table.targets[rows], None if table.weights is None else table.weights[rows]
+        )
         return cls(
             task,
-            torch.as_tensor(scaler.transform(table.targets)).to(device),
-            (~np.isnan(table.targets)).sum(axis=1),
+            labels_of(
+                table.targets,
+                table.lower,
+                table.upper,
+                _cell_weights(table, task, config, rows),
+                task.target_scaler(scaler),
+                device,
+            ),
+            table.known.sum(axis=1),
             global_feats,
-            None if weight is None else weight.to(device),
             scaler,
             global_scaler,
             tuple(
@@ -130,8 +136,43 @@ def _auxiliary_part(
     return AuxiliaryPart(task, weight, torch.as_tensor(values).to(device), known)
 
 
+def table_task(table: MoleculeTable, config: TrainingConfig | None = None) -> TableTask:
+    """How a configuration learns the targets of a table; without one, by the default losses."""
+    loss = None if config is None else config.loss
+    return TableTask.of(table.task_names, table.kinds, table.classes, loss)
+
+
+def _cell_weights(
+    table: MoleculeTable, task: TableTask, config: TrainingConfig, train: np.ndarray
+) -> np.ndarray | None:
+    """``(rows, tasks)``: of row and target, with the mean 1 over known training cells, so that
+    weights of one size change nothing; times that of the class."""
+    by_class = task.cell_weights(config.positive_weight, table.targets, train)
+    by_task = task.weights_of(config.task_weights)
+    if table.weights is None and by_task is None:
+        return by_class
+    found = np.ones(table.targets.shape)
+    if table.weights is not None:
+        found *= table.weights[:, None]
+    if by_task is not None:
+        found *= by_task
+    mean = found[train][table.known[train]].mean()
+    if not mean:
+        raise ValueError(
+            f"every known cell of the {len(train)} training rows has the weight 0: nothing would "
+            "be learnt; use fewer folds, or give more rows or targets a weight"
+        )
+    found /= mean
+    return found if by_class is None else found * by_class
+
+
 def check_fold(
-    dataset: MoleculeDataset, train: Sequence[int], valid: Sequence[int], *, fold: int
+    dataset: MoleculeDataset,
+    train: Sequence[int],
+    valid: Sequence[int],
+    *,
+    fold: int,
+    config: TrainingConfig | None = None,
 ) -> None:
     """Refuse a fold that cannot be trained or validated, before any time is spent on it.
 
@@ -146,23 +187,32 @@ def check_fold(
             f"fold {fold} has {len(train)} training and {len(valid)} validation rows; "
             "use fewer folds or more data"
         )
-    unmeasured = np.isnan(table.targets[np.asarray(train)]).all(axis=0)
+    weighted = np.asarray(train)
+    if table.weights is not None:
+        weighted = weighted[table.weights[weighted] > 0]
+    unmeasured = np.isnan(table.targets[weighted]).all(axis=0)
     if unmeasured.any():
         names = ", ".join(name for name, bad in zip(table.task_names, unmeasured) if bad)
+        which = "" if table.weights is None else " with a weight above 0"
         raise ValueError(
-            f"fold {fold}: none of its {len(train)} training rows has a measured {names}; "
-            "leave that target out or use fewer folds"
+            f"fold {fold}: none of its {len(weighted)} training rows{which} has a measured "
+            f"{names}; leave that target out or use fewer folds"
         )
-    targets = table.targets[np.asarray(valid)]
-    task = get_task(table.kind)
-    if task.scores(targets, np.zeros_like(targets))["tasks"] == 0:
+    task = table_task(table, config)
+    metric = choose_metric(table.kinds, None if config is None else config.metric)
+    held = table.targets[np.asarray(valid)].T
+    if not any(metric.defined(kind, column) for kind, column in zip(table.kinds, held)):
         labels = np.unique(table.targets[~np.isnan(table.targets)])
-        if metrics_of(task.kind)[0].two_values and len(labels) == 1:
+        if "regression" not in table.kinds and len(labels) == 1:
+            only = table.classes[0][int(labels[0])] if table.classes[0] else f"{labels[0]:g}"
             raise ValueError(
-                f"every label of {', '.join(table.task_names)} is {labels[0]:g}: there is nothing "
+                f"every label of {', '.join(table.task_names)} is {only}: there is nothing "
                 "to tell apart; a classification needs rows of both classes, 0 and 1"
             )
+        wanted = next(each.task.scorable for each in task.targets if each.task.kind in metric.kinds)
+        if "regression" in table.kinds and metric.two_values:
+            wanted = "two different values of any target"
         raise ValueError(
-            f"fold {fold}: its {len(valid)} validation rows do not hold {task.scorable}, so they "
+            f"fold {fold}: its {len(valid)} validation rows do not hold {wanted}, so they "
             "cannot choose the best epoch; use fewer folds, another kind of split or more data"
         )

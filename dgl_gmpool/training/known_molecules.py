@@ -1,7 +1,8 @@
 """The molecules that a run's models know, and what they say of a new one.
 
 ``training_molecules.csv`` of a run folder has a row for each molecule outside the test set:
-``smiles``, ``rows`` (of the table) and a column for each target with the mean of what was measured.
+``smiles``, ``rows`` (of the table) and a column for each target with the mean of what was measured
+(blank for targets of several classes).
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ class KnownMolecules:
         np.add.at(sums, place, np.where(measured, targets, 0.0))
         np.add.at(cells, place, measured)
         np.add.at(counts, place, 1)
+        # Numbers of classes have no mean.
+        cells[:, np.array(table.kinds) == "multiclass"] = 0
         means = np.divide(sums, cells, out=np.full_like(sums, np.nan), where=cells > 0)
         return cls(tuple(first), tuple(counts[:, 0].tolist()), means, table.task_names)
 

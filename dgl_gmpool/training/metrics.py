@@ -1,54 +1,117 @@
-"""Scores by scikit-learn, over measured cells, task by task and averaged."""
+"""Scores over measured cells, target by target and averaged."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from sklearn.metrics import average_precision_score, mean_absolute_error, r2_score, roc_auc_score
 
-from dgl_gmpool._options import check_choice
+from dgl_gmpool._options import check_choice, unknown_name
+from dgl_gmpool.training.score_functions import (
+    accuracy,
+    balanced_accuracy,
+    explained_by_classes,
+    f1,
+    log_loss,
+    mcc,
+    one_against_rest,
+    pearson,
+    rmse,
+    spearman,
+)
 
 
 @dataclass(frozen=True)
 class Metric:
-    """How one score is called, computed and compared."""
+    """How one score is called, computed and compared.
+
+    Attributes
+    ----------
+    name, label : str
+        In files and flags, and for people.
+    kinds : tuple of str
+        Of the targets it is for.
+    higher_is_better : bool
+    function : callable
+        ``(targets, predictions) -> float`` for the measured cells of one target: ``(cells,)``
+        both, and the probabilities of a multiclass target ``(cells, classes)``.
+    in_units : bool
+        It has the unit of the target.
+    two_values : bool
+        It is defined only where two targets differ.
+    ranks : bool
+        It asks for the order alone, and takes what orders without ties (logits).
+    of_numbers : callable, optional
+        ``function`` for a regression, where that is another.
+    """
 
     name: str
     label: str
-    kind: str
+    kinds: tuple[str, ...]
     higher_is_better: bool
     function: Callable[[np.ndarray, np.ndarray], float]
     in_units: bool = False
-    two_values: bool = False  # defined only where two targets differ
+    two_values: bool = False
+    ranks: bool = False
+    of_numbers: Callable[[np.ndarray, np.ndarray], float] | None = None
+
+    def defined(self, kind: str, targets: np.ndarray) -> bool:
+        """Whether targets ``(rows,)`` of a kind, NaN where not measured, can be scored."""
+        held = targets[~np.isnan(targets)]
+        if kind not in self.kinds or not len(held):
+            return False
+        return bool((held != held[0]).any()) or not self.two_values
+
+    def __call__(self, kind: str, targets: np.ndarray, predictions: np.ndarray) -> float:
+        """The score of one target's measured cells."""
+        if kind == "regression" and self.of_numbers is not None:
+            return float(self.of_numbers(targets, predictions))
+        return float(self.function(targets, predictions))
 
 
-def _rmse(targets: np.ndarray, outputs: np.ndarray) -> float:
-    return float(np.sqrt(np.mean((targets - outputs) ** 2)))
-
-
+_NUMBERS, _CLASSES = ("regression",), ("classification", "multiclass")
 _ALL = (
-    Metric("roc_auc", "ROC-AUC", "classification", True, roc_auc_score, two_values=True),
     Metric(
-        "average_precision",
-        "average precision",
-        "classification",
-        True,
-        average_precision_score,
+        *("roc_auc", "ROC-AUC", _CLASSES, True, one_against_rest(roc_auc_score)),
+        two_values=True,
+        ranks=True,
+    ),
+    Metric(
+        *("average_precision", "average precision", _CLASSES, True),
+        one_against_rest(average_precision_score),
+        two_values=True,
+        ranks=True,
+    ),
+    Metric("mcc", "MCC", _CLASSES, True, mcc, two_values=True),
+    Metric("f1", "F1", _CLASSES, True, f1, two_values=True),
+    Metric(
+        "balanced_accuracy", "balanced accuracy", _CLASSES, True, balanced_accuracy,
         two_values=True,
     ),
-    Metric("rmse", "RMSE", "regression", False, _rmse, in_units=True),
-    Metric("mae", "MAE", "regression", False, mean_absolute_error, in_units=True),
-    Metric("r2", "R2", "regression", True, r2_score, two_values=True),
-)
+    Metric("accuracy", "accuracy", _CLASSES, True, accuracy),
+    Metric("log_loss", "log loss", _CLASSES, False, log_loss),
+    Metric("rmse", "RMSE", _NUMBERS, False, rmse, in_units=True),
+    Metric("mae", "MAE", _NUMBERS, False, mean_absolute_error, in_units=True),
+    Metric("r2", "R2", _NUMBERS, True, r2_score, two_values=True),
+    Metric("pearson", "Pearson's r", _NUMBERS, True, pearson, two_values=True),
+    Metric("spearman", "Spearman's rho", _NUMBERS, True, spearman, two_values=True),
+    Metric(
+        *("explained", "share explained", (*_CLASSES, *_NUMBERS), True, explained_by_classes),
+        two_values=True,
+        of_numbers=r2_score,
+    ),
+)  # fmt: skip
 METRICS = {metric.name: metric for metric in _ALL}
-KINDS = tuple(dict.fromkeys(metric.kind for metric in _ALL))
+#: Of one target.
+KINDS = ("classification", "multiclass", "regression")
+#: The score that targets of several kinds share: R2 for numbers, McFadden's R2 for classes.
+SHARED = METRICS["explained"]
 
 
-def metrics_of(kind: str) -> list[Metric]:
-    """The scores of a kind of targets, the one that picks the best epoch first.
+def metrics_of(kind: str | Sequence[str]) -> list[Metric]:
+    """The scores of a kind of targets (or of several), the one that picks the best epoch first.
 
     Raises
     ------
@@ -57,90 +120,79 @@ def metrics_of(kind: str) -> list[Metric]:
 
     Examples
     --------
-    >>> [metric.name for metric in metrics_of("classification")]
-    ['roc_auc', 'average_precision']
+    >>> [metric.name for metric in metrics_of("regression")]
+    ['rmse', 'mae', 'r2', 'pearson', 'spearman', 'explained']
+    >>> metrics_of(["regression", "classification"])[0].name
+    'explained'
     """
-    check_choice("kind of task", kind, KINDS)
-    return [metric for metric in _ALL if metric.kind == kind]
+    kinds = _distinct(kind)
+    found = [metric for metric in _ALL if any(kind in metric.kinds for kind in kinds)]
+    common = [metric for metric in found if all(kind in metric.kinds for kind in kinds)]
+    return found if common[0] is found[0] else [SHARED, *(m for m in found if m is not SHARED)]
 
 
-def choose_metric(kind: str, name: str | None = None) -> Metric:
-    """The score that picks the best epoch: by name, else the first one of the kind.
+def choose_metrics(
+    kind: str | Sequence[str], names: str | Sequence[str] | None = None
+) -> list[Metric]:
+    """The scores that are shown, the first of which picks the best epoch.
+
+    Parameters
+    ----------
+    kind : str or sequence of str
+        Of the targets.
+    names : str or sequence of str, optional
+        These alone; a single one (by default the first of the kind) with what is read beside it.
 
     Raises
     ------
     ValueError
-        ``kind`` is neither ``"classification"`` nor ``"regression"``, or the kind has no score
-        of that name.
+        A kind is not known, or has no score of that name.
+
+    Examples
+    --------
+    >>> [metric.name for metric in choose_metrics("regression")]
+    ['rmse', 'r2']
+    >>> choose_metrics("classification", ["mcc", "f1"])[0].label
+    'MCC'
+    """
+    known = {metric.name: metric for metric in metrics_of(kind)}
+    what = f"{' and '.join(_distinct(kind))} metric"
+    if names is not None and not isinstance(names, str):
+        return [known[check_choice(what, name, known)] for name in names]
+    first = next(iter(known)) if names is None else check_choice(what, names, known)
+    return [known[name] for name in (first, *BESIDE[first]) if name in known]
+
+
+def choose_metric(kind: str | Sequence[str], name: str | Sequence[str] | None = None) -> Metric:
+    """The score that picks the best epoch: by name (the first of several), else the first one of
+    the kind.
+
+    Raises
+    ------
+    ValueError
+        A kind is not known, or has no score of that name.
 
     Examples
     --------
     >>> choose_metric("regression").name
     'rmse'
     """
-    names = [metric.name for metric in metrics_of(kind)]
-    return METRICS[names[0] if name is None else check_choice(f"{kind} metric", name, names)]
+    return choose_metrics(kind, name)[0]
 
 
-def scores(kind: str, targets: np.ndarray, outputs: np.ndarray) -> dict[str, Any]:
-    """Every score of the kind, averaged over the tasks where it is defined.
+#: What is shown beside a score that was not chosen with others.
+BESIDE = {
+    **dict.fromkeys(METRICS, ("roc_auc",)),
+    "roc_auc": ("average_precision",),
+    **dict.fromkeys(("rmse", "mae"), ("r2",)),
+    **dict.fromkeys(("r2", "pearson", "spearman"), ("rmse",)),
+    "explained": ("roc_auc", "r2"),
+}
 
-    Parameters
-    ----------
-    kind : str
-        ``"classification"`` or ``"regression"``.
-    targets : numpy.ndarray
-        ``(rows, tasks)``, NaN where nothing was measured.
-    outputs : numpy.ndarray
-        ``(rows, tasks)``: logits (classification; ranked in float64 as they are, because a
-        float32 sigmoid saturates into ties) or predictions in the target's units.
 
-    Returns
-    -------
-    dict
-        One float per score (NaN where no task defines it), ``tasks`` (tasks averaged over),
-        ``tasks_total``, ``cells`` (measured cells), and ``per_task``: a list of dicts. A
-        classification task counts when both classes are present; a regression task when
-        anything was measured, for ``r2`` when two values differ.
-
-    Raises
-    ------
-    ValueError
-        The shapes differ.
-
-    Examples
-    --------
-    >>> y = np.array([[0.0, 1.0], [1.0, 1.0], [1.0, np.nan]])
-    >>> result = scores("classification", y, np.array([[-2.0, 3.0], [0.5, 1.0], [40.0, 0.0]]))
-    >>> result["roc_auc"], result["tasks"], result["tasks_total"]
-    (1.0, 1, 2)
-    """
-    if targets.shape != outputs.shape or targets.ndim != 2:
-        raise ValueError(
-            f"targets have shape {targets.shape} and outputs {outputs.shape}; "
-            "both must be (rows, tasks)"
-        )
-    chosen = metrics_of(kind)
-    targets, outputs = targets.astype(np.float64), outputs.astype(np.float64)
-    per_task = []
-    for task in range(targets.shape[1]):
-        measured = ~np.isnan(targets[:, task])
-        y, z = targets[measured, task], outputs[measured, task]
-        row: dict[str, Any] = {"cells": int(measured.sum())}
-        two_values = len(y) > 0 and bool((y != y[0]).any())
-        for metric in chosen:
-            defined = two_values if metric.two_values else len(y) > 0
-            # scikit-learn refuses NaN and infinities; such a model simply has no score.
-            defined = defined and bool(np.isfinite(z).all())
-            row[metric.name] = float(metric.function(y, z)) if defined else float("nan")
-        per_task.append(row)
-    first = chosen[0].name
-    result: dict[str, Any] = {}
-    for metric in chosen:
-        values = [row[metric.name] for row in per_task if not np.isnan(row[metric.name])]
-        result[metric.name] = float(np.mean(values)) if values else float("nan")
-    result["tasks"] = sum(not np.isnan(row[first]) for row in per_task)
-    result["tasks_total"] = len(per_task)
-    result["cells"] = sum(row["cells"] for row in per_task)
-    result["per_task"] = per_task
-    return result
+def _distinct(kind: str | Sequence[str]) -> list[str]:
+    kinds = [kind] if isinstance(kind, str) else list(dict.fromkeys(kind))
+    for each in kinds:
+        if each not in KINDS:
+            raise unknown_name("kind of task", each, KINDS)
+    return kinds

@@ -19,7 +19,8 @@ from dgl_gmpool.data.features import FeatureNames
 from dgl_gmpool.training.feature_scaler import FeatureScaler
 from dgl_gmpool.training.model import raw_outputs
 from dgl_gmpool.training.run_folder import RunFolder
-from dgl_gmpool.training.task import Standardizer, Task, get_task
+from dgl_gmpool.training.standardizer import Standardizer
+from dgl_gmpool.training.table_task import TableTask
 
 _FORMAT = 1
 _PARTS = (
@@ -37,9 +38,9 @@ class TrainedModel:
     model : MoleculePredictor
         In evaluation mode.
     kind : str
-        ``"classification"`` or ``"regression"``.
+        ``"classification"``, ``"multiclass"``, ``"regression"`` or ``"mixed"``.
     task_names : tuple of str
-        Columns of the predictions.
+        The targets.
     units : str
         Of the targets.
     target_scaler : Standardizer
@@ -52,6 +53,10 @@ class TrainedModel:
         It was trained with; None is the default of its kind.
     features : tuple of FeatureNames
         What the global features are; empty in models of before 0.3.0, whose are a solvent's.
+    kinds : tuple of str
+        Of each target; by default all are of ``kind``.
+    classes : tuple of tuple of str
+        Of each target; empty where it is not multiclass.
     """
 
     model: MoleculePredictor
@@ -63,11 +68,14 @@ class TrainedModel:
     featurizer: str = "canonical"
     loss: str | None = None
     features: tuple[FeatureNames, ...] = ()
+    kinds: tuple[str, ...] = ()
+    classes: tuple[tuple[str, ...], ...] = ()
 
     @property
-    def task(self) -> Task:
+    def task(self) -> TableTask:
         """How the outputs become predictions."""
-        return get_task(self.kind, self.loss)
+        kinds = self.kinds or [self.kind] * len(self.task_names)
+        return TableTask.of(self.task_names, kinds, self.classes, self.loss)
 
     def outputs(
         self,
@@ -77,7 +85,7 @@ class TrainedModel:
         batch_size: int = 80,
         device: torch.device | None = None,
     ) -> np.ndarray:
-        """Logits (classification) or predictions in the target's units, ``(rows, tasks)`` float64.
+        """Logits of classes, or predictions in the target's units, ``(rows, columns)`` float64.
 
         Raises
         ------
@@ -106,7 +114,8 @@ class TrainedModel:
         batch_size: int = 80,
         device: torch.device | None = None,
     ) -> np.ndarray:
-        """Probabilities or predictions in the target's units, ``(rows, tasks)`` float64."""
+        """Probabilities or predictions in the target's units, ``(rows, columns)`` float64: one
+        column a target, but for a multiclass target one for each of its classes."""
         outputs = self.outputs(
             graphs, global_feats=global_feats, batch_size=batch_size, device=device
         )
@@ -131,6 +140,8 @@ def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> None:
             "featurizer": trained.featurizer,
             "loss": trained.loss,
             "features": [[each.source, list(each.names)] for each in trained.features],
+            "kinds": list(trained.kinds),
+            "classes": [list(held) for held in trained.classes],
             "target_scaler": _scaler_to_dict(scaler),
             "global_scaler": None if extra is None else _scaler_to_dict(extra),
         },
@@ -189,6 +200,9 @@ def load_model(path: str | os.PathLike[str]) -> TrainedModel:
             saved["featurizer"],
             saved.get("loss"),
             tuple(FeatureNames(each, tuple(names)) for each, names in saved.get("features", ())),
+            # Not in models of 0.2.0, whose targets are of one kind.
+            tuple(saved.get("kinds", ())),
+            tuple(tuple(held) for held in saved.get("classes", ())),
         )
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         # Options, layers or shapes of another version; torch's list of keys is many lines long.

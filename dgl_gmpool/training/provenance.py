@@ -90,15 +90,23 @@ def data_record(
     digest.update(np.ascontiguousarray(table.targets).tobytes())
     if table.global_feats is not None:
         digest.update(np.ascontiguousarray(table.global_feats).tobytes())
+    for extra in (table.lower, table.upper, table.weights):
+        if extra is not None:
+            digest.update(np.ascontiguousarray(extra).tobytes())
     for name in sorted(auxiliary):
         digest.update(table.auxiliary_targets(name).fingerprint().encode())
     joined, blocks = joined_features(table, descriptors)
     for each in table.features:
         if each.source in {block.source for block in blocks}:
             digest.update(each.fingerprint().encode())
+    # Only where there are such: records of 0.2.0 are still equal.
+    more: dict[str, Any] = {"kinds": list(table.kinds)} if table.kind == "mixed" else {}
+    if any(table.classes):
+        more["classes"] = [list(held) for held in table.classes]
     return {
         "name": table.name,
         "kind": table.kind,
+        **more,
         "task_names": list(table.task_names),
         "units": table.units,
         "rows": len(dataset),

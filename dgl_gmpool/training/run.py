@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from dgl_gmpool.data.featurize import with_fragments
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.distributed import World, current_world
 from dgl_gmpool.training.fold import fit_fold
-from dgl_gmpool.training.fold_data import check_fold
+from dgl_gmpool.training.fold_data import check_fold, table_task
 from dgl_gmpool.training.history import EpochLog
 from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.model import count_parameters
@@ -37,7 +37,6 @@ from dgl_gmpool.training.provenance import (
 )
 from dgl_gmpool.training.run_folder import FoldFiles, RunFolder, read_json, write_json
 from dgl_gmpool.training.summary import write_summary
-from dgl_gmpool.training.task import get_task
 from dgl_gmpool.training.transfer import check_start, known_already
 from dgl_gmpool.training.uncertainty_check import uncertainty_lines
 
@@ -155,11 +154,11 @@ def train_run(
             "both must be at least 1"
         )
     for number, (train, valid) in enumerate(splits.folds):
-        check_fold(dataset, train, valid, fold=number)
+        check_fold(dataset, train, valid, fold=number, config=config)
     say: Callable[[str], None] = tqdm.write if progress else lambda text: None
     log = EpochLog(
         files.history,
-        choose_metric(dataset.table.kind, config.metric),
+        choose_metric(dataset.table.kinds, config.metric),
         folds=len(splits.folds),
         epochs=config.epochs,
         lines=progress,
@@ -208,7 +207,7 @@ def train_run(
             fold_files.checkpoint.unlink(missing_ok=True)
             results.append(read_json(fold_files.result))
             log.end(number, results[-1]["history"])
-            say(f"  {_fold_line(results[-1], len(splits.folds), config, dataset.table.kind)}")
+            say(f"  {_fold_line(results[-1], len(splits.folds), config, dataset.table.kinds)}")
             write_summary(files, dataset, splits, config, results)
             if files.finished:
                 for line in uncertainty_lines(read_json(files.uncertainty)):
@@ -237,10 +236,14 @@ def check_task(table: MoleculeTable, config: TrainingConfig) -> None:
     Raises
     ------
     ValueError
-        Its loss, metric or positive weight does not go with the table's targets.
+        Its loss, metric or weights do not go with the table's targets.
     """
-    choose_metric(table.kind, config.metric)
-    get_task(table.kind, config.loss).positive_weight(config.positive_weight, table.targets)
+    choose_metric(table.kinds, config.metric)
+    task = table_task(table, config)
+    task.cell_weights(config.positive_weight, table.targets, np.arange(len(table)))
+    task.weights_of(config.task_weights)
+    if table.lower is not None or table.upper is not None:
+        task.check_bounds()
 
 
 def run_record(dataset: MoleculeDataset, splits: Splits, config: TrainingConfig) -> dict[str, Any]:
@@ -289,6 +292,8 @@ def _train_fold(
         featurizer_name(dataset),
         config.loss,
         fitted.features,
+        table.kinds,
+        table.classes,
     )
     world.on_main(partial(save_model, files.model, trained))
     outputs: dict[str, Any] = {}
@@ -305,7 +310,9 @@ def _train_fold(
         )
         outputs[f"{name}_rows"] = rows
         outputs[f"{name}_outputs"] = world.join_rows(found)
-        results[name] = trained.task.scores(table.targets[rows], outputs[f"{name}_outputs"])
+        results[name] = trained.task.scores(
+            table.targets[rows], outputs[f"{name}_outputs"], **table.bounds(rows)
+        )
     if not world.is_main:
         return
     atomic_write(files.outputs, lambda file: np.savez(file, **outputs))
@@ -329,8 +336,10 @@ def _train_fold(
     )
 
 
-def _fold_line(result: dict[str, Any], folds: int, config: TrainingConfig, kind: str) -> str:
-    metric = choose_metric(kind, config.metric)
+def _fold_line(
+    result: dict[str, Any], folds: int, config: TrainingConfig, kinds: Sequence[str]
+) -> str:
+    metric = choose_metric(kinds, config.metric)
 
     def shown(part: str) -> str:
         value = result[part][metric.name]

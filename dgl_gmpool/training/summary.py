@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from dgl_gmpool._io import atomic_write_text
-from dgl_gmpool.data import MoleculeDataset, Splits
+from dgl_gmpool.data import MoleculeDataset, MoleculeTable, Splits
 from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.fold_data import table_task
 from dgl_gmpool.training.history import write_history
-from dgl_gmpool.training.metrics import choose_metric, metrics_of, scores
+from dgl_gmpool.training.metrics import choose_metric, metrics_of
 from dgl_gmpool.training.run_folder import FoldFiles, RunFolder, write_json
-from dgl_gmpool.training.task import Task, get_task
+from dgl_gmpool.training.table_task import TableTask
 from dgl_gmpool.training.uncertainty import write_uncertainty
 
 
@@ -31,7 +32,7 @@ def write_summary(
     table, complete = dataset.table, len(results) == len(splits.folds)
     write_history(files.history, [(result["fold"], result["history"]) for result in results])
 
-    metric = choose_metric(table.kind, config.metric)
+    metric = choose_metric(table.kinds, config.metric)
     summary: dict[str, Any] = {
         "format": 1,
         "complete": complete,
@@ -44,19 +45,21 @@ def write_summary(
         "parameters": results[0]["parameters"],
         "seconds": sum(result["seconds"] for result in results),
         "std": "sample standard deviation over the folds (divides by folds - 1)",
-        "test": _mean_and_std(results, "test", table.kind),
-        "valid": _mean_and_std(results, "valid", table.kind),
+        "test": _mean_and_std(results, "test", table.kinds),
+        "valid": _mean_and_std(results, "valid", table.kinds),
         "folds": [
             {key: value for key, value in result.items() if key != "history"} for result in results
         ],
     }
     if complete:
-        task = get_task(table.kind, config.loss)
+        task = table_task(table, config)
         outputs = [_outputs(files.fold(result["fold"]), "test") for result in results]
         predictions = task.link(np.stack(outputs))
         mean = predictions.mean(axis=0)
         targets = table.targets[np.asarray(splits.test)]
-        summary["ensemble_test"] = scores(table.kind, targets, mean)
+        summary["ensemble_test"] = task.prediction_scores(
+            targets, mean, **table.bounds(splits.test)
+        )
         _write_csv(files.predictions, _prediction_rows(dataset, splits, task, predictions, mean))
         _write_csv(files.valid_predictions, _valid_rows(files, dataset, splits, task))
         write_uncertainty(files, table, splits, task)
@@ -64,48 +67,55 @@ def write_summary(
 
 
 def _valid_rows(
-    files: RunFolder, dataset: MoleculeDataset, splits: Splits, task: Task
+    files: RunFolder, dataset: MoleculeDataset, splits: Splits, task: TableTask
 ) -> list[list[Any]]:
     """One row per validation row of every fold, predicted by the model that did not train on it."""
-    table = dataset.table
-    header = ["fold", "id", "smiles"]
-    for name in table.task_names:
-        header += [name, *task.columns(name)]
-    rows: list[list[Any]] = [header]
+    header: list[Any] = []
+    rows: list[list[Any]] = []
     for fold, (_, valid) in enumerate(splits.folds):
-        predictions = task.link(_outputs(files.fold(fold), "valid"))
-        for place, row in enumerate(valid):
-            cells: list[Any] = [fold, table.ids[row], table.smiles[row]]
-            for column in range(len(table.task_names)):
-                target, found = table.targets[row, column], predictions[place, column]
-                cells += ["" if np.isnan(target) else str(target), float(found)]
-            rows.append(cells)
-    return rows
+        found = task.link(_outputs(files.fold(fold), "valid"))
+        header, *own = _with_predictions(dataset.table, valid, task, found)
+        rows += [[fold, *cells] for cells in own]
+    return [["fold", *header], *rows]
 
 
 def _prediction_rows(
     dataset: MoleculeDataset,
     splits: Splits,
-    task: Task,
+    task: TableTask,
     predictions: np.ndarray,
     mean: np.ndarray,
 ) -> list[list[Any]]:
-    """One row per test row, in its order; every number round-trips."""
-    table = dataset.table
+    """One row per test row, in its order, with the folds' predictions behind their mean."""
+    return _with_predictions(dataset.table, splits.test, task, mean, predictions)
+
+
+def _with_predictions(
+    table: MoleculeTable,
+    rows: Sequence[int],
+    task: TableTask,
+    predictions: np.ndarray,
+    folds: Sequence[np.ndarray] | np.ndarray = (),
+) -> list[list[Any]]:
+    """Header and rows of a table: molecule, what was measured and predicted; every number
+    round-trips."""
     header = ["id", "smiles"]
-    for name in table.task_names:
-        header += [name, *task.columns(name)]
-        header += [f"{name} fold {fold}" for fold in range(len(predictions))]
-    rows: list[list[Any]] = [header]
-    for place, row in enumerate(splits.test):
-        cells: list[Any] = [table.ids[row], table.smiles[row]]
-        for column in range(len(table.task_names)):
-            target = table.targets[row, column]
-            # str of a number is the shortest text that reads back as the same number.
-            cells += ["" if np.isnan(target) else str(target), float(mean[place, column])]
-            cells += [float(value) for value in predictions[:, place, column]]
-        rows.append(cells)
-    return rows
+    columns: list[list[Any]] = [[part[row] for row in rows] for part in (table.ids, table.smiles)]
+    for number, name in enumerate(table.task_names):
+        header.append(name)
+        columns.append([table.measured_text(row, number) for row in rows])
+        classes = task.predicted_classes(name, predictions)
+        if classes is not None:
+            header.append(f"{name} predicted")
+            columns.append(classes)
+        numbers, own = task.columns(name), range(task.width)[task.outputs_of(number)]
+        header += numbers
+        columns += [predictions[:, at].tolist() for at in own]
+        for shown, at in zip(numbers, own):
+            what = name if classes is None else shown
+            header += [f"{what} fold {fold}" for fold in range(len(folds))]
+            columns += [fold[:, at].tolist() for fold in folds]
+    return [header, *map(list, zip(*columns))]
 
 
 def _outputs(files: FoldFiles, part: str) -> np.ndarray:
@@ -114,10 +124,13 @@ def _outputs(files: FoldFiles, part: str) -> np.ndarray:
     return outputs
 
 
-def _mean_and_std(results: Sequence[dict[str, Any]], part: str, kind: str) -> dict[str, Any]:
+def _mean_and_std(
+    results: Sequence[dict[str, Any]], part: str, kinds: Sequence[str]
+) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name in (metric.name for metric in metrics_of(kind)):
-        values = [result[part][name] for result in results if result[part][name] is not None]
+    for name in (metric.name for metric in metrics_of(kinds)):
+        # Folds finished by 0.2.0 have fewer scores.
+        values = [result[part][name] for result in results if result[part].get(name) is not None]
         found[name] = {
             "mean": float(np.mean(values)) if values else None,
             "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,

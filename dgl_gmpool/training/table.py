@@ -13,27 +13,21 @@ import numpy as np
 from dgl_gmpool._io import atomic_write_text
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.distributed import current_world
-from dgl_gmpool.training.metrics import METRICS
+from dgl_gmpool.training.metrics import BESIDE, METRICS
 from dgl_gmpool.training.run import RunResult
 from dgl_gmpool.training.run_folder import write_json
-from dgl_gmpool.training.words import duration, score_text
-
-_BESIDE = {
-    "roc_auc": "average_precision",
-    "average_precision": "roc_auc",
-    "rmse": "r2",
-    "mae": "r2",
-    "r2": "rmse",
-}
+from dgl_gmpool.training.table_text import markdown_table
 
 
 def comparison_rows(results: Sequence[RunResult]) -> list[dict[str, Any]]:
     """One dict per configuration; the seeds of a configuration are put together.
 
     Configurations that differ in anything else are apart; where the model's label does not tell
-    them apart, ``differs`` holds the settings that do, and the label names them.
-    ``mean`` and ``std`` are over the test scores of all folds of all seeds, ``std`` dividing by
-    their number - 1; NaN where it is not defined.
+    them apart, ``differs`` holds the settings that do, and the label names them. ``scores`` has, by
+    name, ``mean`` and ``std`` over the test scores of all folds of all seeds (``std`` dividing by
+    their number - 1), and ``averaged``: the score of the folds' mean prediction, averaged over the
+    seeds. ``shown`` names those that the table shows; ``mean`` and ``std`` beside ``metric`` are of
+    the first. ``targets`` has name, score and value of each target, averaged. NaN is not defined.
     """
     groups: dict[str, list[RunResult]] = {}
     for result in results:
@@ -44,10 +38,7 @@ def comparison_rows(results: Sequence[RunResult]) -> list[dict[str, Any]]:
         label = runs[0].config.label
         alike = [other[0].config for other in groups.values() if other[0].config.label == label]
         differs = _differing(runs[0].config, alike)
-        name = runs[0].metrics["metric"]
-        beside = _BESIDE[name]
-        values = np.array([value for run in runs for value in run.fold_scores(name)])
-        others = np.array([value for run in runs for value in run.fold_scores(beside)])
+        folds = [fold["test"] for run in runs for fold in run.metrics["folds"]]
         rows.append(
             {
                 "label": "-".join([label, *(f"{k}={v}" for k, v in differs.items())]),
@@ -58,12 +49,12 @@ def comparison_rows(results: Sequence[RunResult]) -> list[dict[str, Any]]:
                 "auxiliary": dict(runs[0].config.auxiliary),
                 "levels": runs[0].config.levels,
                 "seeds": [run.config.seed for run in runs],
-                "models": len(values),
-                "metric": name,
-                "mean": _mean(values),
-                "std": _std(values),
-                "beside": beside,
-                "beside_mean": _mean(others),
+                **score_columns(
+                    runs[0].metrics["metric"],
+                    runs[0].config.metric,
+                    folds,
+                    [run.metrics.get("ensemble_test", {}) for run in runs],
+                ),
                 "units": runs[0].metrics["units"],
                 "test_rows": runs[0].metrics["test_rows"],
                 "parameters": runs[0].metrics["parameters"],
@@ -72,6 +63,58 @@ def comparison_rows(results: Sequence[RunResult]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def score_columns(
+    metric: str,
+    chosen: str | Sequence[str] | None,
+    folds: Sequence[dict[str, Any]],
+    averaged: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
+    """What a row of the table says of scores.
+
+    Parameters
+    ----------
+    metric : str
+        The one that picks the epoch.
+    chosen : str, sequence of str or None
+        The configuration's.
+    folds, averaged : sequence of dict
+        :func:`~dgl_gmpool.training.scores.scores` of each model, and of each seed's mean.
+    """
+    names = [name for name in (*METRICS, "bounds_respected") if name in folds[0]]
+    found = {
+        name: {
+            "mean": _mean([fold.get(name) for fold in folds]),
+            "std": _std([fold.get(name) for fold in folds]),
+            "averaged": _mean([each.get(name) for each in averaged]),
+        }
+        for name in names
+    }
+    several = chosen is not None and not isinstance(chosen, str)
+    shown = list(chosen or ()) if several else [metric, *BESIDE[metric]]
+    return {
+        "models": len(folds),
+        "metric": metric,
+        "mean": found[metric]["mean"],
+        "std": found[metric]["std"],
+        "shown": [name for name in shown if name in found],
+        "scores": found,
+        "targets": _by_target(shown, [each.get("per_task", []) for each in averaged]),
+    }
+
+
+def _by_target(
+    shown: Sequence[str], averaged: Sequence[Sequence[dict[str, Any]]]
+) -> list[tuple[str, str, float]]:
+    """Name, score and value of each target: the first score shown that its kind has."""
+    targets = []
+    for place, row in enumerate(averaged[0]):
+        name = next((name for name in (*shown, *METRICS) if name in row), "")
+        if "target" in row and name:  # not in runs of 0.2.0
+            value = _mean([each[place].get(name) for each in averaged])
+            targets.append((row["target"], name, value))
+    return targets
 
 
 def _without_seed(config: TrainingConfig) -> dict[str, Any]:
@@ -86,47 +129,6 @@ def _differing(config: TrainingConfig, alike: Sequence[TrainingConfig]) -> dict[
         for key, value in _without_seed(config).items()
         if any(record.get(key) != value for record in records)
     }
-
-
-def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows of :func:`comparison_rows` as a Markdown table, aligned for the eye."""
-    metric, beside = METRICS[rows[0]["metric"]], METRICS[rows[0]["beside"]]
-    units = rows[0]["units"]
-    header = [
-        "readout",
-        "levels",
-        f"test {metric.label}" + (f" ({units})" if units and metric.in_units else ""),
-        "std",
-        f"{beside.label}" + (f" ({units})" if units and beside.in_units else ""),
-        "models",
-        "parameters",
-        "time",
-    ]
-    lines = [header]
-    for row in rows:
-        lines.append(
-            [
-                _readout(row),
-                _text(row["levels"]),
-                score_text(row["mean"]),
-                score_text(row["std"]),
-                score_text(row["beside_mean"]),
-                _text(row["models"]),
-                "-" if row["parameters"] is None else f"{row['parameters']:,}",
-                "-" if row["seconds"] is None else duration(row["seconds"]),
-            ]
-        )
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-
-    def shown(cells: list[str]) -> str:
-        first, *rest = (
-            cell.ljust(w) if i == 0 else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(cells, widths))
-        )
-        return "| " + " | ".join([first, *rest]) + " |"
-
-    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
-    return "\n".join([shown(header), shown(rule), *(shown(line) for line in lines[1:])])
 
 
 def write_table(
@@ -154,25 +156,16 @@ def write_table(
     return text
 
 
-def _readout(row: dict[str, Any]) -> str:
-    settings = {**row["readout_options"], **row.get("differs", {})}
-    options = ", ".join(f"{key}={value}" for key, value in settings.items())
-    name = row["readout"] + (f" ({options})" if options else "")
-    if row["backbone"] not in ("", "dmpnn"):
-        name = f"{row['backbone']}, {name}"
-    beside = ", ".join(f"{key}={weight:g}" for key, weight in row["auxiliary"].items())
-    return f"{name}, auxiliary {beside}" if beside else name
+def _numbers(values: Sequence[float | None]) -> np.ndarray:
+    found = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    return found[~np.isnan(found)]
 
 
-def _mean(values: np.ndarray) -> float:
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else float("nan")
+def _mean(values: Sequence[float | None]) -> float:
+    found = _numbers(values)
+    return float(found.mean()) if len(found) else float("nan")
 
 
-def _std(values: np.ndarray) -> float:
-    values = values[~np.isnan(values)]
-    return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-
-
-def _text(value: Any) -> str:
-    return "-" if value is None else str(value)
+def _std(values: Sequence[float | None]) -> float:
+    found = _numbers(values)
+    return float(found.std(ddof=1)) if len(found) > 1 else float("nan")

@@ -1,235 +1,161 @@
-"""What is learnt: the loss, the units of the model's outputs, the scores, the column names."""
+"""How targets of each kind are learnt: the losses that ``--loss`` knows."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, ClassVar
-
 import numpy as np
-import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss, mse_loss
+from torch.nn.functional import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    l1_loss,
+    mse_loss,
+)
 
 from dgl_gmpool._options import check_choice
-from dgl_gmpool.training.metrics import KINDS, scores
+from dgl_gmpool.training.metrics import KINDS
+from dgl_gmpool.training.one_sided import gaussian_bound, laplace_bound
+from dgl_gmpool.training.standardizer import Standardizer
+from dgl_gmpool.training.task_base import Labels, Task
 
-
-@dataclass(frozen=True)
-class Standardizer:
-    """Column-wise ``(x - mean) / std``.
-
-    Attributes
-    ----------
-    mean, std : numpy.ndarray
-        ``(columns,)`` float64. A column that does not vary has ``std`` 1.
-    """
-
-    mean: np.ndarray
-    std: np.ndarray
-
-    @classmethod
-    def fit(cls, values: np.ndarray) -> Standardizer:
-        """Constants of ``values`` ``(rows, columns)``; NaN cells are left out.
-
-        Raises
-        ------
-        ValueError
-            A column has no finite cell at all.
-
-        Examples
-        --------
-        >>> scaler = Standardizer.fit(np.array([[1.0], [3.0], [np.nan]]))
-        >>> scaler.transform(np.array([[2.0], [3.0], [np.nan]])).ravel().tolist()
-        [0.0, 1.0, nan]
-        """
-        values = np.asarray(values, dtype=np.float64)
-        empty = np.flatnonzero(np.isnan(values).all(axis=0))
-        if len(empty):
-            raise ValueError(
-                f"column {int(empty[0])} has no value in the {len(values)} rows to standardise on; "
-                "leave the column out or use fewer folds"
-            )
-        mean, std = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
-        # Rounding leaves a constant column a spread of about 1e-16: compare with its size.
-        flat = std <= 1e-12 * np.maximum(np.abs(mean), 1.0)
-        return cls(mean, np.where(flat, 1.0, std))
-
-    @classmethod
-    def identity(cls, columns: int) -> Standardizer:
-        """Constants that change nothing (classification targets)."""
-        return cls(np.zeros(columns), np.ones(columns))
-
-    def transform(self, values: np.ndarray) -> np.ndarray:
-        """``(rows, columns)`` in units of the training spread: calculated in float64, so that
-        small differences of large values survive, and then float32."""
-        scaled: np.ndarray = (np.asarray(values, np.float64) - self.mean) / self.std
-        return scaled.astype(np.float32)
-
-    def inverse(self, values: np.ndarray) -> np.ndarray:
-        """Back in the original units, float64."""
-        found: np.ndarray = np.asarray(values, np.float64) * self.std + self.mean
-        return found
-
-
-class Task(ABC):
-    """How targets of one kind are learnt, predicted, scored and named.
-
-    A new loss is a subclass with a ``name`` and :meth:`total`, and an entry in :data:`TASKS`;
-    ``TrainingConfig(loss=name)`` and ``--loss name`` then take it.
-
-    Attributes
-    ----------
-    name : str
-        Of the loss.
-    kind : str
-        Of the targets it is for: ``"classification"`` or ``"regression"``.
-    scorable : str
-        What rows must hold to be scored, for messages.
-    """
-
-    name: ClassVar[str]
-    kind: ClassVar[str]
-    scorable: ClassVar[str]
-
-    @abstractmethod
-    def total(self, outputs: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor:
-        """Sum of the loss over cells.
-
-        Parameters
-        ----------
-        outputs, targets : Tensor
-            ``(cells,)``: the model's, and what was measured, as the scaler gives it.
-        weight : Tensor or None
-            ``(cells,)``, of positive cells.
-        """
-
-    @abstractmethod
-    def scaler(self, targets: np.ndarray) -> Standardizer:
-        """Units in which the model sees targets, from training rows ``(rows, tasks)`` float64."""
-
-    def link(self, outputs: np.ndarray) -> np.ndarray:
-        """Predictions from outputs that are back in the units of the targets, float64."""
-        return outputs
-
-    def scores(self, targets: np.ndarray, outputs: np.ndarray) -> dict[str, Any]:
-        """:func:`~dgl_gmpool.training.metrics.scores` of outputs in the units of the targets."""
-        return scores(self.kind, targets, self.link(outputs))
-
-    def positive_weight(self, wanted: str | float | None, targets: np.ndarray) -> Tensor | None:
-        """``(tasks,)`` weights of positive cells from training rows, or None.
-
-        Raises
-        ------
-        ValueError
-            A weight is wanted where there are no positive cells.
-        """
-        if wanted is not None:
-            raise ValueError(
-                f"positive_weight={wanted!r}: expected none, because it is for the actives of a "
-                f"classification and the targets are a {self.kind}"
-            )
-        return None
-
-    def columns(self, task_name: str) -> list[str]:
-        """Headers of what is predicted for a target."""
-        return [f"{task_name} predicted"]
-
-    def loss(self, outputs: Tensor, targets: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Mean over the measured cells: a missing one carries no loss and no gradient.
-
-        Parameters
-        ----------
-        outputs, targets : Tensor
-            ``(rows, tasks)``; targets are NaN where nothing was measured.
-        weight : Tensor, optional
-            ``(tasks,)``, factor on the loss of positive cells. The sum is still divided by the
-            number of measured cells.
-
-        Returns
-        -------
-        Tensor
-            Scalar; 0 with zero gradient when no cell is measured.
-
-        Examples
-        --------
-        >>> nan = float("nan")
-        >>> SquaredError().loss(torch.tensor([[1.0, 5.0]]), torch.tensor([[3.0, nan]])).item()
-        4.0
-        >>> targets = torch.tensor([[1.0], [nan]])
-        >>> CrossEntropy().loss(torch.tensor([[0.0], [9.0]]), targets).item()
-        0.6931471824645996
-        """
-        measured = ~torch.isnan(targets)
-        cells = None if weight is None else weight.expand_as(outputs)[measured]
-        # Selecting the cells (not multiplying by a mask) keeps an infinite output of an unmeasured
-        # cell out of value and gradient, where 0 * inf would be NaN.
-        total = self.total(outputs[measured], targets[measured], cells)
-        return total / measured.sum().clamp(min=1)
+__all__ = ["TASKS", "Labels", "Standardizer", "Task", "get_task", "loss_names", "probabilities"]
 
 
 class CrossEntropy(Task):
-    """Binary cross-entropy on logits, for classes 0 and 1."""
+    """Binary cross-entropy on logits, for classes 0 and 1.
+
+    Examples
+    --------
+    >>> targets = torch.tensor([[1.0], [float("nan")]])
+    >>> CrossEntropy().loss(torch.tensor([[0.0], [9.0]]), targets).item()
+    0.6931471824645996
+    """
 
     name = "cross_entropy"
     kind = "classification"
     scorable = "both classes of any target"
 
-    def total(self, outputs: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor:
-        return binary_cross_entropy_with_logits(
-            outputs, targets, pos_weight=weight, reduction="sum"
-        )
+    def cells(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return binary_cross_entropy_with_logits(outputs, targets, reduction="none")
 
-    def scaler(self, targets: np.ndarray) -> Standardizer:
+    def scaler(self, targets: np.ndarray, weight: np.ndarray | None = None) -> Standardizer:
         return Standardizer.identity(targets.shape[1])
 
     def link(self, outputs: np.ndarray) -> np.ndarray:
         return probabilities(outputs)
 
-    def scores(self, targets: np.ndarray, outputs: np.ndarray) -> dict[str, Any]:
-        # Logits rank as probabilities do, without the ties of those that round to 0 or 1.
-        return scores(self.kind, targets, outputs)
+    def ranks(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs
 
-    def positive_weight(self, wanted: str | float | None, targets: np.ndarray) -> Tensor | None:
+    def class_weights(
+        self, wanted: str | float | None, targets: np.ndarray, classes: int = 2
+    ) -> np.ndarray | None:
+        if wanted is None:
+            return None
+        weights = np.ones((targets.shape[1], 2))
+        weights[:, 1] = wanted if not isinstance(wanted, str) else 1.0
+        if isinstance(wanted, str):
+            positive = np.nansum(targets, axis=0)
+            negative = (~np.isnan(targets)).sum(axis=0) - positive
+            # A task with one class only has no balance to restore: it stays at 1.
+            both = (positive > 0) & (negative > 0)
+            weights[:, 1] = np.where(both, negative / np.maximum(positive, 1), 1.0)
+        return weights
+
+
+class ClassCrossEntropy(CrossEntropy):
+    """Cross-entropy on the logits of several classes."""
+
+    kind = "multiclass"
+    scorable = "two classes of any target"
+
+    def cells(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return cross_entropy(outputs, targets.long(), reduction="none")
+
+    def link(self, outputs: np.ndarray) -> np.ndarray:
+        """Softmax over the last axis in float64, without overflow."""
+        raised = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
+        found: np.ndarray = raised / raised.sum(axis=-1, keepdims=True)
+        return found
+
+    def ranks(self, outputs: np.ndarray) -> np.ndarray:
+        """Log-odds of each class against the others together."""
+        rest = [
+            np.logaddexp.reduce(np.delete(outputs, each, axis=-1), axis=-1)
+            for each in range(outputs.shape[-1])
+        ]
+        odds: np.ndarray = outputs - np.stack(rest, axis=-1)
+        return odds
+
+    def class_weights(
+        self, wanted: str | float | None, targets: np.ndarray, classes: int = 2
+    ) -> np.ndarray | None:
         if wanted is None:
             return None
         if not isinstance(wanted, str):
-            return torch.full((targets.shape[1],), float(wanted))
-        positive = np.nansum(targets, axis=0)
-        negative = (~np.isnan(targets)).sum(axis=0) - positive
-        # A task with one class only has no balance to restore: it stays at 1.
-        both = (positive > 0) & (negative > 0)
-        weight = np.where(both, negative / np.maximum(positive, 1), 1.0)
-        return torch.as_tensor(weight, dtype=torch.float32)
+            raise ValueError(
+                f"positive_weight={wanted!r}: expected 'balanced', because a target with several "
+                "classes has no actives for one number"
+            )
+        counts = np.stack([(targets == each).sum(axis=0) for each in range(classes)], axis=1)
+        there = (counts > 0).sum(axis=1, keepdims=True)
+        found: np.ndarray = counts.sum(axis=1, keepdims=True) / (there * np.maximum(counts, 1))
+        return np.where(counts > 0, found, 1.0)
+
+    def columns(self, target: str, classes: tuple[str, ...] = ()) -> list[str]:
+        return [f"{target} probability of {name}" for name in classes]
 
 
-class SquaredError(Task):
-    """Squared error on standardised targets."""
+class Numbers(Task):
+    """What the losses of a regression share: standardised targets."""
 
-    name = "squared_error"
     kind = "regression"
     scorable = "a measured target"
 
-    def total(self, outputs: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor:
-        return mse_loss(outputs, targets, reduction="sum")
-
-    def scaler(self, targets: np.ndarray) -> Standardizer:
-        return Standardizer.fit(targets)
+    def scaler(self, targets: np.ndarray, weight: np.ndarray | None = None) -> Standardizer:
+        return Standardizer.fit(targets, weight)
 
 
-class AbsoluteError(SquaredError):
-    """Absolute error on standardised targets, which a few wild values move less."""
+class SquaredError(Numbers):
+    """Squared error on standardised targets; with bounds the likelihood of a normal error.
+
+    Examples
+    --------
+    >>> targets = torch.tensor([[3.0, float("nan")]])
+    >>> SquaredError().loss(torch.tensor([[1.0, 5.0]]), targets).item()
+    4.0
+    """
+
+    name = "squared_error"
+    takes_bounds = True
+
+    def cells(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return mse_loss(outputs, targets, reduction="none")
+
+    def bound(self, margin: Tensor) -> Tensor:
+        return gaussian_bound(margin)
+
+
+class AbsoluteError(Numbers):
+    """Absolute error on standardised targets, which a few wild values move less; with bounds the
+    likelihood of a Laplace error."""
 
     name = "absolute_error"
+    takes_bounds = True
 
-    def total(self, outputs: Tensor, targets: Tensor, weight: Tensor | None) -> Tensor:
-        return l1_loss(outputs, targets, reduction="sum")
+    def cells(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return l1_loss(outputs, targets, reduction="none")
+
+    def bound(self, margin: Tensor) -> Tensor:
+        return laplace_bound(margin)
 
 
-#: By the name of the loss; the first of a kind is its default.
-TASKS: dict[str, Task] = {
-    task.name: task for task in (CrossEntropy(), SquaredError(), AbsoluteError())
-}
+#: The first of a kind is its default.
+TASKS: list[Task] = [CrossEntropy(), ClassCrossEntropy(), SquaredError(), AbsoluteError()]
+
+
+def loss_names() -> list[str]:
+    """Every name of a loss, once."""
+    return list(dict.fromkeys(task.name for task in TASKS))
 
 
 def get_task(kind: str, loss: str | None = None) -> Task:
@@ -246,7 +172,7 @@ def get_task(kind: str, loss: str | None = None) -> Task:
     ('squared_error', 'absolute_error')
     """
     check_choice("kind of task", kind, KINDS)
-    known = {name: task for name, task in TASKS.items() if task.kind == kind}
+    known = {task.name: task for task in TASKS if task.kind == kind}
     return known[next(iter(known)) if loss is None else check_choice(f"{kind} loss", loss, known)]
 
 

@@ -110,7 +110,7 @@ def start_from(
 
 
 #: What two models share whose heads mean the same.
-_SAME_HEAD = ("kind", "task_names", "units", "loss", "features")
+_SAME_HEAD = ("task", "units", "features")
 
 
 def known_already(dataset: MoleculeDataset, splits: Splits, config: TrainingConfig) -> str:

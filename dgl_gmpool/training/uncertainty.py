@@ -26,8 +26,8 @@ Two files of the run folder hold it. ``training_molecules.csv``: see
       ``brier_before``, ``brier_after``, ``calibration_error_before``, ``calibration_error_after``,
       and ``curve_before``, ``curve_after``: lists of ``predicted``, ``measured`` and ``rows``.
 
-    ``test`` is null where no test row was measured. A target without a measured validation row
-    has no more keys than ``name``, ``kind`` and ``test``.
+    ``test`` is null where no test row was measured. A target without a measured validation row,
+    and one of several classes, has no more keys than ``name``, ``kind`` and ``test``.
 
 Validation rows also chose the epoch of their fold, which makes their errors a little small; the
 mean over the folds' models, which is what is predicted, has smaller errors than one of them. The
@@ -50,7 +50,7 @@ from dgl_gmpool.training.calibration import Calibrator, choose_calibrators
 from dgl_gmpool.training.conformal import Intervals, choose_intervals, leave_out_parts
 from dgl_gmpool.training.known_molecules import Domain, KnownMolecules, fingerprints_of
 from dgl_gmpool.training.run_folder import RunFolder, read_json, write_json
-from dgl_gmpool.training.task import Task
+from dgl_gmpool.training.table_task import TableTask
 from dgl_gmpool.training.uncertainty_check import check_calibrators, check_intervals
 
 #: Pairs of molecules that are compared at most: about a minute.
@@ -117,7 +117,7 @@ def _read(saved: dict[str, Any]) -> Intervals | tuple[Calibrator, ...] | None:
 
 
 def write_uncertainty(
-    files: RunFolder, table: MoleculeTable, splits: Splits, task: Task
+    files: RunFolder, table: MoleculeTable, splits: Splits, task: TableTask
 ) -> dict[str, Any]:
     """Fit on the folds' validation rows, check on the test set, write both files.
 
@@ -129,7 +129,7 @@ def write_uncertainty(
         The run's.
     splits : Splits
         Its splits.
-    task : Task
+    task : TableTask
         Turns outputs into predictions.
 
     Returns
@@ -167,16 +167,19 @@ def write_uncertainty(
 
     tasks = []
     for column, name in enumerate(table.task_names):
-        entry: dict[str, Any] = {"name": name, "kind": table.kind, "test": None}
+        kind = table.kinds[column]
+        entry: dict[str, Any] = {"name": name, "kind": kind, "test": None}
         tasks.append(entry)
-        targets = table.targets[:, column]
-        use = np.isfinite(targets[all_rows]) & np.isfinite(predicted[:, column])
-        check = np.isfinite(targets[test]) & np.isfinite(test_predicted[:, :, column]).all(axis=0)
+        if kind == "multiclass":
+            continue
+        targets, at = table.targets[:, column], task.outputs_of(column).start
+        use = np.isfinite(targets[all_rows]) & np.isfinite(predicted[:, at])
+        check = np.isfinite(targets[test]) & np.isfinite(test_predicted[:, :, at]).all(axis=0)
         if not use.any():
             continue
-        y, z = targets[all_rows][use], predicted[use, column]
-        y_test, z_test = targets[test][check], test_predicted[:, check, column]
-        if table.kind == "classification":
+        y, z = targets[all_rows][use], predicted[use, at]
+        y_test, z_test = targets[test][check], test_predicted[:, check, at]
+        if kind == "classification":
             folds_of_y = [fold_of[use] == number for number in range(len(splits.folds))]
             calibrators, scores = choose_calibrators(
                 [z[mine] for mine in folds_of_y], [y[mine] for mine in folds_of_y]

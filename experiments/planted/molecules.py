@@ -26,7 +26,8 @@ from dgl_gmpool.data import (
 )
 from dgl_gmpool.data.dgllife_features import conductance_start
 from dgl_gmpool.data.fragments import brics_fragments, ring_systems
-from dgl_gmpool.training.metrics import choose_metric, scores
+from dgl_gmpool.training.metrics import choose_metric
+from dgl_gmpool.training.scores import scores
 from experiments.planted.controls import FeaturesOnly, LocalityOnly
 from experiments.planted.measures import (
     Found,

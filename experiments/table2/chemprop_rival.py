@@ -23,7 +23,8 @@ from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.training.batches import count_batches, derived_seed, row_batches, shuffled
 from dgl_gmpool.training.distributed import TrainingError
 from dgl_gmpool.training.fold import EarlyStopping
-from dgl_gmpool.training.metrics import choose_metric, scores
+from dgl_gmpool.training.metrics import choose_metric
+from dgl_gmpool.training.scores import scores
 from dgl_gmpool.training.task import Standardizer, get_task
 from experiments.table2.rival_fold import RivalFold, check_rows, natural_number
 
