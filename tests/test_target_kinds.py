@@ -173,6 +173,11 @@ def test_a_mixed_table_from_the_command_to_the_predictions(tmp_path, capsys):
     assert "rmse" not in toxic
     right = np.mean([row["colour predicted"] == row["colour"] for row in found])
     assert colour["accuracy"] == pytest.approx(right)
+    # The page has a part for each kind.
+    assert cli.main(["report", "--run", str(run)]) == 0
+    page = (run / "report.html").read_text()
+    assert "test: measured</th><th class='n'>predicted blue</th>" in page
+    assert "could not be made" not in page
     # The same command again, from the run's own file.
     again = ["train", "csv", "--config", str(run), "--output", str(tmp_path / "again")]
     assert cli.main(again) == 0

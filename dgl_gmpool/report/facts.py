@@ -190,28 +190,30 @@ def splits(run: RunData) -> Iterator[str]:
     yield " set of one model that trains on the others."
     name = run.task_names[0]
     yield f" The target below is {escape(name)}.</p>"
-    regression = run.kind == "regression"
+    kind = run.kind_of(0)
     rows: list[list[str]] = []
     for part, found in run.parts.items():
         for fold in np.unique(found.folds).tolist():
             own = found.measured[found.folds == fold, 0]
             size = "" if fold < 0 else f"{folds[fold]['train_rows']:,}"
             title = part if fold < 0 else f"{part}, fold {fold + 1}"
-            rows.append([title, size, f"{len(own):,}", *_spread(own, regression)])
-    more = ["mean", "std", "least", "most"] if regression else ["active", "share"]
-    yield table(["part", "trained on", "rows", "measured", *more], rows)
+            rows.append([title, size, f"{len(own):,}", *_spread(own, kind)])
+    more = {"regression": ["mean", "std", "least", "most"], "classification": ["active", "share"]}
+    yield table(["part", "trained on", "rows", "measured", *more.get(kind, [])], rows)
     measured = {part: found.measured[:, 0] for part, found in run.parts.items()}
     measured = {part: own[~np.isnan(own)] for part, own in measured.items()}
-    if regression and all(len(own) for own in measured.values()):
+    if kind == "regression" and all(len(own) for own in measured.values()):
         yield target_histogram(measured, axis_label(name, run.units))
 
 
-def _spread(values: np.ndarray, regression: bool) -> list[str]:
+def _spread(values: np.ndarray, kind: str) -> list[str]:
     values = values[~np.isnan(values)]
     if not len(values):
         return ["0"]
     cells = [f"{len(values):,}"]
-    if not regression:
+    if kind == "multiclass":
+        return cells
+    if kind == "classification":
         return [*cells, f"{int(values.sum()):,}", f"{100 * values.mean():.1f} %"]
     std = float(values.std(ddof=1)) if len(values) > 1 else None
     return [*cells, *map(score_text, (values.mean(), std, values.min(), values.max()))]

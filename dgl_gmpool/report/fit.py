@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from html import escape
 from typing import Any
@@ -57,7 +58,9 @@ def measured_and_predicted(run: RunData) -> Iterator[str]:
             if len(rows):
                 pairs[part] = found.measured[rows, task], found.predicted[rows, task]
         yield "<div class='sides'>"
-        if run.kind == "regression":
+        if run.kind_of(task) == "multiclass":
+            yield from _confusion(run, task)
+        elif run.kind_of(task) == "regression":
             label = axis_label(name, run.units)
             for part, (measured, predicted) in pairs.items():
                 yield plots.measured_and_predicted(part, measured, predicted, label)
@@ -71,13 +74,30 @@ def measured_and_predicted(run: RunData) -> Iterator[str]:
         if not pairs:
             yield "<p>Nothing was measured in these rows.</p>"
     yield and_others(run)
-    if run.kind == "regression":
-        yield "<p class='quiet'>A point per row; on the line, prediction and measurement agree."
-    else:
-        yield "<p class='quiet'>Calibration: of the rows given a probability of 0.8, four of five"
+    yield "<p class='quiet'>"
+    kinds = {run.kind_of(task) for task, _ in shown_tasks(run)}
+    if "regression" in kinds:
+        yield "A point per row; on the line, prediction and measurement agree."
+    if "classification" in kinds:
+        yield " Calibration: of the rows given a probability of 0.8, four of five"
         yield " should be active; points above the line say that the model is too careful."
     yield " A test row is predicted by the average of the folds, a validation row by the model"
     yield " that did not train on it.</p>"
+
+
+def _confusion(run: RunData, task: int) -> Iterator[str]:
+    """Rows by measured and by most probable class."""
+    for part, found in run.parts.items():
+        measured, predicted = found.classes[task]
+        rows = [row for row in found.of_task(task).tolist() if predicted[row]]
+        pairs = Counter((measured[row], predicted[row]) for row in rows)
+        names = run.config["data"]["classes"][task]
+        yield "<div>" + table(
+            [f"{part}: measured", *(f"predicted {name}" for name in names)],
+            [[name, *(f"{pairs[name, other]:,}" for other in names)] for name in names],
+        )
+        right = sum(pairs[name, name] for name in names)
+        yield f"<p class='quiet'>{right:,} of {len(rows):,} rows are right.</p></div>"
 
 
 def uncertainty(run: RunData) -> Iterator[str]:

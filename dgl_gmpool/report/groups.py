@@ -13,7 +13,6 @@ from dgl_gmpool.explain.masking import RefusedError
 from dgl_gmpool.explain.page import molecule_part
 from dgl_gmpool.report.run_data import PredictedRows, RunData
 from dgl_gmpool.training import load_models
-from dgl_gmpool.training.words import score_text
 
 #: How many molecules are explained, and when the next one is no longer begun.
 MOLECULES, SECONDS = 4, 15.0
@@ -48,7 +47,7 @@ def groups(run: RunData, *, device: str = "auto") -> Iterator[str]:
     most = max(float(np.abs(_shares(each)).max(initial=0.0)) for _, each in found) or 1.0
     for row, each in found:
         title = f"{escape(part.ids[row])} <code>{escape(each.smiles)}</code>, measured"
-        title += f" {score_text(part.measured[row, 0])}"
+        title += f" {escape(part.measured_text(row, 0))}"
         yield "<div class='molecule'>"
         yield from molecule_part(title, each, most)
         yield "</div>"

@@ -48,12 +48,13 @@ def errors(run: RunData) -> Iterator[str]:
         )  # fmt: skip
         yield "</div>"
     yield and_others(run)
-    what = (
-        "MAE: mean absolute error"
-        if run.kind == "regression"
-        else "Brier: mean squared distance of class and probability; AUC where both classes occur"
-    )
-    yield f"<p class='quiet'>{what}. Similarity is Tanimoto's of Morgan fingerprints (radius 2,"
+    kinds = {run.kind_of(task) for task, _ in shown_tasks(run)}
+    what = ["MAE: mean absolute error"] if "regression" in kinds else []
+    if kinds - {"regression"}:
+        what += [
+            "Brier: mean squared distance of class and probability; AUC where both classes occur"
+        ]
+    yield f"<p class='quiet'>{'. '.join(what)}. Similarity is Tanimoto's of Morgan fingerprints (radius 2,"
     yield " 2,048 bits), to the molecules that the model was trained on; scaffolds are"
     yield " Bemis and Murcko's. A model is as good for a new molecule as in the row where it falls;"
     yield " rows of a few molecules say little."
@@ -66,7 +67,7 @@ def errors(run: RunData) -> Iterator[str]:
 
 def _by(run, found, task, title, lows, values_of, name_of) -> str:  # type: ignore[no-untyped-def]
     """A table: a row per bin, and in it the rows and the error of each part."""
-    regression = run.kind == "regression"
+    regression = run.kind_of(task) == "regression"
     per_part = {
         name: _binned(
             run.parts[name], each, task, np.digitize(values_of(each), lows) - 1, regression
@@ -146,10 +147,14 @@ def _card(
     run: RunData, part: PredictedRows, row: int, task: int, near: tuple[float, str] | None
 ) -> Iterator[str]:
     measured, predicted = part.measured[row, task], part.predicted[row, task]
-    shown = score_text(measured) if run.kind == "regression" else f"{measured:g}"
+    shown, what = part.measured_text(row, task), "predicted"
+    if run.kind_of(task) == "classification":
+        shown = f"{measured:g}"
+    elif task in part.classes:
+        what = "its predicted probability"
     yield "<div class='card'>"
     yield small_svg(draw_fragment(part.smiles[row], width=240, height=150, bond=22))
-    yield f"<div>measured <strong>{shown}</strong>, predicted"
+    yield f"<div>measured <strong>{escape(shown)}</strong>, {what}"
     yield f" <strong>{score_text(predicted)}</strong></div>"
     if near is not None:
         yield f"<div class='quiet'>similarity to training {near[0]:.2f}</div>"

@@ -13,6 +13,7 @@ import numpy as np
 
 from dgl_gmpool.data.molecule import canonical_smiles
 from dgl_gmpool.training.run_folder import RunFolder, read_json
+from dgl_gmpool.training.words import score_text
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,12 @@ class PredictedRows:
     folds : numpy.ndarray
         ``(rows,)`` int64: whose validation rows they are; -1 in the test set.
     measured, predicted : numpy.ndarray
-        ``(rows, tasks)`` float64, NaN where nothing was measured. A test row is predicted by the
-        average of the folds, a validation row by the model that did not train on it.
+        ``(rows, tasks)`` float64, NaN where nothing was measured (a bound is no value). A test row
+        is predicted by the average of the folds, a validation row by the model that did not train
+        on it. Of a multiclass target ``measured`` is 1, and ``predicted`` the probability of the
+        measured class.
+    classes : dict of int to (tuple of str, tuple of str)
+        Of each multiclass target the measured class and the most probable one, per row.
     """
 
     ids: tuple[str, ...]
@@ -34,6 +39,7 @@ class PredictedRows:
     folds: np.ndarray
     measured: np.ndarray
     predicted: np.ndarray
+    classes: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -49,8 +55,14 @@ class PredictedRows:
             ~np.isnan(self.measured[:, task]) & np.isfinite(self.predicted[:, task])
         )
 
+    def measured_text(self, row: int, task: int) -> str:
+        """The measured value, or its class, for people."""
+        if task in self.classes:
+            return self.classes[task][0][row]
+        return score_text(self.measured[row, task])
+
     def errors(self, task: int) -> np.ndarray:
-        """``(rows,)``, absolute; of a classification between class and probability."""
+        """``(rows,)``, absolute; of classes between class and probability."""
         found: np.ndarray = np.abs(self.predicted[:, task] - self.measured[:, task])
         return found
 
@@ -100,13 +112,14 @@ class RunData:
             )
         config = read_json(files.config)
         tasks = list(config["data"]["task_names"])
+        classes = list(config["data"].get("classes", [[]] * len(tasks)))
         return cls(
             files,
             config,
             read_json(files.metrics),
             _history(files.history),
-            _predicted(files.predictions, tasks),
-            _predicted(files.valid_predictions, tasks),
+            _predicted(files.predictions, tasks, classes),
+            _predicted(files.valid_predictions, tasks, classes),
         )
 
     @property
@@ -115,7 +128,13 @@ class RunData:
 
     @property
     def kind(self) -> str:
+        """Of all targets; ``mixed`` where they differ."""
         return str(self.config["data"]["kind"])
+
+    def kind_of(self, task: int) -> str:
+        """Of one target."""
+        kinds = self.config["data"].get("kinds")
+        return self.kind if kinds is None else str(kinds[task])
 
     @property
     def units(self) -> str:
@@ -144,7 +163,7 @@ def _history(path: Path) -> list[dict[str, float]]:
         ]
 
 
-def _predicted(path: Path, tasks: list[str]) -> PredictedRows | None:
+def _predicted(path: Path, tasks: list[str], classes: list[list[str]]) -> PredictedRows | None:
     if not path.exists():
         return None
     with open(path, encoding="utf-8", newline="") as file:
@@ -158,8 +177,21 @@ def _predicted(path: Path, tasks: list[str]) -> PredictedRows | None:
         first = predicted[-1] + 1
 
     def column(places: list[int]) -> np.ndarray:
-        values = [[float(line[place] or "nan") for place in places] for line in lines]
+        values = [[_number(line[place]) for place in places] for line in lines]
         return np.array(values, np.float64).reshape(len(lines), len(places))
+
+    values, found = column(measured), column(predicted)
+    named = {}
+    for task, held in enumerate(classes):
+        if held:
+            at = [predicted[task] + 1 + number for number in range(len(held))]
+            own = [line[measured[task]] for line in lines]
+            named[task] = tuple(own), tuple(line[predicted[task]] for line in lines)
+            values[:, task] = [1.0 if each else np.nan for each in own]
+            found[:, task] = [
+                _number(line[at[held.index(each)]]) if each else np.nan
+                for each, line in zip(own, lines)
+            ]
 
     fold = header.index("fold") if header[0] == "fold" else None
     smiles, ids = header.index("smiles"), header.index("id")
@@ -167,6 +199,15 @@ def _predicted(path: Path, tasks: list[str]) -> PredictedRows | None:
         tuple(line[ids] for line in lines),
         tuple(line[smiles] for line in lines),
         np.array([-1 if fold is None else int(line[fold]) for line in lines], np.int64),
-        column(measured),
-        column(predicted),
+        values,
+        found,
+        named,
     )
+
+
+def _number(text: str) -> float:
+    """NaN for a blank, a bound and the name of a class."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
