@@ -29,26 +29,45 @@ def write_index(folder: str | os.PathLike[str]) -> Path:
     if not (folder / "table.json").exists():
         raise ValueError(f"{folder} holds no table.json, so it is not the output of a training")
     rows = read_json(folder / "table.json")["rows"]
-    first = rows[0]
+    # A baseline does not say which scores the runs show.
+    first = next((row for row in rows if row["folders"]), rows[0])
     header = [
         "model",
         "pages",
         "levels",
-        f"test {label_of(first['metric'], first['units'])}",
-        "std",
-        label_of(first["beside"], first["units"]),
+        *(
+            title
+            for place, (name, _) in enumerate(_scores(first))
+            for title in _titles(label_of(name, first["units"]), first=not place)
+        ),
         "models",
         "parameters",
         "time",
     ]
     body = [head(f"Runs in {folder.resolve().name}")]
-    body.append("<p>Mean and spread of the test scores of single models, over all folds and seeds.")
-    body.append(" Each page has one run's plots, errors and molecules.</p>")
+    body.append("<p>Mean and spread of the test scores of single models, over all folds and seeds,")
+    body.append(
+        " and <em>averaged</em> the score of their mean prediction, which <code>predict</code>"
+    )
+    body.append(" returns. Each page has one run's plots, errors and molecules.</p>")
     body.append(table(header, [_row(folder, row) for row in rows], text=2))
     body.append(END)
     path = folder / NAME
     atomic_write_text(path, "".join(body))
     return path
+
+
+def _titles(label: str, *, first: bool) -> list[str]:
+    return [f"test {label}", "std", "averaged"] if first else [label, "averaged"]
+
+
+def _scores(row: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Name and numbers of each score that the table shows."""
+    if "shown" in row:
+        return [(name, row["scores"][name]) for name in row["shown"]]
+    # A table of 0.2.0.
+    own = {"mean": row["mean"], "std": row["std"]}
+    return [(row["metric"], own), (row["beside"], {"mean": row["beside_mean"]})]
 
 
 def _row(folder: Path, row: dict[str, Any]) -> list[str | Raw]:
@@ -62,9 +81,11 @@ def _row(folder: Path, row: dict[str, Any]) -> list[str | Raw]:
         row["label"],
         Raw(", ".join(pages)),
         "" if row["levels"] is None else str(row["levels"]),
-        score_text(row["mean"]),
-        score_text(row["std"]),
-        score_text(row["beside_mean"]),
+        *(
+            score_text(found.get(key))
+            for place, (_, found) in enumerate(_scores(row))
+            for key in (("mean", "averaged") if place else ("mean", "std", "averaged"))
+        ),
         str(row["models"]),
         "" if row["parameters"] is None else f"{row['parameters']:,}",
         "" if row["seconds"] is None else duration(row["seconds"]),

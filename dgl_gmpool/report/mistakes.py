@@ -51,11 +51,10 @@ def errors(run: RunData) -> Iterator[str]:
     kinds = {run.kind_of(task) for task, _ in shown_tasks(run)}
     what = ["MAE: mean absolute error"] if "regression" in kinds else []
     if kinds - {"regression"}:
-        what += [
-            "Brier: mean squared distance of class and probability; AUC where both classes occur"
-        ]
-    yield f"<p class='quiet'>{'. '.join(what)}. Similarity is Tanimoto's of Morgan fingerprints (radius 2,"
-    yield " 2,048 bits), to the molecules that the model was trained on; scaffolds are"
+        what.append("Brier: mean squared distance of class and probability")
+        what.append("AUC where both classes occur")
+    yield f"<p class='quiet'>{'. '.join(what)}. Similarity is Tanimoto's of Morgan fingerprints"
+    yield " (radius 2, 2,048 bits), to the molecules that the model was trained on; scaffolds are"
     yield " Bemis and Murcko's. A model is as good for a new molecule as in the row where it falls;"
     yield " rows of a few molecules say little."
     for part, each in found.items():

@@ -14,9 +14,10 @@ from dgl_gmpool._io import atomic_write_json
 from dgl_gmpool.data import MoleculeDataset, Splits, make_splits
 from dgl_gmpool.training.device import torch_threads
 from dgl_gmpool.training.distributed import TrainingError
-from dgl_gmpool.training.metrics import choose_metric, scores
+from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.provenance import source_commit
 from dgl_gmpool.training.run_folder import RunFolder, read_json
+from dgl_gmpool.training.scores import scores
 from experiments.table2.datasets import ComparisonData, with_descriptors
 from experiments.table2.plan import FOLDS, Plan, Training, phases
 from experiments.table2.results_folder import ResultsFolder

@@ -14,10 +14,11 @@ from dgl_gmpool.data import MoleculeDataset, Splits
 from dgl_gmpool.training.batches import derived_seed
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.fold import fit_fold
-from dgl_gmpool.training.metrics import choose_metric, scores
+from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.model import count_parameters
 from dgl_gmpool.training.model_file import TrainedModel
 from dgl_gmpool.training.provenance import featurizer_name
+from dgl_gmpool.training.scores import scores
 from experiments.table2.chemprop_rival import fit_chemprop
 from experiments.table2.controls import control_readouts
 from experiments.table2.datasets import ComparisonData
