@@ -24,6 +24,8 @@ pre {{ background: #f4f4f4; padding: .6em .8em; border-radius: 4px; white-space:
 .molecule {{ border: 1px solid #ccc; border-radius: 6px; padding: 1em; margin: 1em 0;
   break-inside: avoid; content-visibility: auto; contain-intrinsic-size: auto 420px; }}
 .sides {{ display: flex; flex-wrap: wrap; gap: 1em; align-items: flex-start; }}
+.sides > div {{ min-width: 0; max-width: 100%; }}
+.scroll td:first-child {{ min-width: 7em; }}
 .picture {{ flex: 1 1 500px; }} .picture svg {{ max-width: 100%; height: auto; }}
 .groups {{ flex: 1 1 340px; overflow-x: auto; }}
 .plot {{ max-width: 100%; height: auto; }}

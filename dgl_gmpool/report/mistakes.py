@@ -157,7 +157,7 @@ def _card(
     yield f" <strong>{score_text(predicted)}</strong></div>"
     if near is not None:
         yield f"<div class='quiet'>similarity to training {near[0]:.2f}</div>"
-    yield f"<div class='quiet'>{escape(part.ids[row])} <code>{escape(part.smiles[row])}</code>"
+    yield f"<div class='quiet'>{escape(part.ids[row])}<br><code>{escape(part.smiles[row])}</code>"
     yield "</div></div>"
 
 
