@@ -326,8 +326,8 @@ class GMPoolClassifier(ClassifierMixin, _GMPoolEstimator):  # type: ignore[misc]
         self.classes_ = unique_labels(labels)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"y holds one class only, {str(self.classes_[0])!r}: there is nothing to tell apart; a "
-                "classifier needs rows of two classes or more"
+                f"y holds one class only, {str(self.classes_[0])!r}: there is nothing to tell "
+                "apart; a classifier needs rows of two classes or more"
             )
         place = np.searchsorted(self.classes_, labels)
         if len(self.classes_) == 2:
