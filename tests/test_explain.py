@@ -303,7 +303,7 @@ def test_atoms_are_those_of_the_smiles_however_it_is_written(models, smiles):
 def test_groups_of_one_model_are_those_of_its_pooling(models):
     trained = models[0]
     each = explain_molecule([trained], ACID)
-    flat, _ = featurize_smiles([ACID], "canonical")
+    flat, _ = featurize_smiles([ACID], trained.featurizer)
     (graph,) = flat.graphs([0])
     model, seen = trained.model, {}
 

@@ -92,7 +92,7 @@ def test_vectors_are_what_the_heads_see(run, predictor):
     assert np.isnan(found).all(axis=1).tolist() == REFUSED
     assert np.isfinite(found[~np.array(REFUSED)]).all()
     np.testing.assert_array_equal(found[0], found[6])  # one molecule, written twice
-    flat, _ = featurize_smiles(["c1ccccc1"], "canonical")
+    flat, _ = featurize_smiles(["c1ccccc1"], predictor.models[0].featurizer)
     (graph,) = flat.graphs([0])
     expected = []
     for trained in load_models(run):

@@ -11,6 +11,8 @@ from dgl_gmpool.cli.report import index_after_training
 from dgl_gmpool.cli.train_flags import TrainFlags
 from dgl_gmpool.cli.train_plan import in_words_of_the_flags, plan_runs, train_all
 from dgl_gmpool.data import featurize, make_splits
+from dgl_gmpool.data.dgllife_features import STEREO
+from dgl_gmpool.data.stereo import with_twins_noted
 from dgl_gmpool.training.baselines import baseline_rows
 from dgl_gmpool.training.distributed import current_world, main_first
 from dgl_gmpool.training.run import check_task
@@ -36,17 +38,23 @@ def main(args: argparse.Namespace) -> int:
 
     with main_first(data.downloads(args)):
         table = data.load(args)
+    stereo = args.featurizer == STEREO
+    table = with_twins_noted(table, told_apart=stereo)
     print(table.report)
     with in_words_of_the_flags():
         for config in configs:
             check_task(table, config)
     with main_first(args.cache is not None):
-        dataset = featurize(table, cache_dir=args.cache, processes=args.processes)
+        dataset = featurize(
+            table, featurizer=args.featurizer, cache_dir=args.cache, processes=args.processes
+        )
     with in_words_of_the_flags():
         for config in configs:
             check_start(dataset, config)
     splits = {
-        seed: make_splits(dataset.table, kind=args.split, seed=seed, folds=args.folds)
+        seed: make_splits(
+            dataset.table, kind=args.split, seed=seed, folds=args.folds, stereo=stereo
+        )
         for seed in args.seed
     }
     source = flags.source(args, args.data_set)

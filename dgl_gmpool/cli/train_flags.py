@@ -16,6 +16,7 @@ from typing import Any
 
 from dgl_gmpool._options import unknown_name
 from dgl_gmpool.cli.datasets import DataSet
+from dgl_gmpool.data.dgllife_features import FEATURIZER_NAMES, STEREO
 from dgl_gmpool.data.features import DESCRIPTOR_SETS
 from dgl_gmpool.data.properties import PROPERTIES
 from dgl_gmpool.models.predictor import READOUT_NORMS
@@ -179,16 +180,18 @@ def _read_config(file: Path, name: str, data_flags: Sequence[str]) -> dict[str, 
     if "training" not in saved:  # a hand-written file: the settings alone
         saved = {"training": saved}
     _check_keys(saved, ("training", "splits", "source", *_FACTS), file)
-    sections = {key: saved.get(key, {}) for key in ("training", "splits", "source")}
+    sections = {key: saved.get(key, {}) for key in ("training", "splits", "source", "data")}
     for key, section in sections.items():
         if not isinstance(section, dict):
             raise ValueError(f"--config {file}: {key!r} is {section!r}; expected an object")
-    training, splits, source = sections.values()
+    training, splits, source, data = sections.values()
     _check_keys(training, FLAGS, file)
     values = _as_flags(training, file)
     values |= {
         flag: splits[key] for key, flag in (("kind", "split"), ("folds", "folds")) if key in splits
     }
+    if "featurizer" in data:
+        values["featurizer"] = data["featurizer"]
     if source.get("data_set") == name:
         flags = {key: value for key, value in source.items() if key != "data_set"}
         if "censored" in flags:  # its name in 0.2.0
@@ -418,6 +421,15 @@ def _add_machine(add: Callable[..., None], *, output: str) -> None:
 
 
 def _add_model(add: Callable[..., None]) -> None:
+    add(
+        "--featurizer",
+        choices=FEATURIZER_NAMES,
+        default=STEREO,
+        help="what the network sees of atoms and bonds. stereo: DGL-LifeSci's canonical features, "
+        "and R and S of atoms, cis and trans on rings, E and Z of double bonds; canonical: "
+        "without what atoms add, so mirror images look alike; attentivefp: DGL-LifeSci's other "
+        "set (default: stereo)",
+    )
     add(
         "--readout-option",
         "--option",

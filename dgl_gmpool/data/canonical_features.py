@@ -1,4 +1,5 @@
-"""dgllife's canonical atom and bond features, several times faster and equal to the bit.
+"""dgllife's canonical atom and bond features, several times faster and equal to the bit; and the
+same with stereochemistry, the default.
 
 A canonical feature row depends on eight properties of an atom (four of a bond), and a data set
 has only some hundred different combinations. So dgllife itself computes the row of each new
@@ -15,16 +16,27 @@ from rdkit import Chem, rdBase
 from dgl_gmpool.data.dgllife_features import dgllife_featurizers, feature_widths
 from dgl_gmpool.data.distinct_rows import DistinctRows, smallest
 from dgl_gmpool.data.flat_graphs import FlatGraphs
+from dgl_gmpool.data.stereo import ATOM_LABELS, chiral_atoms, stereo_labels
 
+_DOUBLE = Chem.BondType.DOUBLE
+_NO_STEREO, _ANY_STEREO = Chem.BondStereo.STEREONONE, Chem.BondStereo.STEREOANY
 _IMPLICIT: Any = getattr(getattr(Chem, "ValenceType", None), "IMPLICIT", None)
 
 
 class CanonicalEncoder:
-    """Collects molecules; the same graphs as ``DgllifeEncoder("canonical")``."""
+    """Collects molecules; the same graphs as ``DgllifeEncoder("canonical")``.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    stereo : bool
+        Add a column for each of :data:`~dgl_gmpool.data.stereo.ATOM_LABELS` to the atoms, and take
+        E and Z of double bonds from the same labels.
+    """
+
+    def __init__(self, *, stereo: bool = False) -> None:
         atoms, bonds = dgllife_featurizers("canonical")
-        node_width, edge_width = feature_widths("canonical")
+        self._stereo = stereo
+        node_width, edge_width = feature_widths("stereo" if stereo else "canonical")
         self._atom_rows = _Rows(atoms.featurizer_funcs["h"], node_width)
         self._bond_rows = _Rows(bonds.featurizer_funcs["e"], edge_width)
         self._node_counts: list[int] = []
@@ -32,6 +44,7 @@ class CanonicalEncoder:
         self._atoms: list[int] = []
         self._bonds: list[int] = []
         self._ends: list[int] = []
+        self._labels: list[tuple[int, int]] = []
 
     def add(self, mol: Chem.Mol) -> None:
         order = list(Chem.CanonicalRankAtoms(mol))
@@ -56,31 +69,56 @@ class CanonicalEncoder:
             row = known.get(key)
             self._atoms.append(learn(key, atom) if row is None else row)
 
-        known_bonds, learn_bond = self._bond_rows.known, self._bond_rows.learn
+        stereo_bonds = []
         for index in range(mol.GetNumBonds()):
             bond = mol.GetBondWithIdx(index)
-            bond_key = (
-                bond.GetBondType(),
-                bond.GetIsConjugated(),
-                bond.IsInRing(),
-                bond.GetStereo(),
-            )
-            row = known_bonds.get(bond_key)
-            self._bonds.append(learn_bond(bond_key, bond) if row is None else row)
+            sort = bond.GetBondType()
+            # Read where a SMILES can have it: to ask costs as much as all the rest.
+            stereo = bond.GetStereo() if sort == _DOUBLE else _NO_STEREO
+            if stereo > _ANY_STEREO:
+                stereo_bonds.append(index)
+            self._bonds.append(self._bond_row(bond, sort, stereo))
             self._ends.append(node_of[bond.GetBeginAtomIdx()])
             self._ends.append(node_of[bond.GetEndAtomIdx()])
+        if self._stereo:
+            centres = chiral_atoms(mol)
+            if centres or stereo_bonds:
+                self._add_labels(mol, node_of, centres, stereo_bonds)
         self._node_counts.append(len(order))
         self._edge_counts.append(2 * mol.GetNumBonds())
+
+    def _bond_row(self, bond: Chem.Bond, sort: Any, stereo: Any) -> int:
+        key = (sort, bond.GetIsConjugated(), bond.IsInRing(), stereo)
+        row = self._bond_rows.known.get(key)
+        return self._bond_rows.learn(key, bond) if row is None else row
+
+    def _add_labels(
+        self, mol: Chem.Mol, node_of: list[int], centres: list[int], bonds: list[int]
+    ) -> None:
+        """Of the molecule added last."""
+        atoms, turned = stereo_labels(mol, centres, bonds)
+        first = len(self._atoms) - mol.GetNumAtoms()
+        self._labels += [(first + node_of[atom], column) for atom, column in atoms]
+        for index in turned:
+            bond = mol.GetBondWithIdx(index)
+            row = self._bond_row(bond, bond.GetBondType(), bond.GetStereo())
+            self._bonds[len(self._bonds) - mol.GetNumBonds() + index] = row
 
     def finish(self) -> FlatGraphs:
         # Bond k is edges 2k (u to v) and 2k + 1 (v to u), with one feature row.
         ends = np.array(self._ends, np.int32).reshape(-1, 2)
+        atoms = np.array(self._atoms, np.int64)
+        if self._labels:
+            labelled, columns = np.array(self._labels, np.int64).T
+            rows = self._atom_rows.distinct.table()[atoms[labelled]]
+            rows[np.arange(len(rows)), columns - len(ATOM_LABELS)] = 1  # the last ones
+            atoms[labelled] = self._atom_rows.distinct.add(rows)
         return FlatGraphs(
             smallest(np.array(self._node_counts, np.int64)),
             smallest(np.array(self._edge_counts, np.int64)),
             smallest(ends.ravel()),
             smallest(ends[:, ::-1].ravel()),
-            smallest(np.array(self._atoms, np.int64)),
+            smallest(atoms),
             smallest(np.array(self._bonds, np.int64).repeat(2)),
             self._atom_rows.distinct.table(),
             self._bond_rows.distinct.table(),
@@ -97,7 +135,9 @@ class _Rows:
 
     def learn(self, key: tuple[Any, ...], item: Any) -> int:
         with rdBase.BlockLogs():
-            row = np.asarray(self._compute(item), np.float32)
+            found = np.asarray(self._compute(item), np.float32)
+        # What is not dgllife's comes behind, and starts as zeros.
+        row = np.pad(found, (0, self.distinct.width - len(found)))
         self.known[key] = int(self.distinct.add(row[None])[0])
         return self.known[key]
 

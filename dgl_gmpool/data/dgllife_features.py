@@ -9,6 +9,7 @@ from rdkit import Chem, rdBase
 
 from dgl_gmpool._environment import import_dgllife
 from dgl_gmpool.data.flat_graphs import FlatGraphs
+from dgl_gmpool.data.stereo import ATOM_LABELS
 
 #: Name -> (dgllife's atom featurizer, dgllife's bond featurizer). Weave's and PAGTN's bond
 #: features describe all pairs of atoms, not bonds, so they do not fit these graphs.
@@ -17,8 +18,12 @@ FEATURIZERS = {
     "attentivefp": ("AttentiveFPAtomFeaturizer", "AttentiveFPBondFeaturizer"),
 }
 
+#: What new models are trained with: dgllife's canonical features and stereochemistry.
+STEREO = "stereo"
+FEATURIZER_NAMES = (STEREO, *FEATURIZERS)
+
 #: An atom's first features: one for each of so many elements. All other elements look alike.
-ELEMENT_FEATURES = {"canonical": 43, "attentivefp": 15}
+ELEMENT_FEATURES = {STEREO: 43, "canonical": 43, "attentivefp": 15}
 
 
 #: Where a molecule holds together: what these bond features add to the conductance of a bond, which
@@ -50,7 +55,12 @@ def feature_widths(featurizer: str) -> tuple[int, int]:
 
     >>> feature_widths("attentivefp")
     (39, 10)
+    >>> feature_widths("stereo")
+    (78, 12)
     """
+    if featurizer == STEREO:
+        nodes, edges = feature_widths("canonical")
+        return nodes + len(ATOM_LABELS), edges
     atoms, bonds = dgllife_featurizers(featurizer)
     # dgllife finds the sizes by featurising a molecule, and calls what RDKit reports as deprecated.
     with rdBase.BlockLogs():

@@ -13,7 +13,8 @@ from dgl_gmpool._options import check_choice
 from dgl_gmpool.data.canonical_features import CanonicalEncoder
 from dgl_gmpool.data.dgllife_features import (
     ELEMENT_FEATURES,
-    FEATURIZERS,
+    FEATURIZER_NAMES,
+    STEREO,
     DgllifeEncoder,
     conductance_start,
     feature_widths,
@@ -31,7 +32,7 @@ CHUNK = 500
 #: From how many molecules on several processes are faster. Starting two takes about 2 s (each
 #: imports torch and DGL) against 0.33 ms a molecule for canonical features and 1.5 ms for others:
 #: measured at 5,000 for others, extrapolated for canonical (benchmarks/featurize.py).
-WORTH_PROCESSES = {"canonical": 30_000, "other": 5_000}
+WORTH_PROCESSES = {STEREO: 30_000, "canonical": 30_000, "other": 5_000}
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class MoleculeDataset:
 def featurize(
     table: MoleculeTable,
     *,
-    featurizer: str = "canonical",
+    featurizer: str = STEREO,
     cache_dir: str | os.PathLike[str] | None = None,
     processes: int | None = None,
     progress: bool = True,
@@ -99,7 +100,9 @@ def featurize(
     ----------
     table : MoleculeTable
     featurizer : str
-        ``"canonical"`` (74 atom and 12 bond features) or ``"attentivefp"`` (39 and 10).
+        ``"stereo"``: dgllife's canonical features and the CIP labels R, S, r and s of atoms, 78
+        atom and 12 bond features. ``"canonical"``: without the labels (74 and 12), so that mirror
+        images look alike. ``"attentivefp"`` (39 and 10): dgllife's, with R and S alone.
     cache_dir : path, optional
         Keep the graphs there, under a name that covers SMILES, featurizer and versions, and take
         them from there next time. A damaged or foreign file is reported through the logger
@@ -124,9 +127,9 @@ def featurize(
     >>> from dgl_gmpool.data import load_sodium_channel
     >>> data = featurize(load_sodium_channel().take(range(3)), progress=False)
     >>> data.graphs[0].ndata["h"].shape, data.graphs[0].edata["e"].shape
-    (torch.Size([30, 74]), torch.Size([66, 12]))
+    (torch.Size([30, 78]), torch.Size([66, 12]))
     """
-    check_choice("featurizer", featurizer, FEATURIZERS)
+    check_choice("featurizer", featurizer, FEATURIZER_NAMES)
     if processes is not None and (
         isinstance(processes, bool) or not isinstance(processes, int) or processes < 1
     ):
@@ -295,7 +298,11 @@ def featurize_smiles(
     smiles: Sequence[str], featurizer: str
 ) -> tuple[FlatGraphs, list[tuple[int, str]]]:
     """Featurise a list of SMILES: ``(graphs, [(index, why it failed), ...])``."""
-    encoder = CanonicalEncoder() if featurizer == "canonical" else DgllifeEncoder(featurizer)
+    encoder = (
+        DgllifeEncoder(featurizer)
+        if featurizer == "attentivefp"
+        else CanonicalEncoder(stereo=featurizer == STEREO)
+    )
     failed: list[tuple[int, str]] = []
     for index, text in enumerate(smiles):
         mol, why = read_molecule(text)

@@ -13,6 +13,7 @@ from pathlib import Path
 from dgl_gmpool._io import atomic_write_json
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.data.molecule import read_molecule
+from dgl_gmpool.data.stereo import without_stereo
 from dgl_gmpool.data.table import MoleculeTable
 
 SPLIT_KINDS = ("random", "scaffold", "group")
@@ -130,6 +131,7 @@ def make_splits(
     seed: int = 0,
     folds: int = 5,
     test_fraction: float = 0.1,
+    stereo: bool = True,
 ) -> Splits:
     """One test set of about ``test_fraction`` of the rows; the rest in ``folds`` equal parts.
 
@@ -152,6 +154,9 @@ def make_splits(
         At least 2.
     test_fraction : float
         Between 0 and 1, both excluded.
+    stereo : bool
+        False: molecules that differ in stereochemistry alone stay together, for features that do
+        not tell them apart.
 
     Returns
     -------
@@ -178,6 +183,8 @@ def make_splits(
         raise ValueError(f"test_fraction must lie between 0 and 1, got {test_fraction!r}")
 
     columns: list[Sequence[Hashable]] = [table.canonical, table.groups]
+    if not stereo:
+        columns.append([without_stereo(smiles) for smiles in table.canonical])
     if kind == "scaffold":
         columns.append(scaffolds(table.canonical))
     units = _shuffled(_units(len(table), columns), seed)
