@@ -128,7 +128,7 @@ def test_a_list_of_graphs_is_made_when_it_is_asked_for():
 def test_a_model_gives_the_same_bits_for_either_kind_of_list():
     dataset = small_dataset()
     config = TrainingConfig(**small_options())
-    model = build_model(config, node_in_feats=74, edge_in_feats=12)
+    model = build_model(config, node_in_feats=dataset.node_in_feats, edge_in_feats=12)
     lazy = raw_outputs(model, dataset.graphs, batch_size=7)
     assert lazy.tobytes() == raw_outputs(model, list(dataset.graphs), batch_size=7).tobytes()
 
