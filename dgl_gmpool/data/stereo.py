@@ -115,10 +115,9 @@ def with_twins_noted(table: MoleculeTable, *, told_apart: bool) -> MoleculeTable
         return table
     molecules = sum(len({table.canonical[row] for row in rows}) for rows in sets)
     differ = sum(_differ(table, rows) for rows in sets)
-    what = "other labels" if table.kind == "classification" else "other values"
     note = (
-        f"{molecules} molecules in {len(sets)} sets differ in stereochemistry alone; in {differ} "
-        f"of the sets they have {what}; "
+        f"{molecules} molecules in {len(sets)} sets differ in stereochemistry alone, in {differ} of "
+        "the sets with different targets; "
         + (
             "the features tell them apart"
             if told_apart
