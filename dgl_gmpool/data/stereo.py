@@ -116,8 +116,8 @@ def with_twins_noted(table: MoleculeTable, *, told_apart: bool) -> MoleculeTable
     molecules = sum(len({table.canonical[row] for row in rows}) for rows in sets)
     differ = sum(_differ(table, rows) for rows in sets)
     note = (
-        f"{molecules} molecules in {len(sets)} sets differ in stereochemistry alone, in {differ} of "
-        "the sets with different targets; "
+        f"{molecules} molecules in {len(sets)} sets differ in stereochemistry alone, in {differ} "
+        "of the sets with different targets; "
         + (
             "the features tell them apart"
             if told_apart
