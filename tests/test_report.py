@@ -142,13 +142,13 @@ def test_errors_by_similarity_are_a_loop_over_the_rows(regression):
         assert found.rows.tolist() == list(range(len(part)))
         for row in range(len(part)):
             others = [
-                text for text, fold in zip(run.valid.canonical, run.valid.folds)
+                run.valid.canonical(other) for other, fold in enumerate(run.valid.folds)
                 if part.folds[row] < 0 or fold != part.folds[row]
             ]  # fmt: skip
-            similarity = [_tanimoto(part.canonical[row], other) for other in others]
+            similarity = [_tanimoto(part.canonical(row), other) for other in others]
             assert found.similarity[row] == pytest.approx(max(similarity), abs=1e-6)
-            same = sum(_scaffold(other) == _scaffold(part.canonical[row]) for other in others)
-            assert found.same_scaffold[row] == (same if _scaffold(part.canonical[row]) else -1)
+            same = sum(_scaffold(other) == _scaffold(part.canonical(row)) for other in others)
+            assert found.same_scaffold[row] == (same if _scaffold(part.canonical(row)) else -1)
         far = found.similarity < 0.3
         mean = part.errors(0)[found.rows[far]].mean()
         assert f"{mean:.3f}" in text

@@ -57,14 +57,13 @@ def _shares(each: Explanation) -> np.ndarray:
     return each.contributions if each.groups is None else each.group_contributions
 
 
-def _typical(part: PredictedRows) -> list[int]:
+def _typical(part: PredictedRows) -> Iterator[int]:
     """Rows of the first target by how near their error is to the median; distinct molecules."""
     rows = part.of_task(0)
-    if not len(rows):
-        return []
     errors = part.errors(0)[rows]
-    order = rows[np.argsort(np.abs(errors - np.median(errors)), kind="stable")].tolist()
-    seen: dict[str, int] = {}
-    for row in order:
-        seen.setdefault(part.canonical[row], row)
-    return list(seen.values())
+    middle = np.median(errors) if len(rows) else 0.0
+    seen: set[str] = set()
+    for row in rows[np.argsort(np.abs(errors - middle), kind="stable")].tolist():
+        if part.canonical(row) not in seen:
+            seen.add(part.canonical(row))
+            yield row

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -55,46 +56,62 @@ def novelty(run: RunData, part: PredictedRows) -> Novelty:
         The folder does not say what they were trained on.
     """
     known = known_molecules(run)
-    if not known:
-        raise ValueError(
-            "the run folder does not say what the models were trained on (an earlier version wrote "
-            "it); train again to see this"
-        )
-    rows = _evenly([row for row, text in enumerate(part.canonical) if text], MOST_ROWS)
-    known_frames, prints = _described(tuple(known))
-    place_of = {smiles: place for place, smiles in enumerate(known)}
-    own_prints = fingerprints_of([part.canonical[row] for row in rows])
-    own_frames = scaffolds([part.canonical[row] for row in rows])
+    known_frames, prints = _described(known.smiles)
+    rows = [row for row in _evenly(range(len(part)), MOST_ROWS) if part.canonical(row)]
+    own = tuple(part.canonical(row) for row in rows)
+    own_prints, own_frames = fingerprints_of(own), scaffolds(own)
     similarity, same = np.zeros(len(rows)), np.zeros(len(rows), np.int64)
     found = [""] * len(rows)
     folds = part.folds[rows]
     for fold in np.unique(folds):
         mine = np.flatnonzero(folds == fold)
-        # The validation rows of a fold are what its model was not trained on.
-        held_out = {part.canonical[row] for row in np.flatnonzero(part.folds == fold)}
-        seen = [place_of[text] for text in known if fold < 0 or text not in held_out]
-        if not seen:
+        # The validation rows of a fold are what its model was not trained on. Rows of one molecule
+        # are on one side of a split.
+        seen = np.flatnonzero((known.folds != fold) | (fold < 0))
+        if not len(seen):
             continue
         frames = Counter(known_frames[place] for place in seen)
         similarity[mine], places = nearest(own_prints[mine], prints[seen])
         for row, place in zip(mine, places):
-            found[row] = known[seen[place]]
-            ringed = _has_ring(part.canonical[rows[row]])
-            same[row] = frames.get(own_frames[row], 0) if ringed else -1
+            found[row] = known.smiles[seen[place]]
+            same[row] = frames.get(own_frames[row], 0) if _has_ring(own[row]) else -1
     return Novelty(np.asarray(rows, np.int64), similarity, tuple(found), same)
 
 
-def known_molecules(run: RunData) -> list[str]:
-    """Distinct canonical SMILES outside the test set, at most ``MOST_KNOWN``; empty where the
-    folder does not say."""
-    if run.files.known_molecules.exists():
-        found = list(KnownMolecules.read(run.files.known_molecules).smiles)
-    elif run.valid is not None and len(np.unique(run.valid.folds)) > 1:
+class Known(NamedTuple):
+    """Distinct molecules outside the test set, and whose validation rows they are; -2: of none."""
+
+    smiles: tuple[str, ...]
+    folds: np.ndarray
+
+
+def known_molecules(run: RunData) -> Known:
+    """At most ``MOST_KNOWN`` of them, evenly apart.
+
+    Raises
+    ------
+    ValueError
+        The folder does not say what the models were trained on.
+    """
+    valid = run.valid
+    fold_of: dict[str, int] = {}
+    if valid is not None and len(np.unique(valid.folds)) > 1:
         # Every row outside the test set is a validation row of one fold.
-        found = [text for text in run.valid.canonical if text]
+        for row in _evenly(range(len(valid)), MOST_KNOWN):
+            fold_of.setdefault(valid.canonical(row), int(valid.folds[row]))
+    elif run.files.known_molecules.exists():
+        known = KnownMolecules.read(run.files.known_molecules).smiles
+        fold_of = dict.fromkeys(_evenly(known, MOST_KNOWN), -2)
+        for row in range(0 if valid is None else len(valid)):
+            if valid is not None and valid.canonical(row) in fold_of:
+                fold_of[valid.canonical(row)] = int(valid.folds[row])
     else:
-        found = []
-    return _evenly(list(dict.fromkeys(found)), MOST_KNOWN)
+        raise ValueError(
+            "the run folder does not say what the models were trained on (an earlier version wrote "
+            "it); train again to see this"
+        )
+    fold_of.pop("", None)
+    return Known(tuple(fold_of), np.array(list(fold_of.values()), np.int64))
 
 
 @lru_cache(maxsize=1)
@@ -103,9 +120,11 @@ def _described(smiles: tuple[str, ...]) -> tuple[list[str], np.ndarray]:
     return scaffolds(smiles), fingerprints_of(smiles)
 
 
-def _evenly(values: list[T], most: int) -> list[T]:
-    places = np.unique(np.linspace(0, len(values) - 1, min(len(values), most)).round().astype(int))
-    return [values[place] for place in places] if values else []
+def _evenly(values: Sequence[T], most: int) -> list[T]:
+    if len(values) <= most:
+        return list(values)
+    places = np.unique(np.linspace(0, len(values) - 1, most).round().astype(int))
+    return [values[place] for place in places]
 
 
 def _has_ring(smiles: str) -> bool:

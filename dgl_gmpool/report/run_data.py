@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,9 @@ class PredictedRows:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @cached_property
-    def canonical(self) -> tuple[str, ...]:
-        """Canonical SMILES; empty where this RDKit refuses one."""
-        return tuple(canonical_smiles(text)[0] for text in self.smiles)
+    def canonical(self, row: int) -> str:
+        """Canonical SMILES of a row; empty where this RDKit refuses it."""
+        return _canonical(self.smiles[row])
 
     def of_task(self, task: int) -> np.ndarray:
         """Rows where the target was measured and has a prediction."""
@@ -150,6 +149,12 @@ class RunData:
         """The parts that there are, by name."""
         found = {"test": self.test, "validation": self.valid}
         return {name: rows for name, rows in found.items() if rows is not None and len(rows)}
+
+
+# Some rows are asked for by several parts of the page, and few by any.
+@lru_cache(maxsize=50_000)
+def _canonical(smiles: str) -> str:
+    return canonical_smiles(smiles)[0]
 
 
 def _history(path: Path) -> list[dict[str, float]]:
