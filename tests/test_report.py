@@ -301,3 +301,20 @@ class TestCommands:
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(("flags", "drawn"), [
+        (["--descriptors", "morgan"], True),
+        (["--feature-columns", "heat"], False),
+    ])  # fmt: skip
+    def test_models_that_take_more_than_the_molecule(self, flags, drawn, tmp_path, capsys):
+        table = tmp_path / "heat.csv"
+        lines = own_table(tmp_path).read_text().splitlines()
+        heat = ["heat", *(str(20 + place % 5) for place in range(len(lines) - 1))]
+        table.write_text("".join(f"{line},{cell}\n" for line, cell in zip(lines, heat)))
+        flags = ["--csv", str(table), "--target", "logS", *WITH_PAGE, "--readout", "mean", *flags]
+        assert main(["train", "csv", *flags, "--output", str(tmp_path / "out")]) == 0
+        assert "  without " not in capsys.readouterr().out
+        text = Page(tmp_path / "out" / "mean-seed0" / "report.html").parts
+        assert ("baseline" in text["Groups of a few molecules"]) == drawn
+        assert ("heat" in text["Groups of a few molecules"]) != drawn

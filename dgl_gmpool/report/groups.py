@@ -8,7 +8,7 @@ from html import escape
 
 import numpy as np
 
-from dgl_gmpool.explain.explanation import Explanation, explain_molecule
+from dgl_gmpool.explain.explanation import Explanation, check_models, explain_molecule
 from dgl_gmpool.explain.masking import RefusedError
 from dgl_gmpool.explain.page import molecule_part
 from dgl_gmpool.report.run_data import PredictedRows, RunData
@@ -22,9 +22,12 @@ def groups(run: RunData, *, device: str = "auto") -> Iterator[str]:
     """Molecules whose predictions are as good as most: what the models see in them."""
     name, part = next(iter(run.parts.items()))
     models = load_models(run.files.path)
-    if models[0].global_scaler is not None:
-        yield "<p>The models take more than the molecule; explain some of your own with"
-        yield " <code>dgl-gmpool explain</code>.</p>"
+    try:
+        check_models(models, solvents=False)
+    except ValueError as error:
+        # A solvent, a pH: the folder has the molecules alone.
+        yield f"<p>{escape(str(error))}. Explain some of your own with <code>dgl-gmpool"
+        yield " explain</code>.</p>"
         return
     started = time.perf_counter()
     found: list[tuple[int, Explanation]] = []
