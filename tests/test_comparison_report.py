@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments.table2 import FoldScore
+from experiments.table2 import FoldScore, read_scores
 from experiments.table2.plan import SEEDS
 from experiments.table2.report import write_report
 from experiments.table2.results_folder import ResultsFolder
@@ -59,3 +60,12 @@ def test_a_set_with_known_noise_says_how_many_molecules_change(tmp_path):
 def test_nothing_scored_is_said(tmp_path):
     with pytest.raises(ValueError, match="has no scores yet"):
         write_report(tmp_path)
+
+
+def test_the_scores_of_0_1_0_can_still_be_read():
+    folder = Path(__file__).parents[1] / "docs" / "results" / "0.1.0"
+    rows = read_scores(folder / "table2" / "scores.csv")
+    assert len(rows) == 2375
+    assert {row.method for row in rows} >= {"gcn_mean_and_max", "gmpool", "forest"}
+    for name in ("ablation", "auxiliary_tox21", "auxiliary_properties"):
+        assert read_scores(folder / name / "scores.csv")

@@ -177,6 +177,18 @@ def test_what_does_not_belong_together_is_not_merged(finished, tmp_path):
     twin.add([replace(row, test=2 * row.test)])
     with pytest.raises(ValueError, match="has another score"):
         whole.merge([twin.path])
+    twin.save_choices({"mean": {"configuration": {"lr": 1}, "tried": []}})
+    with pytest.raises(ValueError, match="chose another configuration of mean"):
+        whole.merge([twin.path])
+
+
+def test_one_row_has_one_configuration_in_a_folder(finished, tmp_path):
+    stored = json.loads((finished.output / "choices.json").read_text())
+    stored["choices"]["mean"]["configuration"]["lr"] = 0.02
+    (tmp_path / "choices.json").write_text(json.dumps(stored))
+    changed = replace(finished, seeds=(102,), choices=tmp_path / "choices.json")
+    with pytest.raises(ValueError, match="holds mean on small with other settings, seed 10"):
+        Comparison(changed).run()
 
 
 def test_another_protocol_in_the_same_folder_is_refused(finished, tmp_path):

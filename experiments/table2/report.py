@@ -65,14 +65,14 @@ def report(results: ResultsFolder) -> dict[str, Any]:
     folds = [name for name in names if name.endswith(ENSEMBLE)]
     single = [name for name in names if name not in wide + folds]
     table = {name: losses(rows, name) for name in names}
-    protocol = folder_record(results.path / "protocol.json")
+    protocol = results.path / "protocol.json"
     return {
         "sets": sets,
         "labels": {name: labels().get(name, name) for name in names},
         "metrics": {row.dataset: row.metric for row in rows},
         "seeds": sorted({row.seed for row in rows}),
         "commits": sorted({row.commit for row in rows}),
-        "machines": protocol.get("settings", []),
+        "machines": read_json(protocol)["settings"] if protocol.exists() else [],
         "failed": [
             {"row": row.method, "set": row.dataset, "seed": row.seed, "fold": row.fold}
             for row in results.scores.values()
@@ -88,19 +88,9 @@ def report(results: ResultsFolder) -> dict[str, Any]:
         "averaging": _averaging(table, folds, list(sets)),
         "practical": _practical(results, single),
         "cost": _cost(rows, single + wide),
-        "choices": {
-            name: each["configuration"]
-            for name, each in folder_record(results.path / "choices.json")
-            .get("choices", {})
-            .items()
-        },
+        "choices": {n: each["configuration"] for n, each in results.choices().items()},
         "beside": beside(),
     }
-
-
-def folder_record(file: Path) -> dict[str, Any]:
-    """A JSON file, or an empty record where there is none."""
-    return read_json(file) if file.exists() else {}
 
 
 def _scores(rows: Sequence[FoldScore], name: str, sets: Sequence[str]) -> dict[str, Any]:

@@ -54,6 +54,31 @@ class ResultsFolder:
         ordered = [self.search[key] for key in sorted(self.search)]
         atomic_write_json(self.path / "search.json", {"scores": ordered})
 
+    def choices(self) -> dict[str, dict[str, Any]]:
+        """What the search chose, by row: ``configuration``, and what was ``tried``."""
+        file = self.path / "choices.json"
+        return read_json(file)["choices"] if file.exists() else {}
+
+    def save_choices(self, choices: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep them in place of those before."""
+        atomic_write_json(self.path / "choices.json", {"choices": choices})
+
+    def check_settings(self, key: Key, settings: str) -> None:
+        """Refuse to mix two configurations of one row on one data set.
+
+        Raises
+        ------
+        ValueError
+            The row was trained there with other settings.
+        """
+        for row in self.scores.values():
+            if (row.dataset, row.method) == key[:2] and row.settings != settings:
+                raise ValueError(
+                    f"{self.path} holds {key[1]} on {key[0]} with other settings, seed {row.seed} "
+                    f"({row.settings}; now {settings}): the search or the rows have changed since. "
+                    "Use another --output, or the --choices it was started with"
+                )
+
     def forget_failures(self) -> None:
         """Leave out what failed, to try it again."""
         self.scores = {key: row for key, row in self.scores.items() if not row.failed}
@@ -137,6 +162,7 @@ class ResultsFolder:
                 )
             theirs, other = read_json(path / "protocol.json"), ResultsFolder(path)
             self._merge_protocol(theirs, path)
+            self._merge_choices(path)
             for key, row in other.scores.items():
                 mine = self.scores.get(key)
                 if mine is not None and not (mine.failed or row.failed):
@@ -163,6 +189,19 @@ class ResultsFolder:
                 f"{'equal' if mine.settings == row.settings else 'different'}): they are of "
                 "different protocols, or searched apart; merge the search before training"
             )
+
+    def _merge_choices(self, path: Path) -> None:
+        mine, theirs = self.choices(), ResultsFolder(path).choices()
+        for name, choice in theirs.items():
+            known = mine.setdefault(name, choice)
+            if known["configuration"] != choice["configuration"]:
+                raise ValueError(
+                    f"{path} chose another configuration of {name} than {self.path} "
+                    f"({choice['configuration']} and {known['configuration']}): they were searched "
+                    "apart. Search in one folder, and give its choices.json to the others with "
+                    "--choices"
+                )
+        self.save_choices(mine)
 
     def _merge_protocol(self, theirs: dict[str, Any], path: Path) -> None:
         file = self.path / "protocol.json"

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from dgl_gmpool._io import atomic_write_json
 from dgl_gmpool.data import MoleculeDataset, Splits, make_splits
 from dgl_gmpool.training.device import torch_threads
 from dgl_gmpool.training.distributed import TrainingError
@@ -130,13 +129,9 @@ class Comparison:
         print(f"search of {row.name}, {data.name}, seed {seed}: {entry['valid']}", flush=True)
 
     def _write_choice(self, row: Row, found: Choice) -> None:
-        file = self.plan.output / "choices.json"
-        record = read_json(file) if file.exists() else {"choices": {}}
-        record["choices"][row.name] = {
-            "configuration": found.configuration,
-            "tried": [{"configuration": each, "loss": loss} for each, loss in found.scores],
-        }
-        atomic_write_json(file, record)
+        tried = [{"configuration": each, "loss": loss} for each, loss in found.scores]
+        entry = {"configuration": found.configuration, "tried": tried}
+        self.folder.save_choices({**self.folder.choices(), row.name: entry})
 
     # Training -----------------------------------------------------------------------------------
 
@@ -145,6 +140,7 @@ class Comparison:
         plan, folder, data = self.plan, self.folder, each.data
         budget = {**plan.budget, **({"hidden_feats": WIDE_FEATS} if each.wide else {})}
         text = settings(each.row, self.choice(each.row), data, budget=budget)
+        folder.check_settings(each.key, text)
         row = self._twin(each, text)
         if row is None:
             row = self._trained(each, text)
