@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,19 @@ def test_no_space_left_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     assert "continue with: train --output RUN --resume" in said
     assert run_script(main, [], program="predict", resume=None) == 2
     assert "continue" not in capsys.readouterr().err
+
+
+def test_a_module_is_continued_as_a_module(monkeypatch, capsys):
+    def stopped(arguments):
+        raise KeyboardInterrupt
+
+    for name, said in (
+        ("experiments.table2.__main__", "python -m experiments.table2 --seeds 1"),
+        ("experiments.attribution", "python -m experiments.attribution --seeds 1"),
+        (None, "python /somewhere/script.py --seeds 1"),
+    ):
+        spec = None if name is None else ModuleSpec(name, None, origin="/somewhere/script.py")
+        monkeypatch.setattr(sys.modules["__main__"], "__spec__", spec)
+        monkeypatch.setattr("sys.argv", ["/somewhere/script.py"])
+        assert run_script(stopped, ["--seeds", "1"], resume="") == 130
+        assert capsys.readouterr().err.rstrip().endswith(f"continue with: {said}")

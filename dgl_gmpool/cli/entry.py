@@ -57,9 +57,7 @@ def run_script(
         reader of the output has gone (``| head -1``).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if program is None:
-        program = f"python {sys.argv[0]}" if sys.argv[0].endswith(".py") else Path(sys.argv[0]).name
-    started = program
+    started = program = _program() if program is None else program
 
     def explain(error: BaseException) -> tuple[int, str] | None:
         if isinstance(error, KeyboardInterrupt):
@@ -96,6 +94,15 @@ def run_script(
             raise
         print(explained[1], file=sys.stderr)
         return explained[0]
+
+
+def _program() -> str:
+    """How the user started this process: a script, ``python -m MODULE``, or a command."""
+    first = sys.argv[0]
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None and spec.origin == first:
+        return f"python -m {spec.name.removesuffix('.__main__')}"
+    return f"python {first}" if first.endswith(".py") else Path(first).name
 
 
 def _make_printable() -> None:
