@@ -20,8 +20,9 @@ from dgl_gmpool.data import (
     load_chromophores,
     load_tox21,
 )
+from dgl_gmpool.data.descriptors import with_descriptors as calculated
+from dgl_gmpool.data.features import joined_features
 from dgl_gmpool.data.featurize import with_fragments
-from dgl_gmpool.data.properties import molecule_properties
 
 #: Rows of the paper's set of emission maxima in solvents. The public one has 16,692; a sample of
 #: this size keeps the data sets comparable and the hours bounded.
@@ -72,10 +73,9 @@ class ComparisonData:
         return with_fragments(dataset)
 
 
-def with_descriptors(dataset: MoleculeDataset) -> MoleculeDataset:
-    """The data set with RDKit's properties of each molecule beside its other global features.
-
-    Columns that are not defined for some molecule are left out; training rows scale the others.
+def with_descriptors(dataset: MoleculeDataset, *, cache: Path | None = None) -> MoleculeDataset:
+    """The data set with RDKit's descriptors beside its other global features, where forests and
+    chemprop see them too. Columns that are not defined for some molecule are left out.
 
     Examples
     --------
@@ -84,12 +84,11 @@ def with_descriptors(dataset: MoleculeDataset) -> MoleculeDataset:
     >>> with_descriptors(data).table.global_feats.shape[0]
     5
     """
-    table = dataset.table
-    found = molecule_properties(table).values
-    columns = [found[:, np.isfinite(found).all(0)].astype(np.float32)]
-    if table.global_feats is not None:
-        columns.insert(0, table.global_feats)
-    return replace(dataset, table=replace(table, global_feats=np.hstack(columns)))
+    found = calculated(dataset, ["rdkit"], cache_dir=cache, processes=1, progress=False)
+    values, _ = joined_features(found.table, ["rdkit"])
+    assert values is not None
+    defined = values[:, np.isfinite(values).all(0)]
+    return replace(dataset, table=replace(dataset.table, global_feats=defined))
 
 
 def sample_rows(table: MoleculeTable, rows: int, *, seed: int = 0) -> MoleculeTable:

@@ -224,7 +224,9 @@ class Comparison:
             self._data[data.name, False] = plain
             print(f"{data.name}: {len(plain)} rows ({plain.table.fingerprint()[:12]})", flush=True)
         if (data.name, descriptors) not in self._data:
-            self._data[data.name, True] = with_descriptors(self._data[data.name, False])
+            self._data[data.name, True] = with_descriptors(
+                self._data[data.name, False], cache=self.plan.output / "cache"
+            )
         dataset = self._data[data.name, descriptors]
         # Of the data set without descriptors: the splits of a seed are the same for all.
         table = self._data[data.name, False].table
