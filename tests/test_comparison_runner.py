@@ -204,6 +204,20 @@ def test_another_protocol_in_the_same_folder_is_refused(finished, tmp_path):
     assert len(scores_of(started.output)) == 1
 
 
+def test_the_commit_is_that_which_the_process_has_loaded(tmp_path, monkeypatch, capsys):
+    commits = iter(["first", "second", "third"])
+    module = "experiments.table2.results_folder.source_commit"
+    monkeypatch.setattr(module, lambda: next(commits))
+    run = Comparison(plan(tmp_path / "out", (MEAN,)))
+    run.run()
+    assert {row.commit for row in read_scores(tmp_path / "out" / "scores.csv")} == {"first"}
+    assert "note:" not in capsys.readouterr().out
+    Comparison(plan(tmp_path / "out", (MEAN,), seeds=(101,))).run()
+    assert "was started with commit first; what is trained now is of second" in (
+        capsys.readouterr().out
+    )
+
+
 def test_a_missing_file_stops_the_run_and_is_no_failed_training(tmp_path):
     films = tuple(choose_datasets(["emission_film"]))
     with pytest.raises(ValueError, match="--chromophores FILE"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,15 @@ class ResultsFolder:
         if (path / "search.json").exists():
             for entry in read_json(path / "search.json")["scores"]:
                 self.search[entry["dataset"], entry["seed"], entry["settings"]] = entry
+
+    @cached_property
+    def setting(self) -> dict[str, Any]:
+        """Versions, commit and machine when this process began: the source that it has loaded."""
+        return {
+            "versions": library_versions(),
+            "commit": source_commit(),
+            "machine": {"cpu": processor(), "cores": os.cpu_count(), "threads": 1},
+        }
 
     def add(self, rows: Iterable[FoldScore]) -> None:
         """Keep these scores, at once."""
@@ -131,11 +140,7 @@ class ResultsFolder:
                 )
         record["data"] = {**record["data"], **data}
         # Every setting that had a part in the results, in the order they came.
-        setting = {
-            "versions": library_versions(),
-            "commit": source_commit(),
-            "machine": {"cpu": processor(), "cores": os.cpu_count(), "threads": 1},
-        }
+        setting = self.setting
         if setting not in record["settings"]:
             if record["settings"] and record["settings"][-1]["commit"] != setting["commit"]:
                 print(

@@ -14,7 +14,6 @@ from dgl_gmpool.data import MoleculeDataset, Splits, make_splits
 from dgl_gmpool.training.device import torch_threads
 from dgl_gmpool.training.distributed import TrainingError
 from dgl_gmpool.training.metrics import choose_metric
-from dgl_gmpool.training.provenance import source_commit
 from dgl_gmpool.training.run_folder import RunFolder, read_json
 from dgl_gmpool.training.scores import scores
 from experiments.table2.datasets import ComparisonData, with_descriptors
@@ -33,7 +32,7 @@ class Comparison:
         self.plan = plan
         self.folder = ResultsFolder(plan.output)
         self.failures: list[str] = []
-        self.commit = source_commit() or ""
+        self.commit = self.folder.setting["commit"] or ""
         self._data: dict[tuple[str, bool], MoleculeDataset] = {}
         self._choices: dict[str, dict[str, Any]] = {}
 
