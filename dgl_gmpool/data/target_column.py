@@ -181,11 +181,13 @@ def _class_name(text: str) -> str:
 
 def _classes(name: str, cells: Sequence[str]) -> tuple[str, ...]:
     """The classes of a column, numbers by size and then words by the alphabet."""
-    found = {_class_name(cell) for cell in cells if not is_missing(cell)} - {""}
-    if len(found) > MOST_CLASSES:
+    held = [_class_name(cell) for cell in cells if not is_missing(cell)]
+    found = set(held) - {""}
+    if len(found) > MOST_CLASSES or len(found) > max(10, len(held) / 2):
         raise ValueError(
-            f"target {name!r} has {len(found)} different values, more than {MOST_CLASSES}: too "
-            "many for classes; use --kind regression for numbers, or name fewer classes"
+            f"target {name!r} has {len(found)} different values in {len(held)} rows: too many for "
+            f"classes (at most {MOST_CLASSES}, and half of the rows); use --kind regression for "
+            "numbers, or name fewer classes"
         )
 
     def order(held: str) -> tuple[bool, float, str]:

@@ -6,6 +6,7 @@ forest); Rogers and Hahn, J. Chem. Inf. Model. 2010 (fingerprints).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -98,7 +99,10 @@ def forest_predictions(
         else:
             options["max_features"] = "sqrt" if max_features is None else max_features
             forest = RandomForestClassifier(class_weight=class_weight, **options)
-            forest.fit(rows, targets[measured].astype(np.int64), weight)
+            with warnings.catch_warnings():
+                # scikit-learn's, of classes that nearly every row has for itself.
+                warnings.filterwarnings("ignore", "The number of unique classes")
+                forest.fit(rows, targets[measured].astype(np.int64), weight)
             wanted = list(range(len(classes))) or [1]
             columns.append(_probabilities(forest, new, wanted))
     return np.hstack(columns).astype(np.float64)
