@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from training_data import small_dataset, small_options, with_small_auxiliary, with_targets
 
@@ -57,6 +58,8 @@ GRADIENTS: dict[str, dict[str, Any]] = {
     "readout norm, batches of 1": {"readout_norm": "batch", "batch_size": 1},
     "readout norm, unequal shares": {"readout_norm": "batch", "batch_size": 3},
     "auxiliary targets": {"auxiliary": {"sizes": 0.5, "flags": 3.0}},
+    "bounds and weights": {"bounded": True},
+    "bounds and weights, batches of 1": {"bounded": True, "batch_size": 1},
     "auxiliary targets, batches of 1": {"auxiliary": {"flags": 3.0}, "batch_size": 1},
 }
 
@@ -70,13 +73,34 @@ NORMALISED: dict[str, Any] = {
 }
 
 
+def bounded_dataset() -> Any:
+    """Numbers of three tasks, some of them known by a bound alone, rows of unlike weight."""
+    dataset = small_dataset(tasks=3, global_feats=True)
+    table = dataset.table
+    hidden = np.arange(table.targets.size).reshape(table.targets.shape) % 4 == 0
+    hidden &= ~np.isnan(table.targets)
+    nothing = np.full_like(table.targets, np.nan)
+    odd = np.arange(len(table))[:, None] % 2 == 1
+    lower, upper = (np.where(hidden & side, table.targets, nothing) for side in (odd, ~odd))
+    targets = np.where(hidden, nothing, table.targets)
+    weights = np.resize([1.0, 2.0, 0.0, 0.5], len(table))
+    changed = {"targets": targets, "lower": lower, "upper": upper, "weights": weights}
+    for name, values in changed.items():
+        object.__setattr__(table, name, values)
+    return dataset
+
+
 def gradients(
     world: World, options: dict[str, Any]
 ) -> tuple[list[dict[str, torch.Tensor | None]], float]:
     """Every step's gradient at the initial weights, and the epoch's loss. Several tasks, NaNs."""
-    dataset = with_small_auxiliary(small_dataset("classification", tasks=3, global_feats=True))
     values = {"batch_size": 7, "dropout": 0.0, "positive_weight": "balanced"}
     values = {**values, "readout_norm": "none", **options}
+    if values.pop("bounded", False):
+        dataset = bounded_dataset()
+        values |= {"positive_weight": None, "task_weights": {"task1": 3.0}}
+    else:
+        dataset = with_small_auxiliary(small_dataset("classification", tasks=3, global_feats=True))
     config = TrainingConfig(**small_options(**values))
     data = FoldData.prepare(dataset, TRAIN, config, device=CPU)
     model = build_model(

@@ -11,7 +11,8 @@ from test_recipes import SMALL, own_table
 from training_data import rows_of, small_dataset, small_options
 
 from dgl_gmpool import cli
-from dgl_gmpool.data import load_csv, make_splits
+from dgl_gmpool.data import featurize, load_csv, make_splits
+from dgl_gmpool.explain import explain_molecule
 from dgl_gmpool.training import TrainingConfig, load_models, train_run
 from dgl_gmpool.training.model_file import load_model, save_model
 from dgl_gmpool.training.scores import scores
@@ -188,6 +189,19 @@ def test_a_mixed_table_from_the_command_to_the_predictions(tmp_path, capsys):
     models = load_models(run)
     assert models[0].task.kind == "mixed"
     assert models[0].task.width == 5
+    # A class is explained by its probability, the most probable one where none is named.
+    for target, shown in (("colour=red", "colour=red"), ("colour", "colour=")):
+        explained = explain_molecule(models, "CCCO", target=target)
+        assert explained.target.startswith(shown)
+        assert explained.kind == "classification"
+        own = dict(zip(COLOURS, range(2, 5)))[explained.target.partition("=")[2]]
+        table = load_csv(write(tmp_path, "CCCO,1"), smiles_column="smiles", target_columns="y")
+        found = np.mean([m.predict(featurize(table, progress=False).graphs) for m in models], 0)
+        assert explained.prediction == pytest.approx(found[0, own], rel=1e-5)
+    with pytest.raises(ValueError, match=r"class of 'colour': 'rde'.*Did you mean 'red'"):
+        explain_molecule(models, "CCCO", target="colour=rde")
+    with pytest.raises(ValueError, match="Did you mean 'colour'"):
+        explain_molecule(models, "CCCO", target="color")
     # A resumed run is the same run.
     capsys.readouterr()
     assert cli.main(["train", "csv", *flags, "--resume"]) == 0

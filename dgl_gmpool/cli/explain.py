@@ -16,11 +16,11 @@ from dgl_gmpool.explain.explanation import (
     check_models,
     explain_molecule,
     no_groups,
-    task_number,
 )
 from dgl_gmpool.explain.masking import RefusedError
 from dgl_gmpool.explain.molecule_groups import names_groups
 from dgl_gmpool.explain.report import PAGE, ExplainedRow, Report, check_folder
+from dgl_gmpool.explain.target import ExplainedTarget
 from dgl_gmpool.training import TrainedModel, choose_device, load_models
 from dgl_gmpool.training.model_features import feature_columns
 
@@ -57,7 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target",
         metavar="NAME",
-        help="which of the model's targets to explain (default: the first)",
+        help="which of the model's targets to explain; of several classes TARGET=CLASS, or TARGET "
+        "for the most probable class of each molecule (default: the first target)",
     )
     solvents = parser.add_mutually_exclusive_group()
     solvents.add_argument(
@@ -99,7 +100,7 @@ def main(args: argparse.Namespace) -> int:
         solvents=args.solvent is not None or args.solvent_column is not None,
         features=[*source.constants, *source.columns],
     )
-    target = first.task_names[task_number(first, args.target)]
+    target = ExplainedTarget.of(first, args.target).name
     choose_device(args.device)
     molecules = _molecules(args, source)
     check_folder(args.output, overwrite=args.overwrite)

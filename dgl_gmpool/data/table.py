@@ -176,8 +176,8 @@ class MoleculeTable:
             raise ValueError(
                 f"{self.kinds[task]} targets are 0, 1{f' to {known[-1]}' if several else ''} or "
                 f"NaN; id {self.ids[odd[0]]!r} has {values[odd[0]]:g} for {name!r}. Write 0 and 1 "
-                "for two classes, or use kind='multiclass' (--kind multiclass) for classes by other "
-                "names, kind='regression' (--kind regression) for measured values"
+                "for two classes, or use kind='multiclass' (--kind multiclass) for classes by "
+                "other names, kind='regression' (--kind regression) for measured values"
             )
 
     def _check_bound(self, bound: np.ndarray) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from rdkit import Chem
 
-from dgl_gmpool._options import unknown_name
 from dgl_gmpool.data.features import DESCRIPTOR_SETS
 from dgl_gmpool.data.molecule import canonical_smiles, read_molecule
 from dgl_gmpool.explain.fragments import fragment_smiles
@@ -22,6 +21,7 @@ from dgl_gmpool.explain.shapley import (
     shapley_values,
     share_rest,
 )
+from dgl_gmpool.explain.target import ExplainedTarget
 from dgl_gmpool.training import TrainedModel, choose_device
 from dgl_gmpool.training.model_features import (
     RowFeatures,
@@ -161,7 +161,8 @@ def explain_molecule(
     features : mapping of str to number, optional
         For models trained with feature columns, name -> value.
     target : str, optional
-        Which of the model's targets to explain. Default: the first.
+        Which of the model's targets to explain; of several classes ``"TARGET=CLASS"``, or the
+        most probable one. Default: the first.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
 
@@ -175,7 +176,7 @@ def explain_molecule(
     """
     check_models(models, solvents=solvent is not None, features=list(features or {}))
     first = models[0]
-    task = task_number(first, target)
+    chosen = ExplainedTarget.of(first, target)
     masked = MaskedMolecule(smiles, first.featurizer)
     count = masked.num_atoms
     if count > MOST_ATOMS:
@@ -194,7 +195,7 @@ def explain_molecule(
         note = "; ".join(filter(None, [note, no_groups(first)]))
     weights = node_weights(networks, masked.graph, device=torch_device)
 
-    def predict(present: np.ndarray) -> np.ndarray:
+    def predictions(present: np.ndarray) -> np.ndarray:
         rows = None if feats is None else np.repeat(feats, len(present), axis=0)
         graphs = masked.graphs(present)
         size = max(1, ATOMS_AT_ONCE // count)
@@ -203,9 +204,10 @@ def explain_molecule(
                 trained.predict(graphs, global_feats=rows, batch_size=size, device=torch_device)
                 for trained in models
             ]
-        )[:, :, task]
+        )
 
-    known = remembered(predict)
+    chosen = chosen.settled(lambda: predictions(np.ones((1, count), bool)).mean(0)[0])
+    known = remembered(lambda present: predictions(present)[:, :, chosen.column])
 
     def value(present: np.ndarray) -> np.ndarray:
         return known(present | masked.inert)
@@ -226,9 +228,9 @@ def explain_molecule(
             contributions[each] = share_rest(atoms[:, each], share[None])[0]
     return Explanation(
         smiles=smiles,
-        target=first.task_names[task],
-        units=first.units,
-        kind=first.kind,
+        target=chosen.name,
+        units=first.units if chosen.kind == "regression" else "",
+        kind=chosen.kind,
         prediction=float(prediction),
         baseline=float(baseline),
         skeleton=masked.skeleton,
@@ -255,21 +257,6 @@ def no_groups(trained: TrainedModel) -> str:
         f"this model has no groups: its readout {trained.model.config['readout']!r} names none "
         "(gmpool and ngmpool do), so contributions are per atom"
     )
-
-
-def task_number(trained: TrainedModel, target: str | None) -> int:
-    """The column of a target; the first where none is named.
-
-    Raises
-    ------
-    ValueError
-        The model does not predict it.
-    """
-    if target is None:
-        return 0
-    if target not in trained.task_names:
-        raise unknown_name("target", target, trained.task_names)
-    return trained.task_names.index(target)
 
 
 def check_models(
