@@ -66,6 +66,12 @@ def test_whole_numbers_are_classes_where_that_is_said(tmp_path):
     assert "which is none of the classes" in str(table.report)
     with pytest.raises(ValueError, match="every label of 'y' is 3"):
         load(write(tmp_path, "C,3", "CC,3"), "y", kind="multiclass")
+    with pytest.raises(ValueError, match="no usable row"):
+        load(write(tmp_path, "C,0.5", "CC,1.5"), "y", kind="multiclass")
+    two = tmp_path / "two.csv"
+    two.write_text("smiles,y,z\nC,1,\nCC,2,\nC1C,,a\n")
+    with pytest.raises(ValueError, match="no usable row has a label of 'z'"):
+        load(two, ["y", "z"], kind={"z": "multiclass"})
     many = [f"C,{i}" for i in range(101)]
     with pytest.raises(ValueError, match="101 different values in 101 rows: too many"):
         load(write(tmp_path, *many), "y", kind="multiclass")

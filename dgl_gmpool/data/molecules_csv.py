@@ -174,7 +174,9 @@ def load_csv(
     smiles_kept: list[str] = []
     canonicals: list[str] = []
     groups: list[str] = []
-    cells_kept: list[list[Cell]] = []
+    values: list[list[float]] = []
+    bounds_at: list[tuple[int, int, Cell]] = []
+    used_cells: list[Cell] = []
     weights: list[float] = []
     features: list[list[float]] = []
     smiles_written: list[str] = []
@@ -239,7 +241,9 @@ def load_csv(
         smiles_kept.append(split_smiles(smiles)[0])
         canonicals.append(canonical)
         groups.append(f"group {group}" if group else canonical)
-        cells_kept.append(found)
+        bounds_at += [(len(values), i, cell) for i, cell in enumerate(found) if cell.relation]
+        used_cells += [cell for cell in found if cell.sort and not cell.why]
+        values.append([math.nan if cell.relation else cell.value for cell in found])
         features.append(known)
         for fault in faults:
             tally.leave_out_cell(f"row {row.number}", smiles, fault)
@@ -255,11 +259,12 @@ def load_csv(
             f"{without_group} rows have a blank {group_column!r}: each is grouped by its molecule"
         )
     tally.notes += ignored_extensions(smiles_written)
-    tally.notes += used_notes([cell for cells in cells_kept for cell in cells if not cell.why])
+    tally.notes += used_notes(used_cells)
     tally.notes += unused_notes(unused)
-    targets, lower, upper = _arrays(cells_kept, len(tasks))
-    columns = [_held_classes(column, targets[:, i]) for i, column in enumerate(columns)]
+    targets = np.array(values, dtype=np.float64).reshape(len(ids), len(tasks))
+    lower, upper = _limits(bounds_at, targets)
     if ids:
+        columns = [_held_classes(column, targets[:, i]) for i, column in enumerate(columns)]
         tally.notes += kind_notes(columns, targets)
         tally.notes += repeat_notes(
             [column.kind for column in columns],
@@ -295,18 +300,16 @@ def load_csv(
     )
 
 
-def _arrays(
-    rows: Sequence[Sequence[Cell]], tasks: int
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Targets and bounds ``(rows, tasks)``; no bounds where no cell has one."""
-
-    def values(relation: str) -> np.ndarray:
-        held = [[c.value if c.relation == relation else math.nan for c in row] for row in rows]
-        return np.array(held, dtype=np.float64).reshape(len(rows), tasks)
-
-    if not any(cell.relation for row in rows for cell in row):
-        return values(""), None, None
-    return values(""), values(">"), values("<")
+def _limits(
+    bounds: Sequence[tuple[int, int, Cell]], targets: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Lower and upper bounds ``(rows, tasks)``, from row, task and cell of each; None without."""
+    if not bounds:
+        return None, None
+    found = {relation: np.full_like(targets, np.nan) for relation in (">", "<")}
+    for row, task, cell in bounds:
+        found[cell.relation][row, task] = cell.value
+    return found[">"], found["<"]
 
 
 def _held_classes(column: TargetColumn, values: np.ndarray) -> TargetColumn:
@@ -314,10 +317,14 @@ def _held_classes(column: TargetColumn, values: np.ndarray) -> TargetColumn:
     if not column.classes:
         return column
     held = np.unique(values[~np.isnan(values)]).astype(int)
-    if len(held) == 1:
+    if len(held) < 2:
+        what = (
+            f"every label of {column.name!r} is {column.classes[held[0]]}"
+            if len(held)
+            else (f"no usable row has a label of {column.name!r}")
+        )
         raise ValueError(
-            f"every label of {column.name!r} is {column.classes[held[0]]}: there is nothing to "
-            "tell apart; a multiclass target needs rows of two classes"
+            f"{what}: there is nothing to tell apart; a multiclass target needs rows of two classes"
         )
     known = ~np.isnan(values)
     values[known] = np.searchsorted(held, values[known])

@@ -98,7 +98,7 @@ class TargetColumn:
 
     def read(self, text: str) -> Cell:
         """What a cell holds; of a bound that is used, ``sort`` says that it is one."""
-        if self.classes:
+        if self.kind == "multiclass":
             return self._class(text)
         text = text.replace(",", ".") if self.decimal_comma else text
         word = self.words.get(text.strip().lower())
