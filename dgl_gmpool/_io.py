@@ -31,7 +31,7 @@ def atomic_write(path: str | os.PathLike[str], write: Callable[[BinaryIO], Any])
     OSError
         With the path, and what to do about it where the system says too little.
     """
-    with _explained(Path(path)):
+    with write_explained(Path(path)):
         if is_stdout(path):
             if sys.stdout is None:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
@@ -39,7 +39,7 @@ def atomic_write(path: str | os.PathLike[str], write: Callable[[BinaryIO], Any])
             write(sys.stdout.buffer)
             sys.stdout.buffer.flush()
             return
-        if _is_special(path):
+        if is_special(path):
             with open(path, "wb") as file:
                 write(file)
             return
@@ -68,7 +68,7 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool) -> None:
         Its folder cannot be made or written to.
     """
     path = Path(path)
-    if is_stdout(path) or _is_special(path):
+    if is_stdout(path) or is_special(path):
         return
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give the path of a file, such as {path / 'out.csv'}")
@@ -76,7 +76,7 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool) -> None:
         raise ValueError(f"{path} exists; add --overwrite or name another --output")
     target = Path(os.path.realpath(path))
     probe = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    with _explained(path):
+    with write_explained(path):
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(probe, "xb"):
             pass
@@ -93,7 +93,8 @@ def is_stdout(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def _is_special(path: str | os.PathLike[str]) -> bool:
+def is_special(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is there and no plain file or folder: a device, a pipe."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
@@ -102,7 +103,8 @@ def _is_special(path: str | os.PathLike[str]) -> bool:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def write_explained(path: Path) -> Iterator[None]:
+    """Say of an OSError what could not be written, and what to do about it."""
     try:
         yield
     except BrokenPipeError:

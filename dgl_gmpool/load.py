@@ -10,6 +10,8 @@ import numpy as np
 
 from dgl_gmpool.training import Predictions, TrainedModel, load_models, predict_smiles
 from dgl_gmpool.training.embed import embed_smiles, embedding_width
+from dgl_gmpool.training.row_bounds import COVERAGE
+from dgl_gmpool.training.uncertainty import RunUncertainty
 
 if TYPE_CHECKING:
     from dgl_gmpool.explain import Explanation
@@ -26,6 +28,8 @@ class Predictor:
         Where they come from, for ``repr``.
     device : str, optional
         ``auto`` (default), ``cpu`` or ``cuda``.
+    uncertainty : RunUncertainty, optional
+        What their run knows of its errors.
 
     Attributes
     ----------
@@ -37,12 +41,18 @@ class Predictor:
     """
 
     def __init__(
-        self, models: Sequence[TrainedModel], *, source: str = "", device: str = "auto"
+        self,
+        models: Sequence[TrainedModel],
+        *,
+        source: str = "",
+        device: str = "auto",
+        uncertainty: RunUncertainty | None = None,
     ) -> None:
         if not models:
             raise ValueError("no model given; load some with load_predictor(RUN_FOLDER)")
         self.models = tuple(models)
         self.device = device
+        self.uncertainty = uncertainty
         self._source = source
         first = self.models[0]
         self.task_names, self.units, self.kind = first.task_names, first.units, first.kind
@@ -58,6 +68,7 @@ class Predictor:
         *,
         solvents: Sequence[str] | None = None,
         features: Mapping[str, Sequence[object]] | None = None,
+        coverage: float = COVERAGE,
         batch_size: int = 80,
         progress: bool = False,
     ) -> Predictions:
@@ -72,16 +83,20 @@ class Predictor:
             For models trained with ``--feature-columns``: ``{"pH": [7.4, 5.0], ...}``, a value for
             each row, None or NaN where it is not known (the mean of the training rows then stands
             in, and ``.notes`` says so).
+        coverage : float, optional
+            Share of measured values that the intervals are to hold. Default 0.9.
         batch_size : int, optional
             Molecules per forward pass. Default 80.
         progress : bool, optional
-            Show a progress bar while featurising.
+            Show a progress bar.
 
         Returns
         -------
         Predictions
-            ``.mean`` and ``.std`` over the models, ``(rows, tasks)``, NaN where there is none;
-            ``.reasons`` says why.
+            ``.mean`` and ``.std`` over the models, ``.lower`` and ``.upper`` of the intervals,
+            ``.calibrated`` probabilities, ``(rows, tasks)``, NaN where there is none; ``.reasons``
+            says why. ``.similarity``, ``.nearest`` and ``.nearest_measured`` are of the nearest
+            training molecule; ``.notes`` name rows outside of the domain.
 
         Raises
         ------
@@ -95,6 +110,8 @@ class Predictor:
             _texts("smiles", smiles),
             solvents=None if solvents is None else _texts("solvents", solvents),
             features=features,
+            uncertainty=self.uncertainty,
+            coverage=coverage,
             batch_size=batch_size,
             device=self.device,
             progress=progress,
@@ -197,7 +214,12 @@ def load_predictor(path: str | os.PathLike[str], *, device: str = "auto") -> Pre
     ValueError
         A file is damaged or holds something else.
     """
-    return Predictor(load_models(path), source=os.fspath(path), device=device)
+    return Predictor(
+        load_models(path),
+        source=os.fspath(path),
+        device=device,
+        uncertainty=RunUncertainty.load(path),
+    )
 
 
 def _texts(name: str, values: Sequence[str]) -> list[str]:

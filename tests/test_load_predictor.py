@@ -122,7 +122,7 @@ def embed(run, table, output, *more):
 
 @pytest.mark.parametrize("chunk", [3, 2000])
 def test_the_command_writes_every_row(run, predictor, table, tmp_path, capsys, monkeypatch, chunk):
-    monkeypatch.setattr("dgl_gmpool.cli.embed.CHUNK", chunk)
+    monkeypatch.setattr("dgl_gmpool.cli.streamed.CHUNK", chunk)
     assert embed(run, table, tmp_path / "out.csv") == 0
     assert f"8 rows of {predictor.embedding_width} numbers" in capsys.readouterr().out
     rows = rows_of((tmp_path / "out.csv").read_text())

@@ -19,6 +19,13 @@ from dgl_gmpool.data import make_splits
 from dgl_gmpool.data.chromophores import SOLVENT_DESCRIPTORS, solvent_descriptors
 from dgl_gmpool.training import TrainingConfig, load_model, load_models, predict_smiles, train_run
 
+#: What ``predict`` puts behind a table's columns, for a run of one number.
+NEW = [
+    *("task0 predicted", "task0 lower", "task0 upper", "task0 std over models"),
+    *("similarity to training", "nearest training molecule", "nearest measured task0"),
+    *("note", "reason"),
+]
+
 
 def trained_folder(dataset, folder, **changes):
     splits = make_splits(dataset.table, folds=2, test_fraction=0.25)
@@ -74,8 +81,11 @@ def test_the_command_keeps_every_row_and_column(classifier, tmp_path, capsys):
     with open(output, newline="") as file:
         header, *rows = list(csv.reader(file))
     assert header == [
-        "name", "structure", "note", "task0 predicted", "task0 std over models",
-        "task1 predicted", "task1 std over models", "reason",
+        "name", "structure", "note", *(f"{name} 2" for name in (
+            "task0 predicted", "task0 std over models", "task1 predicted", "task1 std over models",
+            "similarity to training", "nearest training molecule", "nearest measured task0",
+            "nearest measured task1", "note", "reason",
+        )),
     ]  # fmt: skip
     assert [row[:3] for row in rows] == [
         ["a", "CCO", "with, comma"], ["b", "C1CC", ""], ["c", "", "blank"], ["", "", ""],
@@ -143,15 +153,7 @@ def test_no_row_and_no_cell_is_lost(run, tmp_path):
     table.write_text('smiles,name\nCCO,a,EXTRA,MORE\nCC OC,b\n"CC",c\n\nC\n')
     assert command(run, table, tmp_path / "out.csv") == 0
     header, *rows = cells_of(tmp_path / "out.csv")
-    assert header == [
-        "smiles",
-        "name",
-        "",
-        "",
-        "task0 predicted",
-        "task0 std over models",
-        "reason",
-    ]
+    assert header == ["smiles", "name", "", "", *NEW]
     assert [row[:4] for row in rows] == [
         ["CCO", "a", "EXTRA", "MORE"],
         ["CC OC", "b", "", ""],
@@ -190,7 +192,7 @@ def test_output_is_input(run, tmp_path, name, text, separator):
     for old, new in zip(second.read_text().splitlines()[-2:], third.read_text().splitlines()[-2:]):
         assert new.startswith(old)
         cells = new.split(separator)
-        assert cells[width - 3 : width] == cells[width:]
+        assert cells[width - len(NEW) : width] == cells[width:]
 
 
 def test_the_table_can_come_by_pipe_and_go_to_standard_output(run, tmp_path):
@@ -209,7 +211,7 @@ def test_the_table_can_come_by_pipe_and_go_to_standard_output(run, tmp_path):
         )
         text = (tmp_path / "o.csv").read_text() if more else done.stdout
         lines = text.splitlines()
-        assert lines[0] == "smiles,task0 predicted,task0 std over models,reason"
+        assert lines[0] == ",".join(["smiles", *NEW])
         assert len(lines) == 2
         assert f"{output}: 1 rows, 1 predicted by 2 model(s)" in done.stderr
     assert os.path.islink("/dev/stdout")

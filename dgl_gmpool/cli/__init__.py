@@ -31,7 +31,9 @@ COMMANDS = {
         "train on a table of your own, or on Tox21, BindingDB or chromophores",
         resume="--resume",
     ),
-    "predict": Command("dgl_gmpool.cli.predict", "predict the molecules of a table"),
+    "predict": Command(
+        "dgl_gmpool.cli.predict", "predict the molecules of a table", resume="--resume"
+    ),
     "explain": Command(
         "dgl_gmpool.cli.explain",
         "show what a model sees in molecules: groups, contributions, pictures, a page",
@@ -39,7 +41,11 @@ COMMANDS = {
     "report": Command(
         "dgl_gmpool.cli.report", "write the page of a finished run again, as train does in the end"
     ),
-    "embed": Command("dgl_gmpool.cli.embed", "write a model's vector of each molecule of a table"),
+    "embed": Command(
+        "dgl_gmpool.cli.embed",
+        "write a model's vector of each molecule of a table",
+        resume="--resume",
+    ),
     "run": Command(
         "dgl_gmpool.cli.run", "run an unmodified DGL-LifeSci script with another readout"
     ),

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from dgl_gmpool.cli.predict import delimiter
+from dgl_gmpool.cli.molecule_rows import delimiter
 from dgl_gmpool.data import (
     HUMAN_ATP_RECEPTORS,
     MoleculeTable,

@@ -5,24 +5,29 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
-from dgl_gmpool._io import atomic_write, check_output, is_stdout
-from dgl_gmpool._options import whole_number
-from dgl_gmpool.cli.molecule_rows import MoleculeRow, molecule_rows, one_process
-from dgl_gmpool.cli.predict import delimiter
-from dgl_gmpool.training import TrainedModel, choose_device, load_models
-from dgl_gmpool.training.embed import Embeddings, embed_smiles, embedding_width
-
-#: Rows in memory at a time.
-CHUNK = 2000
+from dgl_gmpool._io import check_output
+from dgl_gmpool.cli.molecule_rows import MoleculeRow, MoleculeRows, delimiter
+from dgl_gmpool.cli.streamed import (
+    Job,
+    Totals,
+    add_stream_flags,
+    check_several,
+    check_text_output,
+    parse,
+    record_of,
+    run_streamed,
+    say_to,
+)
+from dgl_gmpool.data.featurize import worker_count
+from dgl_gmpool.data.parsed_rows import ParsedRows
+from dgl_gmpool.training import TrainedModel, choose_device, current_world, load_models
+from dgl_gmpool.training.embed import embed_rows, embedding_width
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,67 +62,73 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "refused; otherwise a table: the column 'row', the SMILES, a column for each number, "
         "and the reason where there are none (- for standard output)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing output file")
-    parser.add_argument(
-        "--batch-size", type=whole_number, default=80, metavar="N", help="default: 80"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    add_stream_flags(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """``dgl-gmpool embed``: write the vectors, a part of the table at a time."""
-    from tqdm import tqdm
-
-    one_process("embed")
-    check_output(args.output, overwrite=args.overwrite)
-    models = load_models(args.model)
+    check_text_output(args.output)
+    current_world().on_main(partial(check_output, args.output, overwrite=args.overwrite))
+    check_several(args.csv, args.output)
+    models, say = load_models(args.model), say_to(args.output)
     choose_device(args.device)
-    total, rows = molecule_rows(args.csv, args.smiles_column, delimiter=args.delimiter)
+    rows = MoleculeRows(args.csv, args.smiles_column, delimiter=args.delimiter)
     width = embedding_width(models)
     as_array = args.output.suffix == ".npy"
-    count = refused = 0
-
-    def write(file: BinaryIO) -> None:
-        nonlocal count, refused
-        if as_array:
-            shape = {"descr": "<f4", "fortran_order": False, "shape": (total, width)}
-            np.lib.format.write_array_header_1_0(file, shape)
-        else:
-            delimiter = "\t" if args.output.suffix == ".tsv" else ","
-            names = [f"e{column}" for column in range(width)]
-            file.write(_line(["row", "smiles", *names, "reason"], delimiter))
-        with tqdm(desc="embed", unit="mol", disable=None, leave=False) as bar:
-            for part, found in _parts(models, rows, args):
-                if as_array:
-                    file.write(found.values.astype("<f4").tobytes())
-                else:
-                    for each, vector, why in zip(part, found.values, found.reasons):
-                        numbers = [""] * width if each.wrong or why else map(str, vector.tolist())
-                        cells = [str(each.row.number), each.smiles, *numbers, each.wrong or why]
-                        file.write(_line(cells, delimiter))
-                count += len(part)
-                refused += sum(bool(why) for why in found.reasons)
-                bar.update(len(part))
-
-    atomic_write(args.output, write)
-    # What is written to standard output is the table alone.
-    say = partial(print, file=sys.stderr if is_stdout(args.output) else sys.stdout)
-    say(
-        f"{args.output}: {count} rows of {width} numbers from {len(models)} model(s)"
-        + (f", {refused} without" if refused else "")
+    separator = "\t" if args.output.suffix == ".tsv" else ","
+    head = io.BytesIO()
+    if as_array:
+        shape = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), width)}
+        np.lib.format.write_array_header_1_0(head, shape)
+    else:
+        names = [f"e{column}" for column in range(width)]
+        head.write(_line(["row", "smiles", *names, "reason"], separator))
+    job = Job(
+        "embed",
+        head.getvalue(),
+        partial(parse, featurizer=models[0].featurizer),
+        partial(_embedded, models, args, separator="" if as_array else separator),
+        record_of(
+            rows.text.file,
+            args.model,
+            {name: getattr(args, name) for name in ("smiles_column", "delimiter")},
+        ),
     )
-    return 0
+    totals = run_streamed(
+        job,
+        iter(rows),
+        len(rows),
+        args.output,
+        resume=args.resume,
+        processes=worker_count(len(rows), models[0].featurizer, args.processes),
+    )
+    say(
+        f"{args.output}: {totals.rows} rows of {width} numbers from {len(models)} model(s)"
+        + (f", {totals.failed} without" if totals.failed else "")
+    )
+    return 1 if args.strict and totals.failed else 0
 
 
-def _parts(
-    models: list[TrainedModel], rows: Iterator[MoleculeRow], args: argparse.Namespace
-) -> Iterator[tuple[list[MoleculeRow], Embeddings]]:
-    while part := list(islice(rows, CHUNK)):
-        smiles = [each.smiles for each in part]
-        yield (
-            part,
-            embed_smiles(models, smiles, batch_size=args.batch_size, device=args.device),
-        )
+def _embedded(
+    models: Sequence[TrainedModel],
+    args: argparse.Namespace,
+    rows: Sequence[MoleculeRow],
+    parsed: ParsedRows,
+    *,
+    separator: str,
+) -> tuple[bytes, Totals]:
+    """Of some rows; without a separator, their numbers alone."""
+    found = embed_rows(models, parsed, batch_size=args.batch_size, device=args.device)
+    reasons = [row.wrong or why for row, why in zip(rows, found.reasons)]
+    totals = Totals.of(rows, reasons, [])
+    if not separator:
+        return found.values.astype("<f4").tobytes(), totals
+    blank = [""] * found.values.shape[1]
+    lines = []
+    for row, vector, why in zip(rows, found.values, reasons):
+        numbers = blank if why else map(str, vector.tolist())
+        lines.append(_line([str(row.row.number), row.smiles, *numbers, why], separator))
+    return b"".join(lines), totals
 
 
 def _line(cells: list[str], delimiter: str) -> bytes:

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dgl_gmpool.cli.molecule_rows import molecule_rows, one_process
-from dgl_gmpool.cli.predict import delimiter
+from dgl_gmpool.cli.molecule_rows import MoleculeRows, delimiter, one_process
 from dgl_gmpool.cli.row_features import FeatureSource, add_feature_flag
 from dgl_gmpool.explain.drawing import summary
 from dgl_gmpool.explain.explanation import (
@@ -138,7 +137,7 @@ def _molecules(args: argparse.Namespace, source: FeatureSource) -> list[_Molecul
             _Molecule(number, smiles.strip(), args.solvent, "", source.constants)
             for number, smiles in enumerate(args.smiles, 1)
         ]
-    _, rows = molecule_rows(
+    rows = MoleculeRows(
         args.csv,
         args.smiles_column,
         args.solvent_column,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -27,38 +28,62 @@ def one_process(command: str) -> None:
         raise ValueError(f"{command} runs in one process: start it without torchrun")
 
 
-def molecule_rows(
-    path: str,
-    smiles_column: str,
-    solvent_column: str | None = None,
-    *,
-    delimiter: str | None = None,
-    features: FeatureSource | None = None,
-) -> tuple[int, Iterator[MoleculeRow]]:
-    """How many rows a table has, and all of them, in order.
+class MoleculeRows:
+    """The rows of a table, in order, read from its file whenever they are asked for.
+
+    Parameters
+    ----------
+    path : str
+        ``-`` is standard input.
+    smiles_column, solvent_column : str, optional
+    delimiter : str, optional
+        By default recognised.
+    features : FeatureSource, optional
+        What is to be read beside the molecule.
+
+    Attributes
+    ----------
+    text : DelimitedText
 
     Raises
     ------
     ValueError
         A column is not there; the message names the closest.
     """
-    columns = [smiles_column] if solvent_column is None else [smiles_column, solvent_column]
-    extra = () if features is None else features.columns
-    text = DelimitedText(path, delimiter=delimiter, columns=[*columns, *extra])
-    smiles_at = text.column(smiles_column)
-    solvent_at = None if solvent_column is None else text.column(solvent_column)
 
-    fits = [None if row.blank or text.wrong_length(row) else row.cells for row in text]
-    known = {} if features is None else features.of_cells(text, fits)
+    def __init__(
+        self,
+        path: str,
+        smiles_column: str,
+        solvent_column: str | None = None,
+        *,
+        delimiter: str | None = None,
+        features: FeatureSource | None = None,
+    ) -> None:
+        columns = [smiles_column] if solvent_column is None else [smiles_column, solvent_column]
+        extra = () if features is None else features.columns
+        self.text = DelimitedText(path, delimiter=delimiter, columns=[*columns, *extra])
+        self._smiles = self.text.column(smiles_column)
+        self._solvent = None if solvent_column is None else self.text.column(solvent_column)
+        self._features = None if features is None else features.reader(self.text)
 
-    def rows() -> Iterator[MoleculeRow]:
-        for place, row in enumerate(text):
-            wrong = BLANK_ROW if row.blank else text.wrong_length(row)
-            smiles = "" if wrong else row.cells[smiles_at].strip()
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def __iter__(self) -> Iterator[MoleculeRow]:
+        for row in self.text:
+            wrong = BLANK_ROW if row.blank else self.text.wrong_length(row)
+            smiles = "" if wrong else row.cells[self._smiles].strip()
             solvent = None
-            if solvent_at is not None:
-                solvent = "" if wrong else row.cells[solvent_at].strip()
-            own = {name: values[place] for name, values in known.items()}
+            if self._solvent is not None:
+                solvent = "" if wrong else row.cells[self._solvent].strip()
+            own = {} if self._features is None else self._features(None if wrong else row.cells)
             yield MoleculeRow(row, smiles, solvent, wrong, own)
 
-    return len(text), rows()
+
+def delimiter(text: str) -> str:
+    """``type`` of ``--delimiter``: one character, or a name for the tab."""
+    found = "\t" if text.lower() in ("tab", "\\t") else text
+    if len(found) != 1 or found in '"\r\n':
+        raise argparse.ArgumentTypeError(f"{text!r}: expected one character such as ; or tab")
+    return found

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from dgl_gmpool._io import atomic_write_text, check_output, is_stdout
-from dgl_gmpool._options import whole_number
+from dgl_gmpool._io import check_output, is_special, is_stdout
+from dgl_gmpool.cli.molecule_rows import MoleculeRow, MoleculeRows, delimiter
+from dgl_gmpool.cli.older_runs import load_uncertainty
+from dgl_gmpool.cli.prediction_columns import PredictionColumns
+from dgl_gmpool.cli.prediction_scores import score_lines
 from dgl_gmpool.cli.row_features import FeatureSource, add_feature_flag
-from dgl_gmpool.data.delimited_text import BLANK_ROW, DelimitedText, Row
-from dgl_gmpool.training.model_file import load_models
-from dgl_gmpool.training.predict import Predictions, predict_smiles
+from dgl_gmpool.cli.streamed import (
+    Job,
+    Totals,
+    add_stream_flags,
+    check_several,
+    check_text_output,
+    parse,
+    record_of,
+    run_streamed,
+    say_to,
+)
+from dgl_gmpool.data.delimited_text import DelimitedText
+from dgl_gmpool.data.featurize import worker_count
+from dgl_gmpool.data.parsed_rows import ParsedRows
+from dgl_gmpool.training.distributed import current_world
+from dgl_gmpool.training.model_features import RowFeatures, check_solvents
+from dgl_gmpool.training.model_file import TrainedModel, load_models
+from dgl_gmpool.training.predict import RowPredictor
+from dgl_gmpool.training.row_bounds import COVERAGE, check_coverage
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--csv",
         required=True,
         metavar="FILE",
-        help="table of molecules (.csv, .tsv, .smi, also .gz; a pipe, or - for standard input)",
+        help="table of molecules (.csv, .tsv, .smi, .sdf, also .gz; .parquet; a pipe, or - for "
+        "standard input)",
     )
     parser.add_argument(
         "--delimiter",
@@ -52,102 +69,110 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help="the same rows and columns, with predictions and, where there is none, the reason "
-        "(- for standard output)",
+        help="the same rows and columns, with predictions, intervals, the nearest training "
+        "molecule and, where there is no prediction, the reason (- for standard output; a name "
+        "that ends in .gz is compressed)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing output file")
     parser.add_argument(
-        "--batch-size", type=whole_number, default=80, metavar="N", help="default: 80"
+        "--coverage",
+        type=float,
+        default=COVERAGE,
+        metavar="SHARE",
+        help="share of measured values that the intervals (columns 'lower' and 'upper') are to "
+        f"hold (default: {COVERAGE})",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-
-
-def delimiter(text: str) -> str:
-    """``type`` of ``--delimiter``: one character, or a name for the tab."""
-    found = "\t" if text.lower() in ("tab", "\\t") else text
-    if len(found) != 1 or found in '"\r\n':
-        raise argparse.ArgumentTypeError(f"{text!r}: expected one character such as ; or tab")
-    return found
+    add_stream_flags(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """``dgl-gmpool predict``: write the input's rows with predictions behind them."""
-    check_output(args.output, overwrite=args.overwrite)
-    models = load_models(args.model)
-    wanted = [args.smiles_column]
-    if args.solvent_column is not None:
-        wanted.append(args.solvent_column)
-    source = FeatureSource(models[0], args.feature)
-    text = DelimitedText(args.csv, delimiter=args.delimiter, columns=[*wanted, *source.columns])
-    columns = [text.column(name) for name in wanted]
-    rows = list(text)
-    wrong = [BLANK_ROW if row.blank else text.wrong_length(row) for row in rows]
-
-    def cells(at: int) -> list[str]:
-        return ["" if bad else row.cells[at].strip() for row, bad in zip(rows, wrong)]
-
-    found = predict_smiles(
+    check_coverage(args.coverage)
+    check_text_output(args.output)
+    current_world().on_main(partial(check_output, args.output, overwrite=args.overwrite))
+    check_several(args.csv, args.output)
+    models, say = load_models(args.model), say_to(args.output)
+    predictor = RowPredictor(
         models,
-        cells(columns[0]),
-        solvents=None if args.solvent_column is None else cells(columns[1]),
-        features=source.of_cells(text, [None if w else r.cells for r, w in zip(rows, wrong)]),
+        uncertainty=load_uncertainty(args.model, say),
+        coverage=args.coverage,
         batch_size=args.batch_size,
         device=args.device,
-        progress=True,
     )
-    reasons = [bad or reason for bad, reason in zip(wrong, found.reasons)]
-    atomic_write_text(args.output, _with_predictions(text, rows, found, reasons))
-    # What is written to standard output is the table alone.
-    say = partial(print, file=sys.stderr if is_stdout(args.output) else sys.stdout)
-    failed = sum(map(bool, reasons))
+    check_solvents(models[0], given=args.solvent_column is not None)
+    rows = MoleculeRows(
+        args.csv,
+        args.smiles_column,
+        args.solvent_column,
+        delimiter=args.delimiter,
+        features=FeatureSource(models[0], args.feature),
+    )
+    columns = PredictionColumns(predictor, rows.text.header)
+    head = rows.text.above + _line(rows.text, rows.text.raw_header, columns.names)
+    options = ("smiles_column", "solvent_column", "delimiter", "coverage", "feature")
+    job = Job(
+        "predict",
+        head.encode(),
+        partial(parse, featurizer=models[0].featurizer),
+        partial(_predicted, predictor, rows.text, columns),
+        record_of(rows.text.file, args.model, {name: getattr(args, name) for name in options}),
+    )
+    totals = run_streamed(
+        job,
+        iter(rows),
+        len(rows),
+        args.output,
+        resume=args.resume,
+        processes=worker_count(len(rows), models[0].featurizer, args.processes),
+    )
     say(
-        f"{args.output}: {len(rows)} rows, {len(rows) - failed} predicted by {len(models)} "
-        f"model(s)"
-        + (f", {failed} without a prediction (see the column 'reason')" if failed else "")
-    )
-    noted: dict[str, list[int]] = {}
-    for row, note in zip(rows, found.notes):
-        if note:
-            noted.setdefault(note, []).append(row.number)
-    for note, numbers in noted.items():
-        listed = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
-        say(f"note: {len(numbers)} of the rows predicted ({listed}): {note}")
-    return 0
-
-
-def _with_predictions(
-    text: DelimitedText, rows: Sequence[Row], found: Predictions, reasons: Sequence[str]
-) -> str:
-    """The table as it was, with the new columns behind the longest row."""
-    single = len(found.per_model) == 1
-    added = []
-    for task in found.task_names:
-        added += (
-            [f"{task} predicted"] if single else [f"{task} predicted", f"{task} std over models"]
+        f"{args.output}: {totals.rows} rows, {totals.rows - totals.failed} predicted by "
+        f"{len(models)} model(s)"
+        + (
+            f", {totals.failed} without a prediction (see the column 'reason')"
+            if totals.failed
+            else ""
         )
-    added = _free_names([*added, "reason"], text.header)
-    width = max([len(text.header), *(len(row.raw) for row in rows)])
-
-    def line(raw: Sequence[str], more: Sequence[str]) -> str:
-        return text.line([*raw, *[""] * (width - len(raw)), *more])
-
-    lines = [text.above, line(text.raw_header, added)]
-    numbers = [found.mean] if single else [found.mean, found.std]
-    for place, row in enumerate(rows):
-        cells = [
-            "" if np.isnan(values[place, task]) else repr(float(values[place, task]))
-            for task in range(len(found.task_names))
-            for values in numbers
-        ]
-        lines.append(line(row.raw, [*cells, reasons[place]]))
-    return "".join(lines)
+    )
+    for text in (*predictor.bounds.lines(), *totals.lines()):
+        say(text)
+    if current_world().is_main:
+        for text in _scores(rows.text, args.output, columns, models[0]):
+            say(text)
+    return 1 if args.strict and totals.failed else 0
 
 
-def _free_names(names: Sequence[str], taken: Sequence[str]) -> list[str]:
-    """The names, all with the same number behind them where one is taken: the table may be the
-    output of an earlier prediction."""
-    number, free = 1, list(names)
-    while set(free) & set(taken):
-        number += 1
-        free = [f"{name} {number}" for name in names]
-    return free
+def _predicted(
+    predictor: RowPredictor,
+    text: DelimitedText,
+    columns: PredictionColumns,
+    rows: Sequence[MoleculeRow],
+    parsed: ParsedRows,
+) -> tuple[bytes, Totals]:
+    solvents = [row.solvent or "" for row in rows]
+    features = RowFeatures(
+        predictor.first,
+        len(rows),
+        solvents=solvents if rows[0].solvent is not None else None,
+        features={name: [row.features[name] for row in rows] for name in rows[0].features},
+    )
+    found = predictor.predict(parsed, [features.row(at) for at in range(len(rows))], features)
+    reasons = [row.wrong or why for row, why in zip(rows, found.reasons)]
+    lines = [
+        _line(text, row.row.raw, cells) for row, cells in zip(rows, columns.cells(found, reasons))
+    ]
+    return "".join(lines).encode(), Totals.of(rows, reasons, found.notes)
+
+
+def _line(text: DelimitedText, raw: Sequence[str], more: Sequence[str]) -> str:
+    """A row as it was, with the new cells behind the longest row."""
+    return text.line([*raw, *[""] * (text.width - len(raw)), *more])
+
+
+def _scores(
+    text: DelimitedText, output: Path, columns: PredictionColumns, trained: TrainedModel
+) -> list[str]:
+    if not set(trained.task_names) & set(text.header):
+        return []
+    if is_stdout(output) or is_special(output):
+        return ["note: the table has measured values; scores are told where --output is a file"]
+    return score_lines(text, output, columns, trained)

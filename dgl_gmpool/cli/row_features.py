@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import islice
 
 from dgl_gmpool.data.delimited_text import DelimitedText
 from dgl_gmpool.data.feature_columns import FeatureColumns, read_features
 from dgl_gmpool.training.model_features import check_feature_names, feature_columns
 from dgl_gmpool.training.model_file import TrainedModel
+
+#: Rows that decimal commas are told from.
+_FIRST = 10_000
 
 
 def add_feature_flag(parser: argparse.ArgumentParser) -> None:
@@ -60,14 +64,17 @@ class FeatureSource:
         self.columns = tuple(name for name in wanted if name not in self.constants)
         check_feature_names(trained, [*self.constants, *self.columns])
 
-    def of_cells(
-        self, text: DelimitedText, rows: Sequence[Sequence[str] | None]
-    ) -> dict[str, list[str]]:
-        """Name -> the value of each row; ``rows`` are their cells, None where they do not fit."""
-        columns = FeatureColumns.of(text, self.columns, [cells for cells in rows if cells])
+    def reader(self, text: DelimitedText) -> Callable[[Sequence[str] | None], dict[str, str]]:
+        """What gives a row's features, by name, from its cells (None: they do not fit the header).
+
+        Whether commas are decimal marks is told from the first rows.
+        """
+        first = [row.cells for row in islice(text, _FIRST) if not text.wrong_length(row)]
+        columns = FeatureColumns.of(text, self.columns, first)
         blank = [""] * len(self.columns)
-        found = [blank if cells is None else columns.texts(cells) for cells in rows]
-        return {
-            **{name: [values[at] for values in found] for at, name in enumerate(self.columns)},
-            **{name: [value] * len(rows) for name, value in self.constants.items()},
-        }
+
+        def read(cells: Sequence[str] | None) -> dict[str, str]:
+            values = blank if cells is None else columns.texts(cells)
+            return {**dict(zip(self.columns, values)), **self.constants}
+
+        return read

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 from dgl_gmpool._options import closest
 from dgl_gmpool.data.molecule import read_molecule
@@ -139,6 +140,11 @@ class DelimitedText:
 
     def __len__(self) -> int:
         return self._length
+
+    @property
+    def file(self) -> Path:
+        """Where the text is: of a pipe, a temporary file."""
+        return self._source.file
 
     def _read(self) -> Iterator[Row]:
         """The header and all rows."""

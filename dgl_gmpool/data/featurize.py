@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -187,18 +187,28 @@ def _unknown_atoms(
     unique: Sequence[str], failed: Mapping[str, str], flat: FlatGraphs, featurizer: str
 ) -> dict[str, tuple[str, ...]]:
     """SMILES -> symbols of atoms that have no place of their own among the features."""
+    featurised = [smiles for smiles in unique if smiles not in failed]
+    found = unknown_symbols(lambda index: read_molecule(featurised[index])[0], flat, featurizer)
+    return {featurised[index]: symbols for index, symbols in found.items()}
+
+
+def unknown_symbols(
+    molecule: Callable[[int], Chem.Mol | None], flat: FlatGraphs, featurizer: str
+) -> dict[int, tuple[str, ...]]:
+    """Number of a graph -> symbols of its atoms that have no place of their own among the features.
+
+    ``molecule`` gives the molecule of a graph; it is asked for those with such atoms alone.
+    """
     known = np.any(flat.node_rows[:, : ELEMENT_FEATURES[featurizer]], axis=1)
     nodes = np.flatnonzero(~np.asarray(known)[flat.node_kinds])
     graphs = np.searchsorted(flat.node_starts, nodes, side="right") - 1
-    featurised = [smiles for smiles in unique if smiles not in failed]
-    found: dict[str, tuple[str, ...]] = {}
-    for index in np.unique(graphs):
-        smiles = featurised[index]
-        mol, order = read_molecule(smiles)[0], atom_order(smiles)
+    found: dict[int, tuple[str, ...]] = {}
+    for index in np.unique(graphs).tolist():
+        mol = molecule(index)
         if mol is not None:
-            first = flat.node_starts[index]
+            order, first = list(Chem.CanonicalRankAtoms(mol)), flat.node_starts[index]
             atoms = [mol.GetAtomWithIdx(order[node - first]) for node in nodes[graphs == index]]
-            found[smiles] = tuple(sorted({atom.GetSymbol() for atom in atoms}))
+            found[index] = tuple(sorted({atom.GetSymbol() for atom in atoms}))
     return found
 
 
@@ -249,7 +259,7 @@ def _featurize_all(
     from tqdm import tqdm
 
     chunks = [smiles[start : start + CHUNK] for start in range(0, len(smiles), CHUNK)]
-    workers = _worker_count(len(smiles), featurizer, processes)
+    workers = worker_count(len(smiles), featurizer, processes)
     parts: list[FlatGraphs] = []
     failed: list[tuple[int, str]] = []
     done = 0
@@ -270,7 +280,8 @@ def _featurize_all(
     return FlatGraphs.join(parts), failed
 
 
-def _worker_count(molecules: int, featurizer: str, processes: int | None) -> int:
+def worker_count(molecules: int, featurizer: str, processes: int | None) -> int:
+    """How many processes featurise: as many as asked for, else what is faster for so many."""
     if processes is not None:
         return processes
     if molecules < WORTH_PROCESSES.get(featurizer, WORTH_PROCESSES["other"]):
@@ -298,16 +309,24 @@ def featurize_smiles(
     smiles: Sequence[str], featurizer: str
 ) -> tuple[FlatGraphs, list[tuple[int, str]]]:
     """Featurise a list of SMILES: ``(graphs, [(index, why it failed), ...])``."""
-    encoder = (
-        DgllifeEncoder(featurizer)
-        if featurizer == "attentivefp"
-        else CanonicalEncoder(stereo=featurizer == STEREO)
-    )
+    mols: list[Chem.Mol] = []
     failed: list[tuple[int, str]] = []
     for index, text in enumerate(smiles):
         mol, why = read_molecule(text)
         if mol is None:
             failed.append((index, why))
         else:
-            encoder.add(mol)
-    return encoder.finish(), failed
+            mols.append(mol)
+    return featurize_molecules(mols, featurizer), failed
+
+
+def featurize_molecules(mols: Sequence[Chem.Mol], featurizer: str) -> FlatGraphs:
+    """The graphs of molecules that RDKit has read."""
+    encoder = (
+        DgllifeEncoder(featurizer)
+        if featurizer == "attentivefp"
+        else CanonicalEncoder(stereo=featurizer == STEREO)
+    )
+    for mol in mols:
+        encoder.add(mol)
+    return encoder.finish()

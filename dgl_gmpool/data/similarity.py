@@ -85,7 +85,8 @@ def nearest(query: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarra
             # Molecules without a single bit (one exotic atom has one) share nothing.
             found = np.divide(shared, either, out=np.zeros_like(shared), where=either > 0)
             at = found.argmax(axis=1)
-            value = found[np.arange(len(at)), at].astype(np.float64)
+            row = np.arange(len(at))
+            value = shared[row, at].astype(np.float64) / np.maximum(either[row, at], 1)
             better = value > best[rows]
             best[rows] = np.where(better, value, best[rows])
             place[rows] = np.where(better, at + start, place[rows])

@@ -15,7 +15,8 @@ from dgl_gmpool.training.distributed import (
 from dgl_gmpool.training.fold import FittedFold, fit_fold
 from dgl_gmpool.training.model import build_model
 from dgl_gmpool.training.model_file import TrainedModel, load_model, load_models, save_model
-from dgl_gmpool.training.predict import Predictions, predict_smiles
+from dgl_gmpool.training.predict import predict_smiles
+from dgl_gmpool.training.predictions import Predictions
 from dgl_gmpool.training.run import RunResult, train_run
 from dgl_gmpool.training.table import comparison_rows, write_table
 from dgl_gmpool.training.table_text import markdown_table

@@ -9,11 +9,13 @@ from typing import cast
 import numpy as np
 import torch
 
-from dgl_gmpool.data.featurize import featurize_smiles
 from dgl_gmpool.data.graph_list import GraphList
-from dgl_gmpool.data.molecule import canonical_smiles, is_missing
+from dgl_gmpool.data.parsed_rows import ParsedRows, parse_rows
 from dgl_gmpool.training import TrainedModel, choose_device
 from dgl_gmpool.training.batches import collate, row_batches
+
+#: Rows in memory at a time.
+CHUNK = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,26 +71,28 @@ def embed_smiles(
     """
     if not models:
         raise ValueError("no model given; load some with load_models(RUN_FOLDER)")
-    reasons = [""] * len(smiles)
-    rows_of: dict[str, list[int]] = {}
-    for row, text in enumerate(smiles):
-        canonical, why = ("", "blank SMILES") if is_missing(text) else canonical_smiles(text)
-        if why:
-            reasons[row] = why
-        else:
-            rows_of.setdefault(canonical, []).append(row)
-    distinct = list(rows_of.values())
-    flat, failed = featurize_smiles([smiles[rows[0]] for rows in distinct], models[0].featurizer)
-    for number, why in failed:
-        for row in distinct[number]:
-            reasons[row] = why
-    refused = {number for number, _ in failed}
-    kept = [rows for number, rows in enumerate(distinct) if number not in refused]
-    graphs = GraphList(flat)
-    values = np.full((len(smiles), embedding_width(models)), np.nan, np.float32)
+    parts = []
+    for start in range(0, max(len(smiles), 1), CHUNK):
+        parsed = parse_rows(smiles[start : start + CHUNK], models[0].featurizer)
+        parts.append(embed_rows(models, parsed, batch_size=batch_size, device=device))
+    return Embeddings(
+        np.concatenate([part.values for part in parts]),
+        tuple(reason for part in parts for reason in part.reasons),
+    )
+
+
+def embed_rows(
+    models: Sequence[TrainedModel],
+    parsed: ParsedRows,
+    *,
+    batch_size: int = 80,
+    device: str = "auto",
+) -> Embeddings:
+    """The vectors of parsed rows."""
+    graphs = GraphList(parsed.flat)
+    vectors = np.zeros((len(graphs), embedding_width(models)), np.float32)
     torch_device = choose_device(device)
-    for places in row_batches(torch.arange(len(kept)), batch_size):
-        chosen = places.tolist()
+    for places in row_batches(torch.arange(len(graphs)), batch_size):
         found = []
         for trained in models:
             model = trained.model.to(torch_device)
@@ -99,7 +103,8 @@ def embed_smiles(
             )
             with torch.no_grad():
                 found.append(model.embed(batch.graph, batch.node_feats, batch.edge_feats))
-        block = torch.cat(found, 1).float().cpu().numpy()
-        for place, vector in zip(chosen, block):
-            values[kept[place]] = vector
-    return Embeddings(values, tuple(reasons))
+        vectors[places.numpy()] = torch.cat(found, 1).float().cpu().numpy()
+    values = np.full((len(parsed), vectors.shape[1]), np.nan, np.float32)
+    there = parsed.place >= 0
+    values[there] = vectors[parsed.place[there]]
+    return Embeddings(values, tuple(parsed.reasons))

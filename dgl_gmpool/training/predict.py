@@ -3,53 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from tqdm import tqdm
 
 from dgl_gmpool._options import positive_int
-from dgl_gmpool.data import MoleculeTable, SelectionReport, featurize
-from dgl_gmpool.data.molecule import canonical_smiles, is_missing, split_smiles
+from dgl_gmpool.data.graph_list import GraphList
+from dgl_gmpool.data.parsed_rows import ParsedRows, parse_rows
 from dgl_gmpool.training.device import choose_device
 from dgl_gmpool.training.model_features import Beside, RowFeatures
 from dgl_gmpool.training.model_file import TrainedModel
+from dgl_gmpool.training.predictions import Predictions
+from dgl_gmpool.training.row_bounds import COVERAGE, RowBounds
+from dgl_gmpool.training.uncertainty import RunUncertainty
 
+#: Rows in memory at a time.
+CHUNK = 2000
+#: Molecules whose predictions are kept, so that later rows of them get the same numbers.
+_REMEMBERED = 100_000
 
-@dataclass(frozen=True)
-class Predictions:
-    """Predictions row by row.
-
-    Attributes
-    ----------
-    task_names : tuple of str
-        Columns.
-    per_model : numpy.ndarray
-        ``(models, rows, tasks)`` float64: probabilities, or values in the target's units. NaN in
-        rows that could not be predicted.
-    reasons : tuple of str
-        Per row, why there is no prediction; empty where there is one.
-    notes : tuple of str
-        Per row, what to know about a prediction; empty where there is nothing.
-    """
-
-    task_names: tuple[str, ...]
-    per_model: np.ndarray
-    reasons: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def mean(self) -> np.ndarray:
-        """``(rows, tasks)``, averaged over the models."""
-        mean: np.ndarray = self.per_model.mean(axis=0)
-        return mean
-
-    @property
-    def std(self) -> np.ndarray:
-        """``(rows, tasks)``, sample standard deviation over the models; NaN for one model."""
-        if len(self.per_model) < 2:
-            return np.full(self.per_model.shape[1:], np.nan)
-        std: np.ndarray = self.per_model.std(axis=0, ddof=1)
-        return std
+#: What a molecule's prediction depends on: its canonical SMILES and what stands beside it.
+Key = tuple[str, Beside]
 
 
 def predict_smiles(
@@ -58,6 +32,8 @@ def predict_smiles(
     *,
     solvents: Sequence[str] | None = None,
     features: Mapping[str, Sequence[object]] | None = None,
+    uncertainty: RunUncertainty | None = None,
+    coverage: float = COVERAGE,
     batch_size: int = 80,
     device: str = "auto",
     progress: bool = False,
@@ -77,83 +53,133 @@ def predict_smiles(
     features : mapping of str to sequence, optional
         For models trained with feature columns: name -> a value for each row (see
         :class:`~dgl_gmpool.training.model_features.RowFeatures`).
+    uncertainty : RunUncertainty, optional
+        What the run knows of its errors, for intervals, calibration and nearest molecules.
+    coverage : float
+        Share of measured values that the intervals are to hold. Default 0.9.
     batch_size : int
         Molecules per forward pass.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     progress : bool
-        Show a progress bar while featurising.
+        Show a progress bar.
 
     Raises
     ------
     ValueError
-        The models do not belong together, solvents or features are missing or superfluous, or
-        ``batch_size`` is no integer >= 1.
+        The models do not belong together, solvents or features are missing or superfluous,
+        ``batch_size`` is no integer >= 1, or ``coverage`` is more than the run can tell.
     """
-    first = _checked(models)
-    positive_int("batch_size", batch_size)
-    torch_device = choose_device(device)
-    beside = RowFeatures(first, len(smiles), solvents=solvents, features=features)
-    reasons, notes = [""] * len(smiles), [""] * len(smiles)
-    # By molecule and what stands beside it: a batch's other molecules change the last digits of a
-    # prediction on some processors, and rows of one molecule must not differ.
-    rows_of: dict[tuple[str, Beside], list[int]] = {}
-    for row, text in enumerate(smiles):
-        if is_missing(text):
-            reasons[row] = "blank SMILES"
-            continue
-        canonical, reasons[row] = canonical_smiles(text)
-        if reasons[row]:
-            continue
-        known, reasons[row], notes[row] = beside.row(row)
-        if reasons[row]:
-            continue
-        rows_of.setdefault((canonical, known), []).append(row)
-        if split_smiles(text)[1]:
-            _add_note(notes, row, "the extension behind the SMILES is ignored")
-    values = np.full((len(models), len(smiles), len(first.task_names)), np.nan)
-    if rows_of:
-        distinct = list(rows_of)
-        table = MoleculeTable(
-            name="to_predict",
-            kind="regression",
-            task_names=first.task_names,
-            ids=tuple(str(number) for number in range(len(distinct))),
-            smiles=tuple(split_smiles(smiles[rows[0]])[0] for rows in rows_of.values()),
-            canonical=tuple(canonical for canonical, _ in distinct),
-            groups=tuple(canonical for canonical, _ in distinct),
-            targets=np.full((len(distinct), len(first.task_names)), np.nan),
-            global_feats=None,
-            report=SelectionReport("SMILES to predict", (("molecules", len(distinct)),)),
+    predictor = RowPredictor(
+        models, uncertainty=uncertainty, coverage=coverage, batch_size=batch_size, device=device
+    )
+    beside = RowFeatures(models[0], len(smiles), solvents=solvents, features=features)
+    parts = []
+    starts = range(0, max(len(smiles), 1), CHUNK)
+    for start in tqdm(starts, desc="predict", disable=None if progress else True, leave=False):
+        rows = range(start, min(start + CHUNK, len(smiles)))
+        parsed = parse_rows([smiles[row] for row in rows], models[0].featurizer)
+        parts.append(predictor.predict(parsed, [beside.row(row) for row in rows], beside))
+    return Predictions.join(parts)
+
+
+class RowPredictor:
+    """Models that predict one part of many rows after the other.
+
+    Parameters
+    ----------
+    models, uncertainty, coverage, batch_size, device
+        As for :func:`predict_smiles`.
+
+    Raises
+    ------
+    ValueError
+        As there.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[TrainedModel],
+        *,
+        uncertainty: RunUncertainty | None = None,
+        coverage: float = COVERAGE,
+        batch_size: int = 80,
+        device: str = "auto",
+    ) -> None:
+        self.first = _checked(models)
+        self.models = tuple(models)
+        self.batch_size = positive_int("batch_size", batch_size)
+        self.device = choose_device(device)
+        self.bounds = RowBounds(self.first, len(models), uncertainty, coverage)
+        for trained in models:
+            trained.model.to(self.device)
+        self._known: dict[Key, np.ndarray] = {}
+
+    def predict(
+        self, parsed: ParsedRows, known: Sequence[tuple[Beside, str, str]], features: RowFeatures
+    ) -> Predictions:
+        """Predictions of some rows.
+
+        Parameters
+        ----------
+        parsed : ParsedRows
+        known : sequence of (Beside, str, str)
+            What ``features.row`` says of each.
+        features : RowFeatures
+        """
+        names = self.first.task_names
+        reasons, notes = list(parsed.reasons), list(parsed.notes)
+        # By molecule and what stands beside it: a batch's other molecules change the last digits of
+        # a prediction on some processors, and rows of one molecule must not differ.
+        rows_of: dict[Key, list[int]] = {}
+        for row, ((beside, why, note), at) in enumerate(zip(known, parsed.place.tolist())):
+            reasons[row] = reasons[row] or why
+            if not reasons[row]:
+                rows_of.setdefault((parsed.canonical[at], beside), []).append(row)
+                _add_note(notes, row, note)
+        values = np.full((len(self.models), len(parsed), len(names)), np.nan)
+        about = self._fill(parsed, rows_of, features)
+        for key, rows in rows_of.items():
+            values[:, rows] = self._known[key][:, None]
+            for row in rows:
+                _add_note(notes, row, about.get(key, ""))
+        self._forget()
+        notes = ["" if reason else note for reason, note in zip(reasons, notes)]
+        return self.bounds.add(names, values, reasons, notes, parsed)
+
+    def _fill(
+        self, parsed: ParsedRows, rows_of: Mapping[Key, list[int]], features: RowFeatures
+    ) -> dict[Key, str]:
+        """Predict what is not known yet; what to know of the molecules' features."""
+        keys = list(rows_of)
+        if not keys:
+            return {}
+        feats, about = features.matrix([each for each, _ in keys], [beside for _, beside in keys])
+        new = [at for at, key in enumerate(keys) if key not in self._known]
+        places = parsed.place[[rows_of[keys[at]][0] for at in new]]
+        graphs = GraphList(parsed.flat, places)
+        found = np.stack(
+            [
+                trained.predict(
+                    graphs,
+                    global_feats=None if feats is None else feats[new],
+                    batch_size=self.batch_size,
+                    device=self.device,
+                )
+                for trained in self.models
+            ],
+            axis=1,
         )
-        dataset = featurize(table, featurizer=first.featurizer, progress=progress)
-        for name, _, reason in dataset.table.report.refused:
-            for row in rows_of[distinct[int(name)]]:
-                reasons[row] = reason
-        kept = [distinct[int(name)] for name in dataset.table.ids]
-        feats, about = beside.matrix([molecule for molecule, _ in kept], [of for _, of in kept])
-        for written, key, note in zip(dataset.table.smiles, kept, about):
-            strange = dataset.unknown_atoms.get(written)
-            for row in rows_of[key]:
-                _add_note(notes, row, note, _unknown(strange) if strange else "")
-        # From a distinct molecule to its rows, and back.
-        rows = [row for key in kept for row in rows_of[key]]
-        places = [place for place, key in enumerate(kept) for _ in rows_of[key]]
-        for number, trained in enumerate(models):
-            trained.model.to(torch_device)
-            found = trained.predict(
-                dataset.graphs, global_feats=feats, batch_size=batch_size, device=torch_device
-            )
-            values[number, rows] = found[places]
-    return Predictions(first.task_names, values, tuple(reasons), tuple(notes))
+        self._known.update(zip([keys[at] for at in new], found))
+        return dict(zip(keys, about))
+
+    def _forget(self) -> None:
+        for key in list(self._known)[: max(len(self._known) - _REMEMBERED, 0)]:
+            del self._known[key]
 
 
 def _add_note(notes: list[str], row: int, *more: str) -> None:
     notes[row] = "; ".join(filter(None, [notes[row], *more]))
-
-
-def _unknown(symbols: Sequence[str]) -> str:
-    return f"atoms of kinds that the features do not tell apart: {', '.join(symbols)}"
 
 
 #: What models of one run have in common.

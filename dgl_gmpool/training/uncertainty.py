@@ -65,7 +65,8 @@ class RunUncertainty:
     ----------
     task_names : tuple of str
     tasks : tuple of Intervals, tuple of Calibrator, or None
-        Per target; a calibrator for each fold; None where no validation row was measured.
+        Per target; a calibrator for each fold; None where no validation row was measured, or too few
+        for a curve.
     domain : Domain or None
     known : KnownMolecules
     """
@@ -84,12 +85,13 @@ class RunUncertainty:
         ValueError
             A file is damaged.
         """
-        files = RunFolder(path if Path(path).is_dir() else Path(path).absolute().parent.parent)
+        folder, fold = run_of(path)
+        files = RunFolder(folder)
         if not (files.uncertainty.exists() and files.known_molecules.exists()):
             return None
         saved = read_json(files.uncertainty)
         try:
-            tasks = tuple(_read(each) for each in saved["tasks"])
+            tasks = tuple(_read(each, fold) for each in saved["tasks"])
             names = tuple(str(each["name"]) for each in saved["tasks"])
             limits = saved["domain"]
             domain = None if limits is None else Domain(**limits)
@@ -108,12 +110,29 @@ class RunUncertainty:
         )
 
 
-def _read(saved: dict[str, Any]) -> Intervals | tuple[Calibrator, ...] | None:
+def _read(saved: dict[str, Any], fold: int | None) -> Intervals | tuple[Calibrator, ...] | None:
     if "scores" in saved:
         return Intervals.from_dict(saved)
-    if "method" in saved:
-        return tuple(Calibrator(saved["method"], curve) for curve in saved["curves"])
+    if "method" in saved and saved["brier"]["none"] is not None:
+        curves = saved["curves"] if fold is None else [saved["curves"][fold]]
+        return tuple(Calibrator(saved["method"], curve) for curve in curves)
     return None
+
+
+def run_of(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
+    """The run folder that models come from, and the number of the fold, of one's ``model.pt``.
+
+    Examples
+    --------
+    >>> folder, fold = run_of("RUN/fold_2/model.pt")
+    >>> folder.name, fold
+    ('RUN', 2)
+    """
+    path = Path(path).absolute()
+    name = path.parent.name
+    if not path.is_dir() and name.startswith("fold_") and name[5:].isdigit():
+        return path.parent.parent, int(name[5:])
+    return path, None
 
 
 def write_uncertainty(

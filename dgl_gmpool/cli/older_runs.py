@@ -1,0 +1,62 @@
+"""What a run of an earlier version lacks, made from its data when it is first asked for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from dgl_gmpool.training.distributed import current_world
+from dgl_gmpool.training.run_folder import RunFolder, read_json
+from dgl_gmpool.training.uncertainty import RunUncertainty, run_of, write_uncertainty
+
+
+def load_uncertainty(path: Path, say: Callable[[str], None]) -> RunUncertainty | None:
+    """What a run knows of its errors; for one of before 0.3, worked out now, once.
+
+    Parameters
+    ----------
+    path : Path
+        A run folder, or a fold's ``model.pt``.
+    say : callable
+        Is told why there is none, and what takes time.
+
+    Raises
+    ------
+    ValueError
+        A file is damaged.
+    """
+
+    def find() -> None:
+        folder, _ = run_of(path)
+        if RunUncertainty.load(path) is not None or not RunFolder(folder).config.exists():
+            return
+        say(f"note: {folder} is of an earlier version: its intervals are worked out, this once")
+        try:
+            _complete(RunFolder(folder))
+        except (ValueError, TypeError, KeyError, OSError, AttributeError) as error:
+            say(f"note: no intervals, calibration or nearest molecules: {error}")
+
+    current_world().on_main(find)
+    return RunUncertainty.load(path)
+
+
+def _complete(files: RunFolder) -> None:
+    from dgl_gmpool.cli.datasets import DATA_SETS
+    from dgl_gmpool.cli.train_flags import TrainFlags
+    from dgl_gmpool.data import Splits, featurize
+    from dgl_gmpool.training.config import TrainingConfig
+    from dgl_gmpool.training.task import get_task
+
+    stored = read_json(files.config)
+    name = stored.get("source", {}).get("data_set")
+    if name not in DATA_SETS:
+        raise ValueError(f"{files.config} does not say where the run's data came from")
+    data = DATA_SETS[name]
+    flags = TrainFlags(argparse.ArgumentParser(), data, output="unused")
+    args = flags.resolve(argparse.Namespace(config=files.config), name=name)
+    table = featurize(data.load(args), featurizer=stored["data"]["featurizer"]).table
+    splits = Splits.load(files.splits)
+    splits.check(table)
+    config = TrainingConfig.from_dict(stored["training"], str(files.config))
+    write_uncertainty(files, table, splits, get_task(table.kind, config.loss))

@@ -1,0 +1,93 @@
+"""Rows of SMILES, each read by RDKit once: distinct molecules and graphs, or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rdkit import Chem
+
+from dgl_gmpool.data.featurize import featurize_molecules, unknown_symbols
+from dgl_gmpool.data.flat_graphs import FlatGraphs
+from dgl_gmpool.data.molecule import BLANK_SMILES, is_missing, read_molecule, split_smiles
+from dgl_gmpool.data.similarity import fingerprints
+
+EXTENSION = "the extension behind the SMILES is ignored"
+
+
+@dataclass(frozen=True)
+class ParsedRows:
+    """What can be said of rows from their SMILES alone; can be sent between processes.
+
+    Attributes
+    ----------
+    place : numpy.ndarray
+        ``(rows,)`` int64: which of the distinct molecules, -1 where there is none. Rows of one
+        molecule, however it is written, have one.
+    reasons, notes : list of str
+        Per row, why there is no molecule, and what to know of it.
+    canonical : tuple of str
+        SMILES of the distinct molecules.
+    flat : FlatGraphs
+        Their graphs.
+    fingerprints : numpy.ndarray
+        ``(molecules, 256)`` uint8.
+    heavy_atoms : numpy.ndarray
+        ``(molecules,)`` int64.
+    """
+
+    place: np.ndarray
+    reasons: list[str]
+    notes: list[str]
+    canonical: tuple[str, ...]
+    flat: FlatGraphs
+    fingerprints: np.ndarray
+    heavy_atoms: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+
+def parse_rows(smiles: Sequence[str], featurizer: str) -> ParsedRows:
+    """Read and featurise rows of SMILES.
+
+    Examples
+    --------
+    >>> rows = parse_rows(["OCC", "C1CC", "CCO |r|", ""], "canonical")
+    >>> rows.place.tolist(), rows.canonical, rows.reasons[3]
+    ([0, -1, 0, -1], ('CCO',), 'blank SMILES')
+    """
+    place = np.full(len(smiles), -1, np.int64)
+    reasons, notes = [""] * len(smiles), [""] * len(smiles)
+    known: dict[str, int] = {}
+    mols: list[Chem.Mol] = []
+    for row, text in enumerate(smiles):
+        if is_missing(text):
+            reasons[row] = BLANK_SMILES
+            continue
+        mol, reasons[row] = read_molecule(text)
+        if mol is None:
+            continue
+        canonical = Chem.MolToSmiles(mol)
+        if canonical not in known:
+            known[canonical] = len(mols)
+            mols.append(mol)
+        place[row] = known[canonical]
+        if split_smiles(text)[1]:
+            notes[row] = EXTENSION
+    flat = featurize_molecules(mols, featurizer)
+    strange = unknown_symbols(mols.__getitem__, flat, featurizer)
+    for row, at in enumerate(place.tolist()):
+        if at in strange:
+            said = "atoms of kinds that the features do not tell apart: " + ", ".join(strange[at])
+            notes[row] = "; ".join(filter(None, [notes[row], said]))
+    return ParsedRows(
+        place,
+        reasons,
+        notes,
+        tuple(known),
+        flat,
+        fingerprints(mols),
+        np.array([mol.GetNumHeavyAtoms() for mol in mols], np.int64),
+    )

@@ -1,0 +1,93 @@
+"""What is said of molecules, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions row by row.
+
+    Attributes
+    ----------
+    task_names : tuple of str
+        Columns.
+    per_model : numpy.ndarray
+        ``(models, rows, tasks)`` float64: probabilities, or values in the target's units. NaN in
+        rows that could not be predicted.
+    reasons : tuple of str
+        Per row, why there is no prediction; empty where there is one.
+    notes : tuple of str
+        Per row, what to know about a prediction, such as that the molecule is outside of the domain
+        of the models; empty where there is nothing.
+    lower, upper : numpy.ndarray
+        ``(rows, tasks)``: the interval that holds the measured value with the coverage asked for.
+        NaN for classes, and where nothing is known of the run's errors.
+    calibrated : numpy.ndarray
+        ``(rows, tasks)``: probabilities that mean what they say; NaN for numbers, and where the run
+        has no calibration.
+    similarity : numpy.ndarray
+        ``(rows,)``, Tanimoto similarity to the nearest training molecule.
+    nearest : tuple of str
+        Its SMILES.
+    nearest_measured : numpy.ndarray
+        ``(rows, tasks)``, what was measured of it.
+    coverage : float or None
+        Of the intervals; None where there are none.
+    """
+
+    task_names: tuple[str, ...]
+    per_model: np.ndarray
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+    lower: np.ndarray
+    upper: np.ndarray
+    calibrated: np.ndarray
+    similarity: np.ndarray
+    nearest: tuple[str, ...]
+    nearest_measured: np.ndarray
+    coverage: float | None = None
+
+    @property
+    def mean(self) -> np.ndarray:
+        """``(rows, tasks)``, averaged over the models."""
+        mean: np.ndarray = self.per_model.mean(axis=0)
+        return mean
+
+    @property
+    def std(self) -> np.ndarray:
+        """``(rows, tasks)``, sample standard deviation over the models; NaN for one model."""
+        if len(self.per_model) < 2:
+            return np.full(self.per_model.shape[1:], np.nan)
+        std: np.ndarray = self.per_model.std(axis=0, ddof=1)
+        return std
+
+    @classmethod
+    def join(cls, parts: Sequence[Predictions]) -> Predictions:
+        """The rows of all parts."""
+        if len(parts) == 1:
+            return parts[0]
+
+        def rows(name: str, axis: int = 0) -> np.ndarray:
+            return np.concatenate([getattr(part, name) for part in parts], axis=axis)
+
+        def texts(name: str) -> tuple[str, ...]:
+            return tuple(text for part in parts for text in getattr(part, name))
+
+        return cls(
+            parts[0].task_names,
+            rows("per_model", axis=1),
+            texts("reasons"),
+            texts("notes"),
+            rows("lower"),
+            rows("upper"),
+            rows("calibrated"),
+            rows("similarity"),
+            texts("nearest"),
+            rows("nearest_measured"),
+            parts[0].coverage,
+        )
