@@ -46,7 +46,7 @@ def _complete(files: RunFolder) -> None:
     from dgl_gmpool.cli.train_flags import TrainFlags
     from dgl_gmpool.data import Splits, featurize
     from dgl_gmpool.training.config import TrainingConfig
-    from dgl_gmpool.training.task import get_task
+    from dgl_gmpool.training.table_task import TableTask
 
     stored = read_json(files.config)
     name = stored.get("source", {}).get("data_set")
@@ -59,4 +59,5 @@ def _complete(files: RunFolder) -> None:
     splits = Splits.load(files.splits)
     splits.check(table)
     config = TrainingConfig.from_dict(stored["training"], str(files.config))
-    write_uncertainty(files, table, splits, get_task(table.kind, config.loss))
+    task = TableTask.of(table.task_names, table.kinds, table.classes, config.loss)
+    write_uncertainty(files, table, splits, task)

@@ -29,9 +29,10 @@ from dgl_gmpool.data.featurize import worker_count
 from dgl_gmpool.data.parsed_rows import ParsedRows
 from dgl_gmpool.training.distributed import current_world
 from dgl_gmpool.training.model_features import RowFeatures, check_solvents
-from dgl_gmpool.training.model_file import TrainedModel, load_models
+from dgl_gmpool.training.model_file import load_models
 from dgl_gmpool.training.predict import RowPredictor
 from dgl_gmpool.training.row_bounds import COVERAGE, check_coverage
+from dgl_gmpool.training.table_task import TableTask
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -136,7 +137,7 @@ def main(args: argparse.Namespace) -> int:
     for text in (*predictor.bounds.lines(), *totals.lines()):
         say(text)
     if current_world().is_main:
-        for text in _scores(rows.text, args.output, columns, models[0]):
+        for text in _scores(rows.text, args, columns, predictor.task):
             say(text)
     return 1 if args.strict and totals.failed else 0
 
@@ -169,10 +170,10 @@ def _line(text: DelimitedText, raw: Sequence[str], more: Sequence[str]) -> str:
 
 
 def _scores(
-    text: DelimitedText, output: Path, columns: PredictionColumns, trained: TrainedModel
+    text: DelimitedText, args: argparse.Namespace, columns: PredictionColumns, task: TableTask
 ) -> list[str]:
-    if not set(trained.task_names) & set(text.header):
+    if not {target.name for target in task.targets} & set(text.header):
         return []
-    if is_stdout(output) or is_special(output):
+    if is_stdout(args.output) or is_special(args.output):
         return ["note: the table has measured values; scores are told where --output is a file"]
-    return score_lines(text, output, columns, trained)
+    return score_lines(text, args.output, columns, task, args.model)

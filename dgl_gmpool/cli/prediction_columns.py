@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
+from typing import Any
 
 import numpy as np
 
@@ -25,52 +27,58 @@ class PredictionColumns:
     Attributes
     ----------
     names : list of str
-    predicted : list of int
-        Which of them holds the prediction of each target.
+    numbers : list of list of int
+        Which of them hold the numbers predicted for each target: one, or one for each class.
     similarity : int or None
         Which one holds the similarity to the training molecules.
     """
 
     def __init__(self, predictor: RowPredictor, taken: Sequence[str]) -> None:
-        self._of: list[tuple[str, int]] = []  # name of an array of Predictions, target
+        # An attribute of Predictions, and what of it.
+        self._of: list[tuple[str, int | str | None]] = []
         names: list[str] = []
 
-        def add(name: str, array: str, target: int = -1) -> int:
+        def add(name: str, attribute: str, part: int | str | None = None) -> int:
             names.append(name)
-            self._of.append((array, target))
+            self._of.append((attribute, part))
             return len(names) - 1
 
-        self.predicted = []
-        targets = predictor.first.task_names
-        for number, target in enumerate(targets):
-            self.predicted.append(add(f"{target} predicted", "mean", number))
-            kind = predictor.bounds.kind(number)
+        self.numbers: list[list[int]] = []
+        task = predictor.task
+        for number, target in enumerate(task.targets):
+            if target.classes:
+                add(f"{target.name} predicted", "labels", target.name)
+            outputs = range(task.width)[task.outputs_of(number)]
+            names_of = task.columns(target.name)
+            self.numbers.append([add(*pair) for pair in zip(names_of, repeat("mean"), outputs)])
+            kind, at = predictor.bounds.kind(number), outputs[0]
             if kind is Intervals:
-                add(f"{target} lower", "lower", number)
-                add(f"{target} upper", "upper", number)
+                add(f"{target.name} lower", "lower", at)
+                add(f"{target.name} upper", "upper", at)
             elif kind is Calibrator:
-                add(f"{target} calibrated", "calibrated", number)
-            if len(predictor.models) > 1:
-                add(f"{target} std over models", "std", number)
+                add(f"{target.name} calibrated", "calibrated", at)
+            if len(predictor.models) > 1 and not target.classes:
+                add(f"{target.name} std over models", "std", at)
         self.similarity = None
         if predictor.bounds.knows_molecules:
             self.similarity = add("similarity to training", "similarity")
             add("nearest training molecule", "nearest")
-            for number, target in enumerate(targets):
-                add(f"nearest measured {target}", "nearest_measured", number)
+            for number, target in enumerate(task.targets):
+                if not target.classes:
+                    add(f"nearest measured {target.name}", "nearest_measured", number)
         self.names = _free_names([*names, "note", "reason"], taken)
 
     def cells(self, found: Predictions, reasons: Sequence[str]) -> list[list[str]]:
         """The cells of each row."""
-        columns = [_texts(getattr(found, array), target) for array, target in self._of]
+        columns = [_texts(getattr(found, name), part) for name, part in self._of]
         return [list(cells) for cells in zip(*columns, found.notes, reasons)]
 
 
-def _texts(values: np.ndarray | Sequence[str], target: int) -> list[str]:
-    if not isinstance(values, np.ndarray):
-        return list(values)
-    numbers = (values if target < 0 else values[:, target]).tolist()
-    return ["" if number != number else repr(number) for number in numbers]
+def _texts(values: Any, part: int | str | None) -> list[str]:
+    if isinstance(values, np.ndarray):
+        numbers = (values[:, part] if isinstance(part, int) else values).tolist()
+        return ["" if number != number else repr(number) for number in numbers]
+    return list(values if part is None else values[part])
 
 
 def _free_names(names: Sequence[str], taken: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -11,8 +12,11 @@ import numpy as np
 from dgl_gmpool.cli.prediction_columns import PredictionColumns
 from dgl_gmpool.data.delimited_text import DelimitedText
 from dgl_gmpool.data.target_column import TargetColumn
-from dgl_gmpool.training.metrics import METRICS, metrics_of, scores
-from dgl_gmpool.training.model_file import TrainedModel
+from dgl_gmpool.training.metrics import METRICS, choose_metrics
+from dgl_gmpool.training.run_folder import RunFolder, read_json
+from dgl_gmpool.training.scores import scores
+from dgl_gmpool.training.table_task import TableTask
+from dgl_gmpool.training.uncertainty import run_of
 from dgl_gmpool.training.words import score_text
 
 #: Rows that it is told from how a measured column is written.
@@ -20,7 +24,7 @@ _FIRST = 10_000
 
 
 def score_lines(
-    table: DelimitedText, output: Path, columns: PredictionColumns, trained: TrainedModel
+    table: DelimitedText, output: Path, columns: PredictionColumns, task: TableTask, model: Path
 ) -> list[str]:
     """A line for each target that the table has a column of, from a finished output.
 
@@ -31,53 +35,60 @@ def score_lines(
     output : Path
         Its rows with ``columns`` behind them.
     columns : PredictionColumns
-    trained : TrainedModel
-        Whose targets are scored.
+    task : TableTask
+        Of the models.
+    model : Path
+        Whose run says which scores are shown.
     """
-    lines = []
-    for number, name in enumerate(trained.task_names):
-        if table.header.count(name) == 1:
-            lines.append(_line(table, output, columns, trained, number))
-    return lines
+    config = RunFolder(run_of(model)[0]).config
+    wanted = read_json(config).get("training", {}).get("metric") if config.exists() else None
+    wanted = [wanted] if isinstance(wanted, str) else wanted or []
+    return [
+        _line(table, output, columns, task, number, wanted)
+        for number, target in enumerate(task.targets)
+        if table.header.count(target.name) == 1
+    ]
 
 
 def _line(
     table: DelimitedText,
     output: Path,
     columns: PredictionColumns,
-    trained: TrainedModel,
+    task: TableTask,
     number: int,
+    wanted: Sequence[str],
 ) -> str:
-    name = trained.task_names[number]
-    at = table.column(name)
-    cells = [row.cells[at] for row in islice(table, _FIRST) if not table.wrong_length(row)]
-    column = TargetColumn.from_cells(
-        name, at, cells, kind=trained.kind, sep=table.delimiter, bounds=False
-    )
-    offset = table.width
+    target, kind = task.targets[number], task.kinds[number]
+    name, at = target.name, table.column(target.name)
+    if target.classes:
+        column = TargetColumn(name, at, kind, True, classes=target.classes)
+    else:
+        first = [row.cells[at] for row in islice(table, _FIRST) if not table.wrong_length(row)]
+        column = TargetColumn.from_cells(
+            name, at, first, kind=kind, sep=table.delimiter, bounds="drop"
+        )
+    places = [table.width + place for place in columns.numbers[number]]
     measured, predicted, unread, known = [], [], 0, 0
     for row in DelimitedText(output, delimiter=table.delimiter, columns=columns.names):
-        text = row.cells[offset + columns.predicted[number]]
-        if not text:
+        texts = [row.cells[place] for place in places]
+        if not all(texts):
             continue
         cell = column.read(row.cells[at])
         unread += bool(cell.why)
         if math.isnan(cell.value):
             continue
         measured.append(cell.value)
-        predicted.append(float(text))
+        predicted.append([float(text) for text in texts])
         if columns.similarity is not None:
-            known += float(row.cells[offset + columns.similarity]) == 1
-    if trained.kind == "classification" and not set(measured) <= {0.0, 1.0}:
+            known += float(row.cells[table.width + columns.similarity]) == 1
+    if kind == "classification" and not set(measured) <= {0.0, 1.0}:
         return f"no scores of {name!r}: its column holds other values than 0 and 1"
+    beside = f"; {unread} cells could not be used" if unread else ""
     if not measured:
-        return f"no scores of {name!r}: its column holds no value of a predicted row"
-    found = scores(trained.kind, np.array(measured)[:, None], np.array(predicted)[:, None])
-    said = ", ".join(
-        f"{METRICS[metric.name].label} {score_text(found[metric.name])}"
-        for metric in metrics_of(trained.kind)
-    )
-    beside = f"; {unread} cells could not be read" if unread else ""
+        return f"no scores of {name!r}: its column holds no value of a predicted row{beside}"
+    found = scores([kind], np.array(measured)[:, None], np.array(predicted), widths=[target.width])
+    chosen = choose_metrics(kind, [each for each in wanted if kind in METRICS[each].kinds] or None)
+    said = ", ".join(f"{metric.label} {score_text(found[metric.name])}" for metric in chosen)
     if known:
-        beside += f"; {known} rows are training molecules, or look like one"
+        beside += f"; {known} rows are molecules that the run was trained on, or look like one"
     return f"{name}, {len(measured)} measured rows: {said}{beside}"

@@ -7,7 +7,6 @@ import hashlib
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -154,7 +153,7 @@ def run_streamed(
         mine = (each for at, each in enumerate(chunks) if at % world.size == world.rank)
         pool = _pool(processes)
         if pool is not None:
-            stack.callback(pool.shutdown, cancel_futures=True)
+            stack.callback(pool.shutdown, kill_workers=True)
         prepared = _in_order(job.prepare, mine, pool, ahead=2 * processes)
         rounds = -(-(total - totals.rows) // (CHUNK * world.size))
         for _ in range(rounds):
@@ -183,18 +182,17 @@ def _chunks(rows: Iterator[MoleculeRow]) -> Iterator[list[MoleculeRow]]:
         yield chunk
 
 
-def _pool(processes: int) -> Executor | None:
+def _pool(processes: int) -> Any:
     if processes == 1:
         return None
     # loky starts clean processes: forking one that has run OpenMP (torch, DGL) can hang.
     from joblib.externals.loky import ProcessPoolExecutor
 
-    pool: Executor = ProcessPoolExecutor(max_workers=processes)
-    return pool
+    return ProcessPoolExecutor(max_workers=processes)
 
 
 def _in_order(
-    call: Callable[[A], B], items: Iterable[A], pool: Executor | None, *, ahead: int
+    call: Callable[[A], B], items: Iterable[A], pool: Any, *, ahead: int
 ) -> Iterator[tuple[A, B]]:
     """``(item, call(item))`` in order; a pool is never more than ``ahead`` items ahead."""
     if pool is None:

@@ -107,6 +107,7 @@ class RowPredictor:
         device: str = "auto",
     ) -> None:
         self.first = _checked(models)
+        self.task = self.first.task
         self.models = tuple(models)
         self.batch_size = positive_int("batch_size", batch_size)
         self.device = choose_device(device)
@@ -127,7 +128,6 @@ class RowPredictor:
             What ``features.row`` says of each.
         features : RowFeatures
         """
-        names = self.first.task_names
         reasons, notes = list(parsed.reasons), list(parsed.notes)
         # By molecule and what stands beside it: a batch's other molecules change the last digits of
         # a prediction on some processors, and rows of one molecule must not differ.
@@ -137,7 +137,7 @@ class RowPredictor:
             if not reasons[row]:
                 rows_of.setdefault((parsed.canonical[at], beside), []).append(row)
                 _add_note(notes, row, note)
-        values = np.full((len(self.models), len(parsed), len(names)), np.nan)
+        values = np.full((len(self.models), len(parsed), self.task.width), np.nan)
         about = self._fill(parsed, rows_of, features)
         for key, rows in rows_of.items():
             values[:, rows] = self._known[key][:, None]
@@ -145,7 +145,7 @@ class RowPredictor:
                 _add_note(notes, row, about.get(key, ""))
         self._forget()
         notes = ["" if reason else note for reason, note in zip(reasons, notes)]
-        return self.bounds.add(names, values, reasons, notes, parsed)
+        return self.bounds.add(values, reasons, notes, parsed)
 
     def _fill(
         self, parsed: ParsedRows, rows_of: Mapping[Key, list[int]], features: RowFeatures

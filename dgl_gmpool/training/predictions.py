@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,12 @@ class Predictions:
     Attributes
     ----------
     task_names : tuple of str
-        Columns.
+        The targets.
+    columns : tuple of str
+        What the columns of numbers are: one for each target, but one for each class of a target of
+        several.
     per_model : numpy.ndarray
-        ``(models, rows, tasks)`` float64: probabilities, or values in the target's units. NaN in
+        ``(models, rows, columns)`` float64: probabilities, or values in the target's units. NaN in
         rows that could not be predicted.
     reasons : tuple of str
         Per row, why there is no prediction; empty where there is one.
@@ -25,22 +28,25 @@ class Predictions:
         Per row, what to know about a prediction, such as that the molecule is outside of the domain
         of the models; empty where there is nothing.
     lower, upper : numpy.ndarray
-        ``(rows, tasks)``: the interval that holds the measured value with the coverage asked for.
+        ``(rows, columns)``: the interval that holds the measured value with the coverage asked for.
         NaN for classes, and where nothing is known of the run's errors.
     calibrated : numpy.ndarray
-        ``(rows, tasks)``: probabilities that mean what they say; NaN for numbers, and where the run
-        has no calibration.
+        ``(rows, columns)``: probabilities that mean what they say; NaN for numbers, and where the
+        run has no calibration.
     similarity : numpy.ndarray
         ``(rows,)``, Tanimoto similarity to the nearest training molecule.
     nearest : tuple of str
         Its SMILES.
     nearest_measured : numpy.ndarray
-        ``(rows, tasks)``, what was measured of it.
+        ``(rows, targets)``, what was measured of it; NaN for targets of several classes.
+    labels : dict of str to tuple of str
+        Target of several classes -> the most probable one of each row, empty where there is none.
     coverage : float or None
         Of the intervals; None where there are none.
     """
 
     task_names: tuple[str, ...]
+    columns: tuple[str, ...]
     per_model: np.ndarray
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
@@ -50,17 +56,18 @@ class Predictions:
     similarity: np.ndarray
     nearest: tuple[str, ...]
     nearest_measured: np.ndarray
+    labels: Mapping[str, tuple[str, ...]]
     coverage: float | None = None
 
     @property
     def mean(self) -> np.ndarray:
-        """``(rows, tasks)``, averaged over the models."""
+        """``(rows, columns)``, averaged over the models."""
         mean: np.ndarray = self.per_model.mean(axis=0)
         return mean
 
     @property
     def std(self) -> np.ndarray:
-        """``(rows, tasks)``, sample standard deviation over the models; NaN for one model."""
+        """``(rows, columns)``, sample standard deviation over the models; NaN for one model."""
         if len(self.per_model) < 2:
             return np.full(self.per_model.shape[1:], np.nan)
         std: np.ndarray = self.per_model.std(axis=0, ddof=1)
@@ -80,6 +87,7 @@ class Predictions:
 
         return cls(
             parts[0].task_names,
+            parts[0].columns,
             rows("per_model", axis=1),
             texts("reasons"),
             texts("notes"),
@@ -89,5 +97,9 @@ class Predictions:
             rows("similarity"),
             texts("nearest"),
             rows("nearest_measured"),
+            {
+                name: tuple(label for part in parts for label in part.labels[name])
+                for name in parts[0].labels
+            },
             parts[0].coverage,
         )

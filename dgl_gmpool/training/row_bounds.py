@@ -50,7 +50,7 @@ class RowBounds:
                 f"the models predict {', '.join(trained.task_names)}, and the uncertainty is of "
                 f"{', '.join(uncertainty.task_names)}; give that of their run"
             )
-        self._known, self._models = uncertainty, models
+        self._known, self._models, self._task = uncertainty, models, trained.task
         self._tasks = () if uncertainty is None else uncertainty.tasks
         intervals = [each for each in self._tasks if isinstance(each, Intervals)]
         limit = min((each.largest_coverage for each in intervals), default=1.0)
@@ -64,15 +64,15 @@ class RowBounds:
 
     def add(
         self,
-        names: tuple[str, ...],
         values: np.ndarray,
         reasons: Sequence[str],
         notes: Sequence[str],
         parsed: ParsedRows,
     ) -> Predictions:
-        """Predictions with all that is known beside ``values`` ``(models, rows, tasks)``."""
-        rows, tasks = values.shape[1:]
-        lower, upper, calibrated, measured = np.full((4, rows, tasks), np.nan)
+        """Predictions with all that is known beside ``values`` ``(models, rows, columns)``."""
+        rows, targets = values.shape[1], self._task.targets
+        lower, upper, calibrated = np.full((3, *values.shape[1:]), np.nan)
+        measured = np.full((rows, len(targets)), np.nan)
         similarity, nearest, notes = np.full(rows, np.nan), [""] * rows, list(notes)
         some = np.array([row for row in range(rows) if not reasons[row]], np.int64)
         if self._known is not None and len(some):
@@ -85,7 +85,8 @@ class RowBounds:
                 sizes = parsed.heavy_atoms[parsed.place[some]]
                 for row, note in zip(some, self._known.domain.notes(similarity[some], sizes)):
                     notes[row] = "; ".join(filter(None, [notes[row], note]))
-            for column, task in enumerate(self._tasks):
+            for number, task in enumerate(self._tasks):
+                column = self._task.outputs_of(number).start
                 of_models = values[:, some, column]
                 if isinstance(task, Intervals) and self.coverage is not None:
                     half = task.half_width(similarity[some], self.coverage)
@@ -93,8 +94,15 @@ class RowBounds:
                     upper[some, column] = of_models.mean(axis=0) + half
                 elif isinstance(task, tuple) and len(task) == self._models:
                     calibrated[some, column] = calibrated_mean(task, of_models)
+        mean = values.mean(axis=0)
+        labels = {
+            each.name: tuple(self._task.predicted_classes(each.name, mean) or ())
+            for each in targets
+            if each.classes
+        }
         return Predictions(
-            names,
+            tuple(each.name for each in targets),
+            tuple(name for each in targets for name in self._task.columns(each.name)),
             values,
             tuple(reasons),
             tuple(notes),
@@ -104,6 +112,7 @@ class RowBounds:
             similarity,
             tuple(nearest),
             measured,
+            labels,
             self.coverage,
         )
 
@@ -123,11 +132,11 @@ class RowBounds:
         """Whether similarities can be told."""
         return self._known is not None
 
-    def kind(self, column: int) -> type | None:
+    def kind(self, target: int) -> type | None:
         """``Intervals``, ``Calibrator``, or None where a target has neither."""
-        if column >= len(self._tasks):
+        if target >= len(self._tasks):
             return None
-        task = self._tasks[column]
+        task = self._tasks[target]
         if isinstance(task, Intervals):
             return Intervals if self.coverage is not None else None
         return Calibrator if isinstance(task, tuple) and len(task) == self._models else None

@@ -65,8 +65,8 @@ class RunUncertainty:
     ----------
     task_names : tuple of str
     tasks : tuple of Intervals, tuple of Calibrator, or None
-        Per target; a calibrator for each fold; None where no validation row was measured, or too few
-        for a curve.
+        Per target; a calibrator for each fold; None where no validation row was measured, or too
+        few were for a curve.
     domain : Domain or None
     known : KnownMolecules
     """
