@@ -12,7 +12,7 @@ from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 
 from dgl_gmpool.data import MoleculeTable, SelectionReport, Splits, load_sodium_channel, make_splits
-from dgl_gmpool.data.splits import scaffolds
+from dgl_gmpool.data.split_units import scaffolds
 
 
 def table_of(canonical, groups=None) -> MoleculeTable:
@@ -138,9 +138,9 @@ def test_too_few_molecules(kind):
         ({"kind": "scafold"}, "Did you mean 'scaffold'"),
         ({"seed": -1}, "seed"),
         ({"seed": 1.0}, "seed"),
-        ({"folds": 1}, "folds"),
+        ({"folds": 0}, "folds"),
         ({"folds": True}, "folds"),
-        ({"test_fraction": 0}, "test_fraction"),
+        ({"test_fraction": -0.1}, "test_fraction"),
         ({"test_fraction": 1.0}, "test_fraction"),
         ({"test_fraction": float("nan")}, "test_fraction"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from dgl_gmpool.cli.molecule_rows import delimiter
@@ -15,6 +16,7 @@ from dgl_gmpool.data import (
     load_csv,
     load_tox21,
 )
+from dgl_gmpool.data.held_out_table import with_test_table
 from dgl_gmpool.data.number import BOUNDS
 
 #: ``ArgumentParser.add_argument``, or what stands for it.
@@ -95,6 +97,18 @@ blank cell is a missing measurement. Rows that cannot be used are listed with th
             "split",
         )
         add(
+            "--split-column",
+            metavar="NAME",
+            help="what the split is made by: dates or numbers (--split time), groups (--split "
+            "group), or the words train, valid and test",
+        )
+        add(
+            "--test-csv",
+            metavar="FILE",
+            help="a table of its own for the test set, with the same columns; molecules of it are "
+            "left out of training",
+        )
+        add(
             "--feature-columns",
             nargs="+",
             default=[],
@@ -117,11 +131,10 @@ blank cell is a missing measurement. Rows that cannot be used are listed with th
         _add_bounds(add)
 
     def load(self, args: argparse.Namespace) -> MoleculeTable:
-        return load_csv(
-            args.csv,
+        read = partial(
+            load_csv,
             smiles_column=args.smiles_column,
             target_columns=args.target,
-            kind=_kinds(args.kind),
             id_column=args.id_column,
             group_column=args.group_column,
             feature_columns=args.feature_columns,
@@ -130,6 +143,13 @@ blank cell is a missing measurement. Rows that cannot be used are listed with th
             bounds=args.bounds,
             weight_column=args.weight_column,
         )
+        table: MoleculeTable = read(
+            args.csv, kind=_kinds(args.kind), split_column=args.split_column
+        )
+        if args.test_csv is None:
+            return table
+        kinds = dict(zip(table.task_names, table.kinds))
+        return with_test_table(table, read(args.test_csv, kind=kinds))
 
 
 class Tox21(DataSet):

@@ -8,9 +8,10 @@ from functools import partial
 
 from dgl_gmpool.cli.datasets import DATA_SETS
 from dgl_gmpool.cli.report import index_after_training
+from dgl_gmpool.cli.split_plan import plan_splits
 from dgl_gmpool.cli.train_flags import TrainFlags
 from dgl_gmpool.cli.train_plan import in_words_of_the_flags, plan_runs, train_all
-from dgl_gmpool.data import featurize, make_splits
+from dgl_gmpool.data import featurize
 from dgl_gmpool.data.dgllife_features import STEREO
 from dgl_gmpool.data.stereo import with_twins_noted
 from dgl_gmpool.training.baselines import baseline_rows
@@ -38,8 +39,7 @@ def main(args: argparse.Namespace) -> int:
 
     with main_first(data.downloads(args)):
         table = data.load(args)
-    stereo = args.featurizer == STEREO
-    table = with_twins_noted(table, told_apart=stereo)
+    table = with_twins_noted(table, told_apart=args.featurizer == STEREO)
     print(table.report)
     with in_words_of_the_flags():
         for config in configs:
@@ -51,16 +51,11 @@ def main(args: argparse.Namespace) -> int:
     with in_words_of_the_flags():
         for config in configs:
             check_start(dataset, config)
-    splits = {
-        seed: make_splits(
-            dataset.table, kind=args.split, seed=seed, folds=args.folds, stereo=stereo
-        )
-        for seed in args.seed
-    }
+    splits = plan_splits(args, dataset.table)
     source = flags.source(args, args.data_set)
-    rows = current_world().on_main(
-        partial(baseline_rows, args.baselines, dataset.table, splits, configs[0])
-    )
+    # Without a test set there is nothing to score them on.
+    names = args.baselines if all(each.test for each in splits.values()) else []
+    rows = current_world().on_main(partial(baseline_rows, names, dataset.table, splits, configs[0]))
     results = train_all(dataset, splits, configs, args, source=source, baselines=rows)
     print(write_table(results, args.output, baselines=rows))
     if not args.no_report:

@@ -19,6 +19,7 @@ from dgl_gmpool.cli.datasets import DataSet
 from dgl_gmpool.data.dgllife_features import FEATURIZER_NAMES, STEREO
 from dgl_gmpool.data.features import DESCRIPTOR_SETS
 from dgl_gmpool.data.properties import PROPERTIES
+from dgl_gmpool.data.splits import SPLIT_KINDS
 from dgl_gmpool.models.predictor import READOUT_NORMS
 from dgl_gmpool.training.config import FREEZABLE, SCHEDULES
 
@@ -87,7 +88,7 @@ class TrainFlags:
             auxiliary=data.auxiliary if data else (),
         )
         # What decides no model's numbers is kept where the data came from.
-        self.data_flags.append("baselines")
+        self.data_flags += ["baselines", "split", "test_fraction", "splits_file"]
         _add_machine(self._group(parser, "files and machine"), output=output)
         _add_model(self._group(parser, "model"))
 
@@ -187,9 +188,10 @@ def _read_config(file: Path, name: str, data_flags: Sequence[str]) -> dict[str, 
     training, splits, source, data = sections.values()
     _check_keys(training, FLAGS, file)
     values = _as_flags(training, file)
-    values |= {
-        flag: splits[key] for key, flag in (("kind", "split"), ("folds", "folds")) if key in splits
-    }
+    if splits.get("kind") in SPLIT_KINDS:
+        values["split"] = splits["kind"]
+    if "folds" in splits:
+        values["folds"] = splits["folds"]
     if "featurizer" in data:
         values["featurizer"] = data["featurizer"]
     if source.get("data_set") == name:
@@ -258,14 +260,28 @@ def _add_training(
         default=5,
         metavar="N",
         help="the molecules outside the test set are cut into N parts; each is the validation set "
-        "of one model (default: 5)",
+        "of one model. 1: one model, a fifth of them validates (default: 5)",
     )
     add(
         "--split",
-        choices=("random", "scaffold", "group"),
+        choices=SPLIT_KINDS,
         default=split,
-        help="random molecules, or whole Bemis-Murcko scaffolds, or whole groups on one side "
+        help="what stays on one side: a molecule (random), a Bemis-Murcko scaffold, a group, a "
+        "cluster of similar molecules; or time: the newest molecules are the test set "
         f"(default: {split})",
+    )
+    add(
+        "--test-fraction",
+        type=float,
+        default=0.1,
+        metavar="F",
+        help="share of the rows for the test set; 0: no test set (default: 0.1)",
+    )
+    add(
+        "--splits-file",
+        metavar="FILE",
+        help="take test set and folds from here: splits.json of a run on the same data, or a table "
+        "with the columns row (or id) and part (train, valid, test)",
     )
     add(
         "--epochs",

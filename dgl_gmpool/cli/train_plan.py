@@ -12,6 +12,7 @@ from typing import Any
 
 from dgl_gmpool._options import check_choice, parse_options
 from dgl_gmpool.cli.report import page_after_training
+from dgl_gmpool.cli.split_plan import check_split_flags
 from dgl_gmpool.cli.train_flags import FLAGS, NAMED_WEIGHTS
 from dgl_gmpool.data import MoleculeDataset, Splits, with_auxiliary, with_descriptors
 from dgl_gmpool.data.splits import SPLIT_KINDS
@@ -43,7 +44,8 @@ def plan_runs(args: argparse.Namespace) -> list[TrainingConfig]:
     if args.tensorboard:
         check_tensorboard()
     check_choice("kind of split", args.split, SPLIT_KINDS)
-    check_numbers(args, threads=1, processes=1, folds=2)
+    check_numbers(args, threads=1, processes=1, folds=1)
+    check_split_flags(args)
     for flag, values in (("readout", args.readout), ("levels", args.levels), ("seed", args.seed)):
         if len(set(values)) < len(values):
             raise ValueError(f"--{flag} {' '.join(map(str, values))}: a value is given twice")

@@ -53,6 +53,7 @@ def load_csv(
     delimiter: str | None = None,
     bounds: str = "drop",
     weight_column: str | None = None,
+    split_column: str | None = None,
     name: str | None = None,
     units: str = "",
 ) -> MoleculeTable:
@@ -105,6 +106,9 @@ def load_csv(
         value, which biases the targets. The report says how many.
     weight_column : str, optional
         Weights of the rows in the loss, 0 or more. Rows with a blank one are left out.
+    split_column : str, optional
+        What a split is made by: dates or numbers, groups, or train, valid and test; see
+        :func:`~dgl_gmpool.data.make_splits`.
     name, units : str, optional
         For the table; ``name`` is the file's name by default.
 
@@ -142,12 +146,15 @@ def load_csv(
         raise ValueError(f"the columns {repeated} are named more than once")
 
     kinds = kinds_of(kind, tasks)
-    others = [name for name in (group_column, id_column, weight_column) if name is not None]
+    others = [
+        name for name in (group_column, id_column, weight_column, split_column) if name is not None
+    ]
     text = DelimitedText(path, delimiter=delimiter, columns=[*used, *others])
     smiles_at = text.column(smiles_column)
     group_at = None if group_column is None else text.column(group_column)
     id_at = None if id_column is None else text.column(id_column)
     weight_at = None if weight_column is None else text.column(weight_column)
+    split_at = None if split_column is None else text.column(split_column)
     # Of rows that fit: what stands in a wrong column says nothing about it.
     fitting = [row.cells for row in text if not text.wrong_length(row)]
     read = [
@@ -179,6 +186,7 @@ def load_csv(
     used_cells: list[Cell] = []
     weights: list[float] = []
     features: list[list[float]] = []
+    split_values: list[str] = []
     smiles_written: list[str] = []
     without_group = 0
     unused: list[Cell] = []
@@ -245,6 +253,8 @@ def load_csv(
         used_cells += [cell for cell in found if cell.sort and not cell.why]
         values.append([math.nan if cell.relation else cell.value for cell in found])
         features.append(known)
+        if split_at is not None:
+            split_values.append(row.cells[split_at].strip())
         for fault in faults:
             tally.leave_out_cell(f"row {row.number}", smiles, fault)
 
@@ -297,6 +307,7 @@ def load_csv(
         lower=lower,
         upper=upper,
         weights=None if weight_at is None else np.array(weights),
+        split_values=tuple(split_values),
     )
 
 

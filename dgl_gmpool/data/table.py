@@ -69,6 +69,9 @@ class MoleculeTable:
         cell of ``targets`` is NaN), NaN where there are none.
     weights : numpy.ndarray or None
         ``(rows,)`` float64, of the rows in the loss: 0 or more.
+    split_values : tuple of str
+        What a split is made by (dates, groups, or train, valid and test); empty where there is
+        nothing.
 
     Raises
     ------
@@ -95,6 +98,7 @@ class MoleculeTable:
     lower: np.ndarray | None = None
     upper: np.ndarray | None = None
     weights: np.ndarray | None = None
+    split_values: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -125,6 +129,8 @@ class MoleculeTable:
         for bound in (self.lower, self.upper):
             if bound is not None:
                 self._check_bound(bound)
+        if len(self.split_values) not in (0, rows):
+            raise ValueError(f"split_values has {len(self.split_values)} rows where ids has {rows}")
         if self.weights is not None:
             check_weights(self.weights, rows)
         extra = self.global_feats
@@ -234,6 +240,7 @@ class MoleculeTable:
             lower=None if self.lower is None else self.lower[index],
             upper=None if self.upper is None else self.upper[index],
             weights=None if self.weights is None else self.weights[index],
+            split_values=tuple(self.split_values[i] for i in index) if self.split_values else (),
         )
 
     def bounds(self, rows: Sequence[int] | np.ndarray) -> dict[str, np.ndarray | None]:

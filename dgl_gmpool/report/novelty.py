@@ -12,7 +12,7 @@ import numpy as np
 
 from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.data.similarity import nearest
-from dgl_gmpool.data.splits import scaffolds
+from dgl_gmpool.data.split_units import scaffolds
 from dgl_gmpool.report.run_data import PredictedRows, RunData
 from dgl_gmpool.training.known_molecules import KnownMolecules, fingerprints_of
 

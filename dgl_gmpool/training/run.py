@@ -148,11 +148,8 @@ def train_run(
     if config.readout_options.get("fragment_weight"):
         dataset = with_fragments(dataset)
     dataset = with_descriptors(dataset, config.descriptors, progress=progress)
-    if not len(splits.test) or not len(splits.folds):
-        raise ValueError(
-            f"the splits hold {len(splits.test)} test rows and {len(splits.folds)} folds; "
-            "both must be at least 1"
-        )
+    if not len(splits.folds):
+        raise ValueError("the splits hold no fold; there must be at least 1")
     for number, (train, valid) in enumerate(splits.folds):
         check_fold(dataset, train, valid, fold=number, config=config)
     say: Callable[[str], None] = tqdm.write if progress else lambda text: None
@@ -342,7 +339,7 @@ def _fold_line(
     metric = choose_metric(kinds, config.metric)
 
     def shown(part: str) -> str:
-        value = result[part][metric.name]
+        value = result[part].get(metric.name)
         return "not defined" if value is None else f"{value:.3f}"
 
     return (

@@ -56,7 +56,7 @@ def write_summary(
         outputs = [_outputs(files.fold(result["fold"]), "test") for result in results]
         predictions = task.link(np.stack(outputs))
         mean = predictions.mean(axis=0)
-        targets = table.targets[np.asarray(splits.test)]
+        targets = table.targets[np.asarray(splits.test, dtype=np.int64)]
         summary["ensemble_test"] = task.prediction_scores(
             targets, mean, **table.bounds(splits.test)
         )

@@ -1,0 +1,125 @@
+"""The splits that a training command asks for, by its flags."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from dgl_gmpool.data import MoleculeTable, Splits, make_splits
+from dgl_gmpool.data.delimited_text import DelimitedText
+from dgl_gmpool.data.dgllife_features import STEREO
+from dgl_gmpool.data.molecule import is_missing
+from dgl_gmpool.data.splits import PARTS, splits_of_parts
+
+
+def plan_splits(args: argparse.Namespace, table: MoleculeTable) -> dict[int, Splits]:
+    """Splits by seed.
+
+    Raises
+    ------
+    ValueError
+        A column or a file says nothing of the kind, or leaves a molecule on two sides.
+    """
+    found = {}
+    for seed in args.seed:
+        if args.splits_file is not None and _is_json(args.splits_file):
+            splits = Splits.load(args.splits_file)
+            splits.check(table)
+            found[seed] = replace(splits, seed=seed)
+            continue
+        options = {"kind": args.split, "folds": args.folds, "stereo": args.featurizer == STEREO}
+        parts = _given_parts(args, table)
+        if parts is None:
+            options["test_fraction"] = args.test_fraction
+            found[seed] = make_splits(table, seed=seed, **options)
+        else:
+            found[seed] = splits_of_parts(table, parts, seed=seed, **options)
+    for note in dict.fromkeys(note for splits in found.values() for note in splits.notes):
+        print(f"split: {note}")
+    first = next(iter(found.values()))
+    if not first.test:
+        print(
+            "split: no test set, so test scores are empty and there are no baselines; the scores "
+            "of the validation rows are in metrics.json"
+        )
+    return found
+
+
+def check_split_flags(args: argparse.Namespace) -> None:
+    """Refuse flags that contradict each other, before anything is read.
+
+    Raises
+    ------
+    ValueError
+        Two flags say which rows are the test set, or a number is out of its range.
+    """
+    column, test_csv = getattr(args, "split_column", None), getattr(args, "test_csv", None)
+    given = {"--splits-file": args.splits_file, "--split-column": column, "--test-csv": test_csv}
+    named = [flag for flag, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise ValueError(f"{' and '.join(named)} both say how to split; give one of them")
+    if args.split == "time" and column is None:
+        raise ValueError(
+            "--split time needs dates or numbers: name their column with --split-column"
+            + ("" if hasattr(args, "split_column") else ", which 'train csv' has")
+        )
+    fraction = args.test_fraction
+    if not isinstance(fraction, (int, float)) or not 0 <= fraction < 1:
+        raise ValueError(f"--test-fraction {fraction}: expected 0 or more, and below 1")
+
+
+def _given_parts(args: argparse.Namespace, table: MoleculeTable) -> list[str] | None:
+    """The part of each row, where a file or a column says it."""
+    if args.splits_file is not None:
+        return _parts_of_file(args.splits_file, table)
+    if not table.split_values or args.split in ("group", "time"):
+        return None
+    words = {cell.strip().lower() for cell in table.split_values}
+    if not words <= PARTS.keys():
+        other = next(cell for cell in table.split_values if cell.strip().lower() not in PARTS)
+        raise ValueError(
+            f"--split-column {args.split_column or ''} holds {other!r}; write train, valid and "
+            "test there, or say what it is: --split group or --split time"
+        )
+    return [PARTS[cell.strip().lower()] for cell in table.split_values]
+
+
+def _is_json(path: str) -> bool:
+    return Path(path).suffix.lower() == ".json"
+
+
+def _parts_of_file(path: str, table: MoleculeTable) -> list[str]:
+    """A table of rows and parts: ``row`` or ``id`` names a row as the data's report does."""
+    text = DelimitedText(path, columns=["part"])
+    names = [name for name in ("row", "id") if name in text.header]
+    if not names:
+        raise ValueError(
+            f"--splits-file {path} has the columns {', '.join(text.header)}; expected 'part', and "
+            "'row' (its number, the header being row 1) or 'id'"
+        )
+    name_at, part_at = text.column(names[0]), text.column("part")
+    found: dict[str, str] = {}
+    for row in text:
+        if row.blank:
+            continue
+        wrong = text.wrong_length(row)
+        name, word = ("", "") if wrong else (row.cells[at].strip() for at in (name_at, part_at))
+        if wrong or is_missing(name) or word.lower() not in PARTS:
+            raise ValueError(
+                f"--splits-file {path}, row {row.number}: {wrong or f'part {word!r} of {name!r}'}; "
+                "expected a row and train, valid or test"
+            )
+        if found.setdefault(name, PARTS[word.lower()]) != PARTS[word.lower()]:
+            raise ValueError(f"--splits-file {path}: {name!r} is in two parts; give it one")
+    return [_part_of(found, each, path) for each in table.ids]
+
+
+def _part_of(found: Mapping[str, str], name: str, path: str) -> str:
+    if name not in found:
+        raise ValueError(
+            f"--splits-file {path} has no part for the row {name!r} of the data; give every usable "
+            "row one (rows are named by --id-column, or by their number, the header being row 1)"
+        )
+    return found[name]

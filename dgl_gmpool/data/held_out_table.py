@@ -1,0 +1,129 @@
+"""Two tables as one: the second is the test set of the first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from dgl_gmpool.data.auxiliary import AuxiliaryTargets
+from dgl_gmpool.data.features import Features
+from dgl_gmpool.data.report import SelectionReport
+from dgl_gmpool.data.table import MoleculeTable
+
+#: Of the whole table, not of its rows.
+_OF_THE_TABLE = ("name", "kind", "task_names", "report", "units", "kinds", "classes")
+ALSO_IN_TEST = "the same molecule or group is in the test table"
+
+
+def with_test_table(table: MoleculeTable, test: MoleculeTable) -> MoleculeTable:
+    """The rows of both, with "train" and "test" in ``split_values``.
+
+    Rows of ``table`` whose molecule or group is in ``test`` too are left out and counted.
+
+    Parameters
+    ----------
+    table, test : MoleculeTable
+        With the same columns.
+
+    Raises
+    ------
+    ValueError
+        They differ in their columns, or nothing is left to train on.
+    """
+    test = _in_classes_of(table, test)
+    held = {*test.canonical, *test.groups}
+    rows = [
+        row
+        for row in range(len(table))
+        if table.canonical[row] not in held and table.groups[row] not in held
+    ]
+    if not rows:
+        raise ValueError(
+            f"all {len(table)} molecules of {table.name!r} are in the test table too, so nothing "
+            "is left to train on; give another --test-csv"
+        )
+    train = table.take(rows)
+    joined: dict[str, Any] = {
+        "ids": train.ids + tuple(f"test {name}" for name in test.ids),
+        "split_values": ("train",) * len(train) + ("test",) * len(test),
+        "report": _joined_report(table, test, len(table) - len(rows)),
+    }
+    for each in fields(MoleculeTable):
+        if each.name not in (*_OF_THE_TABLE, *joined):
+            joined[each.name] = _join(each.name, train, test)
+    return replace(train, **joined)
+
+
+def _in_classes_of(table: MoleculeTable, test: MoleculeTable) -> MoleculeTable:
+    """``test`` with the numbers that the classes have in ``table``."""
+    if (table.task_names, table.kinds) != (test.task_names, test.kinds):
+        raise ValueError(
+            f"{table.name!r} and the test table {test.name!r} hold different targets: "
+            f"{table.task_names} of kinds {table.kinds}, {test.task_names} of {test.kinds}"
+        )
+    targets = test.targets.copy()
+    for task, (ours, theirs) in enumerate(zip(table.classes, test.classes)):
+        unknown = [name for name in theirs if name not in ours]
+        if unknown:
+            raise ValueError(
+                f"the test table has {table.task_names[task]} {unknown[0]!r}, which no row to "
+                f"train on has (these have {', '.join(ours)}); leave those rows out"
+            )
+        if theirs:
+            numbers = np.array([ours.index(name) for name in theirs], np.float64)
+            known = ~np.isnan(targets[:, task])
+            targets[known, task] = numbers[targets[known, task].astype(int)]
+    return replace(test, targets=targets, classes=table.classes)
+
+
+def _join(name: str, first: MoleculeTable, second: MoleculeTable) -> Any:
+    ours, theirs = getattr(first, name), getattr(second, name)
+    if ours is None and theirs is None:
+        return None
+    if isinstance(ours, np.ndarray) or isinstance(theirs, np.ndarray):
+        # Bounds or weights that only one of them has.
+        default = 1.0 if name == "weights" else np.nan
+        shape = first.targets.shape[1:] if name in ("lower", "upper") else ()
+        parts = [
+            np.full((len(table), *shape), default) if values is None else values
+            for table, values in ((first, ours), (second, theirs))
+        ]
+        return np.concatenate(parts)
+    if all(isinstance(each, (Features, AuxiliaryTargets)) for each in (*ours, *theirs)) and ours:
+        return tuple(
+            replace(each, values=np.concatenate([each.values, other.values]))
+            for each, other in zip(ours, theirs, strict=True)
+        )
+    return ours + theirs
+
+
+def _joined_report(table: MoleculeTable, test: MoleculeTable, doubled: int) -> SelectionReport:
+    """One account of both: the rows of both files, less what was left out of either."""
+    ours, theirs = table.report, test.report
+    steps = Counter(
+        {
+            (label, place): count
+            for report, place in ((ours, ""), (theirs, " (test table)"))
+            for label, count in report.counts
+            if ": " in label and label.startswith(("left out", "merged"))
+        }
+    )
+    counts = [("rows in both files", ours.rows_read + theirs.rows_read)]
+    counts += [(f"{label}{place}", count) for (label, place), count in steps.items()]
+    if doubled:
+        counts.append((f"left out: {ALSO_IN_TEST}", doubled))
+    counts.append(("usable rows, test table included", len(table) + len(test) - doubled))
+
+    def named(rows: tuple[tuple[str, str, str], ...]) -> tuple[tuple[str, str, str], ...]:
+        return tuple((f"test {row}", smiles, reason) for row, smiles, reason in rows)
+
+    return SelectionReport(
+        f"{ours.source} and {theirs.source}",
+        tuple(counts),
+        ours.refused + named(theirs.refused),
+        ours.notes + tuple(f"test table: {note}" for note in theirs.notes),
+        ours.cells + named(theirs.cells),
+    )

@@ -1,0 +1,142 @@
+"""What a split must not tear apart, and in which order: scaffolds, clusters, ties, dates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Sequence
+from datetime import datetime
+
+import numpy as np
+
+from dgl_gmpool.data.molecule import is_missing, read_molecule
+
+#: Tanimoto distance (Morgan fingerprints, radius 2, 2,048 bits) up to which a molecule belongs to
+#: the cluster of a leader.
+CLUSTER_DISTANCE = 0.6
+
+_DATES = ("%Y-%m-%d", "%Y/%m/%d", "%Y-%m", "%d.%m.%Y", "%d-%b-%Y", "%d %b %Y", "%d %B %Y")
+_DAY_OR_MONTH_FIRST = ("%d/%m/%Y", "%m/%d/%Y")
+
+
+def scaffolds(canonical: Iterable[str]) -> list[str]:
+    """The Bemis-Murcko scaffold of each molecule, or the molecule itself where it has no ring.
+
+    >>> scaffolds(["CCc1ccccc1", "CCO", "OCCc1ccccc1"])
+    ['c1ccccc1', 'acyclic CCO', 'c1ccccc1']
+    """
+    from rdkit import Chem
+    from rdkit.Chem.Scaffolds.MurckoScaffold import GetScaffoldForMol
+
+    known: dict[str, str] = {}
+    found = []
+    for smiles in canonical:
+        if smiles not in known:
+            mol, _ = read_molecule(smiles)
+            scaffold = (
+                ""
+                if mol is None
+                else Chem.MolToSmiles(GetScaffoldForMol(mol), isomericSmiles=False)
+            )
+            known[smiles] = scaffold or f"acyclic {smiles}"
+        found.append(known[smiles])
+    return found
+
+
+def clusters(canonical: Sequence[str]) -> list[int]:
+    """The cluster of each molecule: sphere exclusion picks leaders that are farther than
+    ``CLUSTER_DISTANCE`` from each other, and each molecule goes to its nearest one.
+
+    >>> clusters(["CCCCCCO", "CCCCCCCO", "c1ccncc1"])
+    [0, 0, 1]
+    """
+    from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
+    from rdkit.DataStructs import BulkTanimotoSimilarity
+    from rdkit.SimDivFilters.rdSimDivPickers import LeaderPicker
+
+    distinct = list(dict.fromkeys(canonical))
+    generator = GetMorganGenerator(radius=2, fpSize=2048)
+    prints = [generator.GetFingerprint(read_molecule(smiles)[0]) for smiles in distinct]
+    picked = list(LeaderPicker().LazyBitVectorPick(prints, len(prints), CLUSTER_DISTANCE))
+    leaders = [prints[leader] for leader in picked]
+    nearest = {
+        smiles: int(np.argmax(BulkTanimotoSimilarity(each, leaders)))
+        for smiles, each in zip(distinct, prints)
+    }
+    return [nearest[smiles] for smiles in canonical]
+
+
+def times(cells: Sequence[str], *, name: str) -> list[float]:
+    """Numbers that grow with time: the cells' own, or of dates that are all written in one way.
+
+    Raises
+    ------
+    ValueError
+        A cell is blank or neither; or day and month cannot be told apart.
+
+    Examples
+    --------
+    >>> times(["2019", "2020.5"], name="year")
+    [2019.0, 2020.5]
+    >>> early, late = times(["31.12.1999", "01.01.2000"], name="date")
+    >>> late - early
+    1.0
+    """
+    blank = [row for row, cell in enumerate(cells) if is_missing(cell)]
+    if blank:
+        raise ValueError(
+            f"{len(blank)} rows have no date in {name!r} (the first is usable row {blank[0] + 1}); "
+            "a split by time needs one on every row: fill them in, or leave those rows out"
+        )
+    try:
+        numbers = [float(cell) for cell in cells]
+        if all(map(math.isfinite, numbers)):
+            return numbers
+    except ValueError:
+        pass
+    # Of "2020-03-01T10:00:00Z" or "2020-03-01 10:00" the day decides.
+    days = [cell.strip().partition("T")[0].partition(" ")[0] for cell in cells]
+    for texts, formats in ((days, _DATES), (cells, _DATES), (days, _DAY_OR_MONTH_FIRST)):
+        fitting = [found for form in formats if (found := _days(texts, form)) is not None]
+        if len(fitting) == 2 and fitting[0] != fitting[1]:
+            raise ValueError(
+                f"the dates in {name!r}, such as {cells[0]!r}, may start with the day or with the "
+                "month; write them as 2020-12-31"
+            )
+        if fitting:
+            return fitting[0]
+    raise ValueError(
+        f"{name!r} holds {cells[0]!r}, and not all its cells are numbers or dates written in one "
+        "way; write numbers, or dates as 2020-12-31"
+    )
+
+
+def _days(cells: Sequence[str], form: str) -> list[float] | None:
+    try:
+        return [float(datetime.strptime(cell.strip(), form).toordinal()) for cell in cells]
+    except ValueError:
+        return None
+
+
+def tied(rows: int, columns: Sequence[Sequence[Hashable]]) -> list[list[int]]:
+    """Sets of rows that are tied, directly or in a chain, by an equal value in any column.
+
+    >>> tied(4, [["a", "a", "b", "c"], [1, 2, 2, 3]])
+    [[0, 1, 2], [3]]
+    """
+    parent = list(range(rows))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    for column in columns:
+        first: dict[Hashable, int] = {}
+        for row, value in enumerate(column):
+            a, b = root(first.setdefault(value, row)), root(row)
+            parent[max(a, b)] = min(a, b)
+    members: dict[int, list[int]] = {}
+    for row in range(rows):
+        members.setdefault(root(row), []).append(row)
+    return list(members.values())

@@ -1,0 +1,227 @@
+"""``train``'s splits: every kind from the command line, resumed, and through ``--config``."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rdkit import Chem
+from test_data_splits import sides, table_of
+from test_recipes import SMALL
+
+from dgl_gmpool import cli
+from dgl_gmpool.data import MoleculeTable, make_splits
+from dgl_gmpool.data.held_out_table import with_test_table
+from dgl_gmpool.data.split_units import clusters, times
+from dgl_gmpool.data.splits import splits_of_parts
+
+RINGS = ["c1ccccc1", "c1ccncc1", "C1CCCCC1", "C1CCNCC1", "c1ccsc1", "c1ccoc1"]
+MOLECULES = [
+    Chem.CanonSmiles("C" * n + "O" * (ring % 2) + tail)
+    for n in range(1, 9)
+    for ring, tail in enumerate(RINGS)
+]
+
+
+def timed(dates, canonical=None) -> MoleculeTable:
+    table = table_of(canonical or [f"m{i}" for i in range(len(dates))])
+    return replace(table, split_values=tuple(dates))
+
+
+def test_the_newest_molecules_are_the_test_set_and_folds_are_stretches_of_time():
+    order = np.random.default_rng(0).permutation(40)
+    splits = make_splits(timed([f"{2000 + year}-06-01" for year in order]), kind="time", folds=3)
+    years = np.array([2000 + year for year in order])
+    assert sorted(years[splits.test]) == [2036, 2037, 2038, 2039]
+    stretches = [sorted(years[valid]) for _, valid in splits.folds]
+    assert [len(each) for each in stretches] == [12, 12, 12]
+    assert all(each[-1] - each[0] == 11 for each in stretches)
+    assert splits.notes == ("the test set begins with 2036-06-01",)
+    (one,) = make_splits(timed(list(map(str, years))), kind="time", folds=1).folds
+    assert min(years[one[1]]) > max(years[one[0]])
+
+
+def test_a_molecule_is_as_old_as_its_first_measurement():
+    table = timed(["2001", "2039", *map(str, range(2000, 2039))], ["a", "a", *map(str, range(39))])
+    splits = make_splits(table, kind="time")
+    assert not {0, 1} & set(splits.test)
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (["2001", " ", "2003"], "1 rows have no date"),
+        (["01/02/2003", "03/04/2005"], "may start with the day or with the month"),
+        (["2001-01-01", "soon"], "not all its cells are numbers or dates"),
+        (["2001-01-01", "31.12.2001"], "not all its cells are numbers or dates"),
+        (["inf", "1"], "not all its cells"),
+    ],
+)
+def test_cells_that_are_no_dates(cells, message):
+    with pytest.raises(ValueError, match=message):
+        times(cells, name="date")
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["1", "2.5"],
+        ["2001-01-31", "2001-02-01"],
+        ["2001-01-31T23:00:00Z", "2001-02-01 07:00"],
+        ["31.01.2001", "01.02.2001"],
+        ["31/01/2001", "01/02/2001"],
+        ["01/31/2001", "02/01/2001"],
+        ["31-Jan-2001", "01-Feb-2001"],
+        ["31 January 2001", "1 February 2001"],
+    ],
+)
+def test_dates_grow(cells):
+    early, late = times(cells, name="date")
+    assert early < late
+    assert late - early == (1.5 if cells[0] == "1" else 1)
+
+
+def test_a_cluster_is_on_one_side():
+    table = table_of(MOLECULES)
+    names = clusters(table.canonical)
+    assert 3 < len(set(names)) < 40
+    for seed in range(3):
+        for parts in sides(make_splits(table, kind="cluster", seed=seed, folds=2)):
+            seen = [{names[row] for row in rows} for rows in parts.values()]
+            assert sum(map(len, seen)) == len(set(names))
+
+
+@pytest.mark.parametrize("kind", ["random", "scaffold", "cluster", "group"])
+@pytest.mark.parametrize("fraction", [0, 0.2])
+def test_one_fold_and_no_test_set(kind, fraction):
+    table = table_of(MOLECULES)
+    splits = make_splits(table, kind=kind, folds=1, test_fraction=fraction)
+    ((train, valid),) = splits.folds
+    assert bool(splits.test) == bool(fraction)
+    assert sorted([*train, *valid, *splits.test]) == list(range(len(table)))
+    assert 0 < len(valid) < len(train)
+
+
+def test_groups_of_a_column_stay_together_and_blanks_do_not_tie():
+    table = timed([f"s{i // 4}" if i < 40 else "" for i in range(60)])
+    splits = make_splits(table, kind="group")
+    for parts in sides(splits):
+        for rows in parts.values():
+            assert all(set(range(r // 4 * 4, r // 4 * 4 + 4)) <= set(rows) for r in rows if r < 40)
+    assert "20 rows have no group: each is grouped by its molecule" in splits.notes
+
+
+def test_parts_that_tear_a_molecule_apart_are_named():
+    table = table_of(["a", "a", *map(str, range(20))])
+    parts = ["test", "train"] + ["train"] * 20
+    with pytest.raises(ValueError, match=r"rows 0 \(a\) and 1 \(a\) are one molecule"):
+        splits_of_parts(table, parts)
+    with pytest.raises(ValueError, match="'a' is both in train and valid"):
+        splits_of_parts(table, ["valid", *parts[1:]])
+    with pytest.raises(ValueError, match="all rows are 'train'"):
+        splits_of_parts(table, ["train"] * 22)
+    with pytest.raises(ValueError, match="no row is for training"):
+        splits_of_parts(table, ["test"] * 22)
+
+
+def test_a_test_table_takes_its_molecules_from_training():
+    table = table_of(["a", "b", "c", "d"])
+    both = with_test_table(table, table_of(["b", "e"]))
+    assert both.canonical == ("a", "c", "d", "b", "e")
+    assert both.split_values == ("train",) * 3 + ("test",) * 2
+    assert both.ids[3:] == ("test 0", "test 1")
+    assert both.report.rows_read == 6
+    assert both.report.rows_kept == 5
+    assert sum(both.report.left_out.values()) == 1
+    with pytest.raises(ValueError, match="nothing is left to train on"):
+        with_test_table(table, table)
+
+
+@pytest.fixture
+def files(tmp_path):
+    rows = [
+        {
+            "smiles": smiles,
+            "y": len(smiles) + i / 10,
+            "date": f"20{i:02d}-01-01",
+            "series": f"s{i % 8}",
+            "part": "test" if i % 8 == 0 else "valid" if i % 8 == 1 else "train",
+            "group or not": "test" if i % 8 == 0 else "train",
+        }
+        for i, smiles in enumerate(MOLECULES)
+    ]
+    for name, chosen in (("t.csv", rows), ("held.csv", rows[:6])):
+        with open(tmp_path / name, "w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(chosen)
+    lines = [f"{i + 2},{row['part']}" for i, row in enumerate(rows)]
+    (tmp_path / "parts.csv").write_text("\n".join(["row,part", *lines, "999,train", ""]))
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "test", "folds"),
+    [
+        (["--split", "time", "--split-column", "date"], [43, 44, 45, 46, 47], 2),
+        (["--split", "group", "--split-column", "series"], None, 2),
+        (["--split", "cluster"], None, 2),
+        (["--split-column", "part"], list(range(0, 48, 8)), 1),
+        (["--split-column", "group or not", "--split", "scaffold"], list(range(0, 48, 8)), 2),
+        (["--splits-file", "parts.csv"], list(range(0, 48, 8)), 1),
+        (["--test-csv", "held.csv"], list(range(42, 48)), 2),
+        (["--test-fraction", "0", "--folds", "1"], [], 1),
+    ],
+)
+def test_every_split_resumes_and_comes_back_from_its_config(
+    flags, test, folds, files, capsys, monkeypatch
+):
+    monkeypatch.chdir(files)
+    start = ["train", "csv", "--csv", "t.csv", "--target", "y", *SMALL, "--readout", "mean"]
+    seeds = ["--seed", "0", "1", "--no-report"]
+    assert cli.main([*start, *flags, *seeds, "--output", "run"]) == 0
+    capsys.readouterr()
+    run = files / "run" / "mean-seed1"
+    saved = json.loads((run / "splits.json").read_text())
+    assert len(saved["folds"]) == folds
+    if test is not None:
+        assert saved["test"] == test
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["test_rows"] == len(saved["test"])
+    assert (metrics["test"]["rmse"]["mean"] is None) == (not saved["test"])
+    predictions = (run / "test_predictions.csv").read_text().splitlines()
+    assert len(predictions) == 1 + len(saved["test"])
+    # Continued: nothing is trained again. From its config alone: the same splits.
+    assert cli.main([*start, *flags, *seeds, "--output", "run", "--resume"]) == 0
+    assert capsys.readouterr().out.count("finished before") == 2
+    again = ["train", "csv", "--config", str(run), "--no-report", "--output", "again"]
+    assert cli.main(again) == 0
+    assert json.loads((files / "again" / "mean-seed1" / "splits.json").read_text()) == saved
+    splits_of_a_run = ["--splits-file", str(run / "splits.json"), "--seed", "7"]
+    if "--test-csv" not in flags:
+        assert cli.main([*start, *splits_of_a_run, "--no-report", "--output", "third"]) == 0
+        third = json.loads((files / "third" / "mean-seed7" / "splits.json").read_text())
+        assert {**third, "seed": 1} == saved
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--split", "time"], "--split time needs dates or numbers"),
+        (["--split-column", "part", "--test-csv", "held.csv"], "both say how to split"),
+        (["--test-fraction", "1"], "--test-fraction 1.0: expected 0 or more, and below 1"),
+        (["--split-column", "series"], "say what it is: --split group or --split time"),
+        (["--splits-file", "t.csv"], "expected 'part', and 'row'"),
+        (["--split-column", "nothing"], "nothing"),
+        (["--folds", "0"], "--folds 0: expected a whole number of at least 1"),
+    ],
+)
+def test_flags_that_do_not_say_how_to_split(flags, message, files, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    start = ["train", "csv", "--csv", "t.csv", "--target", "y", *SMALL, "--readout", "mean"]
+    assert cli.main([*start, *flags, "--output", "run"]) != 0
+    assert message in capsys.readouterr().err
