@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import dgl
 import numpy as np
@@ -13,9 +14,10 @@ from rdkit import Chem, rdBase
 from dgl_gmpool._environment import import_dgllife
 from dgl_gmpool.data import atom_order, featurize, load_csv, load_sodium_channel
 from dgl_gmpool.data import graph_cache as cache_module
+from dgl_gmpool.data import smiles_to_graphs as parts_module
 from dgl_gmpool.data.canonical_features import CanonicalEncoder
 from dgl_gmpool.data.dgllife_features import DgllifeEncoder
-from dgl_gmpool.data.featurize import _featurize_all, featurize_smiles
+from dgl_gmpool.data.smiles_to_graphs import featurize_in_parts, featurize_smiles
 
 #: Elements, charges, radicals, isotopes, stereo, dative bonds, odd valences, salts, no bonds.
 UNUSUAL = [
@@ -130,8 +132,6 @@ def test_equal_smiles_are_separate_graphs(tmp_path):
 
 def test_rows_that_cannot_be_featurised_are_named(tmp_path):
     table = table_of(tmp_path, ["CCO", "CCN", "CCC"])
-    from dataclasses import replace
-
     broken = replace(table, smiles=("CCO", "C1CC", "CCC"))
     data = featurize(broken, progress=False)
     assert data.table.ids == ("2", "4")
@@ -157,13 +157,11 @@ def test_options_are_checked(tmp_path):
 
 @pytest.mark.slow
 def test_several_processes_give_the_same_graphs_in_order(monkeypatch):
-    from dgl_gmpool.data import featurize as module
-
-    monkeypatch.setattr(__import__("sys").modules[module.__module__], "CHUNK", 50)
+    monkeypatch.setattr(parts_module, "CHUNK", 50)
     smiles = list(load_sodium_channel().smiles[:120])
     smiles[70] = "C1CC"
-    one, failed_one = _featurize_all(smiles, "canonical", 1, False)
-    two, failed_two = _featurize_all(smiles, "canonical", 2, False)
+    one, failed_one = featurize_in_parts(smiles, "canonical", processes=1)
+    two, failed_two = featurize_in_parts(smiles, "canonical", processes=2)
     assert one.checksum() == two.checksum()
     assert failed_one == failed_two == [(70, "not a SMILES")]
 
@@ -185,8 +183,10 @@ def built(monkeypatch):
 
     module = sys.modules["dgl_gmpool.data.featurize"]
     calls = []
-    original = module._featurize_all
-    monkeypatch.setattr(module, "_featurize_all", lambda *args: calls.append(1) or original(*args))
+    original = module.featurize_in_parts
+    monkeypatch.setattr(
+        module, "featurize_in_parts", lambda *a, **b: calls.append(1) or original(*a, **b)
+    )
     return calls
 
 
@@ -211,8 +211,6 @@ def test_no_cache_by_default(tmp_path, built, monkeypatch):
 
 
 def test_the_cache_remembers_refusals(tmp_path, built):
-    from dataclasses import replace
-
     table = replace(table_of(tmp_path, ["CCO", "CCN"]), smiles=("CCO", "C1CC"))
     reports = [featurize(table, cache_dir=tmp_path / "c").table.report for _ in range(2)]
     assert len(built) == 1
@@ -293,7 +291,8 @@ def damage_pickle(path):
 )
 def test_a_damaged_cache_is_reported_and_built_again(tmp_path, built, caplog, damage):
     table = table_of(tmp_path, ["CCO", "C", "c1ccccc1"])
-    first = featurize(table, cache_dir=tmp_path / "c", progress=False)
+    # Made before the file that they are mapped from is written over.
+    first = list(featurize(table, cache_dir=tmp_path / "c", progress=False).graphs)
     (file,) = (tmp_path / "c").iterdir()
     damage(file)
     with caplog.at_level(logging.WARNING):
@@ -302,9 +301,61 @@ def test_a_damaged_cache_is_reported_and_built_again(tmp_path, built, caplog, da
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "featurising again" in record.getMessage()
-    assert all(equal(a, b) for a, b in zip(first.graphs, again.graphs))
+    assert all(equal(a, b) for a, b in zip(first, again.graphs))
     featurize(table, cache_dir=tmp_path / "c", progress=False)
     assert len(built) == 2  # the file is whole again
+
+
+class Killed(BaseException):
+    """What ends a process, and no ``except Exception`` stops."""
+
+
+def test_a_killed_call_goes_on_with_its_finished_parts(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(parts_module, "CHUNK", 2)
+    monkeypatch.setattr(parts_module, "PART", 4)
+    smiles = ["CCO", "C1CC", "CC", "CCC", "C", "CN", "C1CC1", "CCN", "CO", "c1cccc1", "CF"]
+    table = replace(table_of(tmp_path, ["C"] * len(smiles)), smiles=tuple(smiles))
+    folder = tmp_path / "c"
+    wanted = featurize(table, progress=False)
+    seen = []
+    real = parts_module.featurize_smiles
+
+    def spy(chunk, featurizer):
+        seen.append(list(chunk))
+        if fatal in chunk:
+            raise Killed
+        return real(chunk, featurizer)
+
+    monkeypatch.setattr(parts_module, "featurize_smiles", spy)
+    # Within the third part; then within the second, which was damaged, and is made again. Chunks:
+    # five, one, and the two of the second part with the two of the third.
+    for fatal, made in (("CO", 5), ("CN", 1), ("", 4)):
+        if fatal == "CN":
+            (second,) = folder.rglob("1.pt")
+            second.write_bytes(second.read_bytes()[:-300])
+        seen.clear()
+        if fatal:
+            with pytest.raises(Killed):
+                featurize(table, cache_dir=folder, progress=False)
+        else:
+            found = featurize(table, cache_dir=folder)
+        assert len(seen) == made
+    assert found.table.report == wanted.table.report
+    assert [row for row, _, _ in found.table.report.refused] == ["3", "11"]
+    assert found.graphs.flat.checksum() == wanted.graphs.flat.checksum()
+    assert [path.suffix for path in folder.iterdir()] == [".pt"]
+    assert capsys.readouterr().err.splitlines()[-1] == "featurised 11 of 11"
+
+
+def test_graphs_from_the_cache_are_mapped_not_copied(tmp_path):
+    table = table_of(tmp_path, UNUSUAL)
+    for _ in range(2):  # as built, and as found
+        data = featurize(table, cache_dir=tmp_path / "c", progress=False)
+        (file,) = (tmp_path / "c").iterdir()
+        with open("/proc/self/maps") as maps:
+            assert str(file) in maps.read()
+        data.graphs.batch().ndata["h"].zero_()
+        del data
 
 
 def test_another_tables_file_under_this_name_is_not_trusted(tmp_path, built, caplog):

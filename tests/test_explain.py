@@ -22,7 +22,7 @@ from dgl_gmpool import MoleculePredictor
 from dgl_gmpool.cli import main
 from dgl_gmpool.data import atom_order, make_splits
 from dgl_gmpool.data.chromophores import solvent_descriptors
-from dgl_gmpool.data.featurize import featurize_smiles
+from dgl_gmpool.data.smiles_to_graphs import featurize_smiles
 from dgl_gmpool.explain import explain_molecule
 from dgl_gmpool.explain.drawing import GROUP_COLOURS, LESS, MORE, group_colours
 from dgl_gmpool.explain.fragments import (

@@ -13,9 +13,10 @@ from training_data import SMILES, small_dataset, small_options
 from dgl_gmpool._environment import import_dgllife
 from dgl_gmpool._names import FRAGMENT
 from dgl_gmpool.data.distinct_rows import DistinctRows, smallest
-from dgl_gmpool.data.featurize import featurize_smiles, with_fragments
+from dgl_gmpool.data.featurize import with_fragments
 from dgl_gmpool.data.flat_graphs import FlatGraphs
 from dgl_gmpool.data.graph_list import GraphList
+from dgl_gmpool.data.smiles_to_graphs import featurize_smiles
 from dgl_gmpool.training.batches import collate
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.model import build_model, raw_outputs

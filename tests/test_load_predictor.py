@@ -9,7 +9,7 @@ from training_data import rows_of, small_dataset, small_options
 
 from dgl_gmpool.cli import main
 from dgl_gmpool.data import make_splits
-from dgl_gmpool.data.featurize import featurize_smiles
+from dgl_gmpool.data.smiles_to_graphs import featurize_smiles
 from dgl_gmpool.load import Predictor, load_predictor
 from dgl_gmpool.training import TrainingConfig, load_models, predict_smiles, train_run
 from dgl_gmpool.training.embed import embed_smiles

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from rdkit import Chem
 
 from dgl_gmpool._options import check_choice
-from dgl_gmpool.data.canonical_features import CanonicalEncoder
 from dgl_gmpool.data.dgllife_features import (
     ELEMENT_FEATURES,
     FEATURIZER_NAMES,
     STEREO,
-    DgllifeEncoder,
     conductance_start,
-    feature_widths,
 )
 from dgl_gmpool.data.distinct_rows import smallest
 from dgl_gmpool.data.flat_graphs import FlatGraphs
@@ -25,14 +22,11 @@ from dgl_gmpool.data.fragments import brics_fragments
 from dgl_gmpool.data.graph_cache import GraphCache, smiles_hash, versions
 from dgl_gmpool.data.graph_list import GraphList
 from dgl_gmpool.data.molecule import read_molecule
+from dgl_gmpool.data.smiles_to_graphs import featurize_in_parts
+from dgl_gmpool.data.smiles_to_graphs import featurize_molecules as featurize_molecules
+from dgl_gmpool.data.smiles_to_graphs import featurize_smiles as featurize_smiles
+from dgl_gmpool.data.smiles_to_graphs import worker_count as worker_count
 from dgl_gmpool.data.table import MoleculeTable
-
-#: Molecules per piece of work.
-CHUNK = 500
-#: From how many molecules on several processes are faster. Starting two takes about 2 s (each
-#: imports torch and DGL) against 0.33 ms a molecule for canonical features and 1.5 ms for others:
-#: measured at 5,000 for others, extrapolated for canonical (benchmarks/featurize.py).
-WORTH_PROCESSES = {STEREO: 30_000, "canonical": 30_000, "other": 5_000}
 
 
 @dataclass(frozen=True)
@@ -105,12 +99,15 @@ def featurize(
         images look alike. ``"attentivefp"`` (39 and 10): dgllife's, with R and S alone.
     cache_dir : path, optional
         Keep the graphs there, under a name that covers SMILES, featurizer and versions, and take
-        them from there next time. A damaged or foreign file is reported through the logger
+        them from there next time, without copying them into memory: processes of one machine share
+        them. An interrupted call leaves finished parts of 10,000 molecules there, with which the
+        next one goes on. A damaged or foreign file is reported through the logger
         ``dgl_gmpool.data`` and built again. None (default) keeps nothing.
     processes : int, optional
         None: one, or several where that was measured to be faster (large tables).
     progress : bool
-        Show a progress bar on standard error, if that is a terminal.
+        Show a progress bar on standard error, or a line per 10,000 molecules if that is no
+        terminal.
 
     Returns
     -------
@@ -142,9 +139,13 @@ def featurize(
         cache = GraphCache(cache_dir, f"{table.name}-{featurizer}", key)
         found = cache.load()
     if found is None:
-        found = _featurize_all(unique, featurizer, processes, progress)
+        found = featurize_in_parts(
+            unique, featurizer, processes=processes, progress=progress, cache=cache
+        )
         if cache is not None:
             cache.save(*found)
+            # Mapped from the file, it is in memory once for all processes of the machine.
+            found = cache.load() or found
     flat, failed = found
 
     why = {unique[index]: reason for index, reason in failed}
@@ -251,82 +252,3 @@ def atom_order(smiles: str) -> list[int]:
     if mol is None:
         raise ValueError(f"{smiles!r} is refused by RDKit: {why}")
     return list(Chem.CanonicalRankAtoms(mol))
-
-
-def _featurize_all(
-    smiles: Sequence[str], featurizer: str, processes: int | None, progress: bool
-) -> tuple[FlatGraphs, list[tuple[int, str]]]:
-    from tqdm import tqdm
-
-    chunks = [smiles[start : start + CHUNK] for start in range(0, len(smiles), CHUNK)]
-    workers = worker_count(len(smiles), featurizer, processes)
-    parts: list[FlatGraphs] = []
-    failed: list[tuple[int, str]] = []
-    done = 0
-    with tqdm(
-        total=len(smiles),
-        desc="featurise",
-        unit="mol",
-        disable=None if progress else True,
-        leave=False,
-    ) as bar:
-        for chunk, (part, chunk_failed) in zip(chunks, _results(chunks, featurizer, workers)):
-            parts.append(part)
-            failed.extend((done + index, reason) for index, reason in chunk_failed)
-            done += len(chunk)
-            bar.update(len(chunk))
-    if not parts:
-        parts = [FlatGraphs.from_dgl([], *feature_widths(featurizer))]
-    return FlatGraphs.join(parts), failed
-
-
-def worker_count(molecules: int, featurizer: str, processes: int | None) -> int:
-    """How many processes featurise: as many as asked for, else what is faster for so many."""
-    if processes is not None:
-        return processes
-    if molecules < WORTH_PROCESSES.get(featurizer, WORTH_PROCESSES["other"]):
-        return 1
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-
-
-def _results(
-    chunks: list[Sequence[str]], featurizer: str, workers: int
-) -> Iterator[tuple[FlatGraphs, list[tuple[int, str]]]]:
-    if workers == 1 or len(chunks) < 2:
-        return (featurize_smiles(chunk, featurizer) for chunk in chunks)
-    from joblib import Parallel, delayed
-
-    # loky starts clean processes: forking one that has run OpenMP (torch, DGL) can hang.
-    parallel = Parallel(n_jobs=workers, backend="loky", return_as="generator")
-    found: Iterator[tuple[FlatGraphs, list[tuple[int, str]]]] = parallel(
-        delayed(featurize_smiles)(chunk, featurizer) for chunk in chunks
-    )
-    return found
-
-
-def featurize_smiles(
-    smiles: Sequence[str], featurizer: str
-) -> tuple[FlatGraphs, list[tuple[int, str]]]:
-    """Featurise a list of SMILES: ``(graphs, [(index, why it failed), ...])``."""
-    mols: list[Chem.Mol] = []
-    failed: list[tuple[int, str]] = []
-    for index, text in enumerate(smiles):
-        mol, why = read_molecule(text)
-        if mol is None:
-            failed.append((index, why))
-        else:
-            mols.append(mol)
-    return featurize_molecules(mols, featurizer), failed
-
-
-def featurize_molecules(mols: Sequence[Chem.Mol], featurizer: str) -> FlatGraphs:
-    """The graphs of molecules that RDKit has read."""
-    encoder = (
-        DgllifeEncoder(featurizer)
-        if featurizer == "attentivefp"
-        else CanonicalEncoder(stereo=featurizer == STEREO)
-    )
-    for mol in mols:
-        encoder.add(mol)
-    return encoder.finish()

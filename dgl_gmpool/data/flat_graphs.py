@@ -158,7 +158,7 @@ class FlatGraphs:
 
         Examples
         --------
-        >>> from dgl_gmpool.data.featurize import featurize_smiles
+        >>> from dgl_gmpool.data.smiles_to_graphs import featurize_smiles
         >>> flat, _ = featurize_smiles(["CCO", "C", "C#N"], "canonical")
         >>> batch = flat.batch([2, 0])
         >>> batch.batch_num_nodes().tolist(), batch.edges()[0].tolist()

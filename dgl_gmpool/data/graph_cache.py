@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
 import os
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import torch
 
 from dgl_gmpool._io import atomic_torch_save
 from dgl_gmpool.data.flat_graphs import FlatGraphs
+from dgl_gmpool.data.text_hash import text_hash
 
 #: Of the file, and of the way features are computed: raise it when either changes.
 FORMAT = 2
@@ -42,8 +45,19 @@ class GraphCache:
         self.key = hashlib.sha256(json.dumps(full, sort_keys=True).encode("utf-8")).hexdigest()
         self.path = Path(folder).expanduser() / f"{plain}-{self.key[:16]}.pt"
 
+    def part(self, number: int) -> GraphCache:
+        """Where a part of the graphs is kept until all of them are there."""
+        part = copy.copy(self)
+        part.key = hashlib.sha256(f"{self.key} part {number}".encode()).hexdigest()
+        part.path = self._parts / f"{number}.pt"
+        return part
+
+    @property
+    def _parts(self) -> Path:
+        return self.path.with_suffix(".parts")
+
     def save(self, graphs: FlatGraphs, failed: Sequence[tuple[int, str]]) -> None:
-        """Write atomically: a reader sees the whole file or none."""
+        """Write atomically: a reader sees the whole file or none. Its parts go."""
         atomic_torch_save(
             self.path,
             {
@@ -54,6 +68,7 @@ class GraphCache:
                 **graphs.tensors(),
             },
         )
+        shutil.rmtree(self._parts, ignore_errors=True)
 
     def load(self) -> tuple[FlatGraphs, list[tuple[int, str]]] | None:
         """What :meth:`save` wrote, or None: no file, or one that cannot be trusted (logged)."""
@@ -91,7 +106,7 @@ def _checksum(graphs: FlatGraphs, failed: Sequence[tuple[int, str]]) -> str:
 
 def smiles_hash(smiles: Sequence[str]) -> str:
     """SHA-256 over a list of SMILES, in order."""
-    return hashlib.sha256(json.dumps(list(smiles)).encode("utf-8")).hexdigest()
+    return text_hash([smiles])
 
 
 def versions() -> dict[str, str]:

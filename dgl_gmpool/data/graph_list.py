@@ -25,7 +25,7 @@ class GraphList(Sequence[dgl.DGLGraph]):
 
     Examples
     --------
-    >>> from dgl_gmpool.data.featurize import featurize_smiles
+    >>> from dgl_gmpool.data.smiles_to_graphs import featurize_smiles
     >>> graphs = GraphList(featurize_smiles(["CCO", "C", "C#N"], "canonical")[0])
     >>> len(graphs), graphs[2].num_nodes(), [graph.num_nodes() for graph in graphs[1:]]
     (3, 2, [1, 2])

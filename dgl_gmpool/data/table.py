@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from dgl_gmpool.data.auxiliary import AuxiliaryTargets
 from dgl_gmpool.data.features import Features
 from dgl_gmpool.data.report import SelectionReport
 from dgl_gmpool.data.row_weights import check_weights
+from dgl_gmpool.data.text_hash import text_hash
 
 #: Of one target.
 TARGET_KINDS = (*KINDS, "multiclass")
@@ -278,5 +278,8 @@ class MoleculeTable:
 
         Equal fingerprints mean that row numbers, as in a saved split, name the same molecules.
         """
-        rows = [self.ids, self.canonical, self.groups]
-        return hashlib.sha256(json.dumps(rows).encode("utf-8")).hexdigest()
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return text_hash([self.ids, self.canonical, self.groups])

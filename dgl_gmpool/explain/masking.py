@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from rdkit import Chem, rdBase
 
-from dgl_gmpool.data.featurize import atom_order, featurize_smiles
+from dgl_gmpool.data.featurize import atom_order
 from dgl_gmpool.data.molecule import is_missing, read_molecule
+from dgl_gmpool.data.smiles_to_graphs import featurize_smiles
 
 #: Bonds that a carbon can have.
 VALENCE = 4

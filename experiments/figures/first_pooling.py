@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dgl_gmpool import MoleculePredictor
-from dgl_gmpool.data.featurize import featurize_smiles
+from dgl_gmpool.data.smiles_to_graphs import featurize_smiles
 from dgl_gmpool.poolings.grouping_pool import GroupingPool
 from dgl_gmpool.training.batches import collate, row_batches
 
