@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from functools import partial
 
 from dgl_gmpool.cli.datasets import DATA_SETS
+from dgl_gmpool.cli.load_table import load_table
 from dgl_gmpool.cli.report import index_after_training
 from dgl_gmpool.cli.split_plan import plan_splits
 from dgl_gmpool.cli.train_flags import TrainFlags
 from dgl_gmpool.cli.train_plan import in_words_of_the_flags, plan_runs, train_all
 from dgl_gmpool.data import featurize
-from dgl_gmpool.data.dgllife_features import STEREO
-from dgl_gmpool.data.stereo import with_twins_noted
 from dgl_gmpool.training.baselines import baseline_rows
 from dgl_gmpool.training.distributed import current_world, main_first
 from dgl_gmpool.training.run import check_task
@@ -37,9 +36,7 @@ def main(args: argparse.Namespace) -> int:
             raise ValueError(f"--{flag} is missing; give {what}")
     configs = plan_runs(args)
 
-    with main_first(data.downloads(args)):
-        table = data.load(args)
-    table = with_twins_noted(table, told_apart=args.featurizer == STEREO)
+    table = load_table(data, args, flags)
     print(table.report)
     with in_words_of_the_flags():
         for config in configs:

@@ -81,6 +81,8 @@ class TrainFlags:
         if data is not None:
             data.add_flags(self._group(parser, "data"))
             self.data_flags = list(self._defaults)
+        #: Those of the data flags that take a file.
+        self.data_files = sorted(self._files)
         _add_training(
             self._group(parser, "training"),
             split=data.split if data else "random",
@@ -397,7 +399,9 @@ def _add_machine(add: Callable[..., None], *, output: str) -> None:
         type=Path,
         default=None,
         metavar="FOLDER",
-        help="keep featurised molecules here for the next time (default: not kept)",
+        help="keep the table as it was read and the featurised molecules here: the next time "
+        "starts within seconds, several processes share them, and what a kill interrupts goes on "
+        "(default: not kept)",
     )
     add(
         "--processes",
