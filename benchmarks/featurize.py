@@ -13,6 +13,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from setting import machine, software
@@ -20,10 +21,14 @@ from setting import machine, software
 from dgl_gmpool._io import atomic_write_json
 from dgl_gmpool.data import load_sodium_channel
 from dgl_gmpool.data.dgllife_features import DgllifeEncoder
-from dgl_gmpool.data.featurize import _featurize_all
 from dgl_gmpool.data.molecule import read_molecule
+from dgl_gmpool.data.smiles_to_graphs import featurize_in_parts
 
 RESULTS = Path(__file__).parent / "results" / "featurize.json"
+
+
+def ours(smiles: list[str], featurizer: str, processes: int) -> Callable[[], object]:
+    return lambda: featurize_in_parts(smiles, featurizer, processes=processes)
 
 
 def through_dgllife(smiles: list[str]) -> None:
@@ -60,16 +65,10 @@ def main() -> None:
         smiles = (molecules * (size // len(molecules) + 1))[:size]
         ways = {
             "dgllife, canonical": lambda smiles=smiles: through_dgllife(smiles),
-            "ours, canonical": lambda smiles=smiles: _featurize_all(smiles, "canonical", 1, False),
-            f"ours, canonical, {cores} processes": lambda smiles=smiles: _featurize_all(
-                smiles, "canonical", cores, False
-            ),
-            "ours, attentivefp": lambda smiles=smiles: _featurize_all(
-                smiles, "attentivefp", 1, False
-            ),
-            f"ours, attentivefp, {cores} processes": lambda smiles=smiles: _featurize_all(
-                smiles, "attentivefp", cores, False
-            ),
+            "ours, canonical": ours(smiles, "canonical", 1),
+            f"ours, canonical, {cores} processes": ours(smiles, "canonical", cores),
+            "ours, attentivefp": ours(smiles, "attentivefp", 1),
+            f"ours, attentivefp, {cores} processes": ours(smiles, "attentivefp", cores),
         }
         for name, way in ways.items():
             times = []

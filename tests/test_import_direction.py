@@ -23,6 +23,7 @@ BELOW = {
     "lifesci": {"models", "registry", "poolings", "nn", "data"},
     "explain": {"training", "models", "registry", "poolings", "nn", "data"},
     "report": {"explain", "training", "models", "registry", "poolings", "nn", "data"},
+    "sklearn": {"training", "data"},
     "load": {"explain", "training", "models", "registry", "poolings", "nn", "data"},
 }
 
