@@ -201,7 +201,7 @@ def test_what_cannot_be_made_is_named_in_its_place(damage, regression, tmp_path,
         for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
             monkeypatch.delitem(sys.modules, name)
         monkeypatch.setitem(sys.modules, "matplotlib", None)
-        wanted = {"Measured and predicted", "Learning curves", "Splits"}
+        wanted = {"Measured and predicted", "How sure", "Learning curves", "Splits"}
     path, missing = write_report(folder)
     assert {each.partition(":")[0] for each in missing} == wanted
     page = Page(path)

@@ -18,6 +18,8 @@ from dgl_gmpool.training.words import score_text
 
 #: Targets that are shown one by one.
 MOST_TASKS = 4
+#: Coverages in the table of intervals; the plot has all.
+IN_TABLE = (0.5, 0.8, 0.9, 0.95)
 
 
 def shown_tasks(run: RunData) -> list[tuple[int, str]]:
@@ -103,33 +105,17 @@ def _confusion(run: RunData, task: int) -> Iterator[str]:
 def uncertainty(run: RunData) -> Iterator[str]:
     """What ``uncertainty.json`` says of intervals and probabilities, where it is there."""
     saved = read_json(run.files.uncertainty)
-    intervals, curves = [], []
-    for task in saved["tasks"]:
-        test = task.get("test")
-        if test and task["kind"] == "regression":
-            intervals += [
-                [
-                    task["name"],
-                    f"{level['coverage']:.0%}",
-                    f"{level['found']:.0%}",
-                    score_text(level["mean_width"]),
-                ]
-                for level in test["levels"]
-            ]
-        elif test:
-            curves.append([task["name"], task.get("method", "none"), *_before_after(test)])
-    if intervals:
-        yield "<p>Intervals of <code>predict</code> (<code>--coverage</code>), fitted on validation"
-        yield " rows and checked on the test set:</p>"
-        header = ["target", "wanted", "test rows inside", f"mean width {run.units}".rstrip()]
-        yield table(header, intervals)
-    if curves:
-        yield "<p>Calibration of the probabilities that <code>predict</code> returns, chosen on"
-        yield " validation rows and checked on the test set (smaller is better):</p>"
-        header = ["target", "method", "Brier score before", "after", "calibration error before"]
-        yield table([*header, "after"], curves, text=2)
-    if not intervals and not curves:
-        yield "<p>No test row was measured, so nothing could be checked.</p>"
+    checked = [task for task in saved["tasks"] if task.get("test")]
+    yield "<p>Intervals and probabilities of <code>predict</code>, fitted on validation rows and"
+    yield (
+        " checked on the test set.</p>"
+        if checked
+        else " not checked: no test row was measured.</p>"
+    )
+    for kind, show in (("regression", _intervals), ("classification", _probabilities)):
+        of_kind = [task for task in checked if task["kind"] == kind]
+        if of_kind:
+            yield from show(of_kind)
     domain = saved.get("domain")
     if domain:
         yield "<p class='quiet'><code>predict</code> marks molecules as outside the domain that are"
@@ -137,8 +123,54 @@ def uncertainty(run: RunData) -> Iterator[str]:
         yield f" than {domain['heavy_atoms']} heavy atoms.</p>"
 
 
-def _before_after(test: dict[str, Any]) -> list[str]:
-    keys = [
-        f"{what}_{when}" for what in ("brier", "calibration_error") for when in ("before", "after")
-    ]
-    return [score_text(test.get(key)) for key in keys]
+def _intervals(tasks: list[dict[str, Any]]) -> Iterator[str]:
+    rows, pictures = [], []
+    for task in tasks:
+        levels = task["test"]["levels"]
+        for level in levels:
+            if level["coverage"] in IN_TABLE:
+                found = f"{100 * level['found']:.0f} %"
+                width = score_text(level["mean_width"])
+                rows.append([task["name"], f"{100 * level['coverage']:.0f} %", found, width])
+        wanted = [level["coverage"] for level in levels]
+        lines = [(task["name"], plots.COLOURS["test"], wanted, [each["found"] for each in levels])]
+        spread = [each["std_over_models"] for each in levels]
+        if None not in spread:
+            lines.append(("spread over the models", plots.BEFORE, wanted, spread))
+        pictures.append(plots.shares("coverage wanted", "share of test rows inside", lines))
+    yield from _beside(pictures)
+    yield table(["target", "wanted", "test rows inside", "mean width"], rows)
+
+
+def _probabilities(tasks: list[dict[str, Any]]) -> Iterator[str]:
+    rows, pictures = [], []
+    for task in tasks:
+        test = task["test"]
+        keys = (
+            "brier_before",
+            "brier_after",
+            "calibration_error_before",
+            "calibration_error_after",
+        )
+        scores = [score_text(test.get(key)) for key in keys]
+        rows.append([task["name"], task.get("method", "none"), *scores])
+        lines = [
+            (
+                when,
+                colour,
+                [each["predicted"] for each in test[f"curve_{when}"]],
+                [each["measured"] for each in test[f"curve_{when}"]],
+            )
+            for when, colour in (("before", plots.BEFORE), ("after", plots.COLOURS["test"]))
+            if test.get(f"curve_{when}")
+        ]
+        pictures.append(plots.shares(f"probability of {task['name']}", "share of actives", lines))
+    yield from _beside(pictures)
+    header = ["target", "method", "Brier score before", "after", "calibration error before"]
+    yield table([*header, "after"], rows, text=2)
+
+
+def _beside(pictures: list[str]) -> Iterator[str]:
+    yield "<div class='sides'>"
+    yield from pictures[:MOST_TASKS]
+    yield "</div>"

@@ -7,17 +7,16 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from dgl_gmpool.explain.drawing import LESS, MORE
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 #: Of the test and the validation rows.
 COLOURS = {"test": MORE, "validation": LESS}
+#: Of what is compared with the test rows.
+BEFORE = "#999999"
 #: Above this many points, they are an image in the picture instead of a shape each.
 MOST_POINTS = 1500
 #: Fewest rows of a bin in a plot of calibration.
@@ -108,19 +107,13 @@ def measured_and_predicted(
     measured: np.ndarray,
     predicted: np.ndarray,
     label: str,
-    half_width: np.ndarray | None = None,
 ) -> str:
-    """A point per row, the diagonal, and where given the intervals."""
+    """A point per row, and the diagonal."""
     with picture(f"predicted against measured {label}, {name} rows") as (axes, found):
         both = np.concatenate([measured, predicted])
         low, high = float(both.min()), float(both.max())
         margin = 0.04 * ((high - low) or 1.0)
         ends = (low - margin, high + margin)
-        if half_width is not None and len(measured) <= MOST_POINTS:
-            axes.errorbar(
-                measured, predicted, yerr=half_width, fmt="none", ecolor="#999999", alpha=0.3,
-                elinewidth=0.8,
-            )  # fmt: skip
         axes.plot(ends, ends, color="#888888", linewidth=1, zorder=1)
         axes.scatter(
             measured,
@@ -157,26 +150,33 @@ def roc(parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> str:
 
 def calibration(parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> str:
     """Share of actives against predicted probability, in bins of as many rows."""
-    with picture("calibration: share of actives against predicted probability") as (axes, found):
+    lines = []
+    for name, (labels, predicted) in parts.items():
+        order = np.argsort(predicted, kind="stable")
+        bins = np.array_split(order, max(1, min(10, len(order) // BIN_ROWS)))
+        brier = np.mean((predicted - labels) ** 2)
+        means = [predicted[rows].mean() for rows in bins], [labels[rows].mean() for rows in bins]
+        lines.append((f"{name}, Brier score {brier:.3f}", COLOURS[name], *means))
+    return shares("predicted probability", "share of actives", lines)
+
+
+def shares(
+    x: str, y: str, lines: Sequence[tuple[str, str, Sequence[float], Sequence[float]]]
+) -> str:
+    """One share against another; where they agree, points are on the diagonal.
+
+    Parameters
+    ----------
+    x, y : str
+        What they are.
+    lines : sequence of (str, str, sequence of float, sequence of float)
+        Name, colour, and both shares.
+    """
+    with picture(f"{y} against {x}") as (axes, found):
         axes.plot([0, 1], [0, 1], color="#888888", linewidth=1)
-        for name, (labels, predicted) in parts.items():
-            order = np.argsort(predicted, kind="stable")
-            bins = np.array_split(order, max(1, min(10, len(order) // BIN_ROWS)))
-            axes.plot(
-                [predicted[rows].mean() for rows in bins],
-                [labels[rows].mean() for rows in bins],
-                "o-",
-                color=COLOURS[name],
-                markersize=4,
-                linewidth=1,
-                label=f"{name}, Brier score {np.mean((predicted - labels) ** 2):.3f}",
-            )
-        _unit_square(axes)
-        axes.set(xlabel="predicted probability", ylabel="share of actives")
+        for name, colour, across, up in lines:
+            axes.plot(across, up, "o-", color=colour, markersize=4, linewidth=1, label=name)
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y)
+        axes.set_aspect("equal")
         axes.legend(loc="upper left")
     return found.html
-
-
-def _unit_square(axes: Axes) -> None:
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.set_aspect("equal")
