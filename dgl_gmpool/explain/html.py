@@ -13,7 +13,7 @@ _STYLE = f"""
 body {{ font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1180px; margin: 2em auto;
   padding: 0 1em; }}
 h1 {{ font-size: 1.5em; overflow-wrap: anywhere; }} h2 {{ font-size: 1.2em; margin-top: 2em; }}
-h3 {{ font-size: 1em; margin: 0 0 .3em; overflow-wrap: anywhere; }}
+h3 {{ font-size: 1em; margin: 1em 0 .3em; overflow-wrap: anywhere; }}
 table {{ border-collapse: collapse; font-size: .9em; }}
 th, td {{ padding: .2em .6em; text-align: left; border-bottom: 1px solid #ddd; }}
 td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
@@ -23,6 +23,7 @@ pre {{ background: #f4f4f4; padding: .6em .8em; border-radius: 4px; white-space:
   overflow-wrap: anywhere; }}
 .molecule {{ border: 1px solid #ccc; border-radius: 6px; padding: 1em; margin: 1em 0;
   break-inside: avoid; content-visibility: auto; contain-intrinsic-size: auto 420px; }}
+.molecule > h3 {{ margin-top: 0; }}
 .sides {{ display: flex; flex-wrap: wrap; gap: 1em; align-items: flex-start; }}
 .sides > div {{ min-width: 0; max-width: 100%; }}
 .scroll td:first-child {{ min-width: 7em; }}

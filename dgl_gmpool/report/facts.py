@@ -26,7 +26,8 @@ def headline(run: RunData) -> Iterator[str]:
     data, metrics = run.config["data"], run.metrics
     names = ", ".join(run.task_names[:6]) + (", ..." if len(run.task_names) > 6 else "")
     units = f" ({run.units})" if run.units and run.units not in names else ""
-    yield f"<p>{escape(run.kind.capitalize())} of <strong>{escape(names)}</strong>{escape(units)},"
+    what = "Regression and classification" if run.kind == "mixed" else run.kind.capitalize()
+    yield f"<p>{escape(what)} of <strong>{escape(names)}</strong>{escape(units)},"
     yield f" {data['rows']:,} rows of {escape(str(data['name']))}."
     name = metrics["metric"]
     average = metrics.get("ensemble_test", {}).get(name)

@@ -156,7 +156,7 @@ def _probabilities(tasks: list[dict[str, Any]]) -> Iterator[str]:
         rows.append([task["name"], task.get("method", "none"), *scores])
         lines = [
             (
-                when,
+                f"{when} calibration",
                 colour,
                 [each["predicted"] for each in test[f"curve_{when}"]],
                 [each["measured"] for each in test[f"curve_{when}"]],

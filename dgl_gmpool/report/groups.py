@@ -46,7 +46,8 @@ def groups(run: RunData, *, device: str = "auto") -> Iterator[str]:
     yield " Contributions add up to the prediction less the baseline, the prediction for the carbon"
     yield " skeleton.</p>"
     if found[0][1].note:
-        yield f"<p class='quiet'>{escape(found[0][1].note)}.</p>"
+        note = found[0][1].note
+        yield f"<p class='quiet'>{escape(note[0].upper() + note[1:])}.</p>"
     most = max(float(np.abs(_shares(each)).max(initial=0.0)) for _, each in found) or 1.0
     for row, each in found:
         title = f"{escape(part.ids[row])} <code>{escape(each.smiles)}</code>, measured"
