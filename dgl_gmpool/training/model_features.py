@@ -73,10 +73,11 @@ class RowFeatures:
         """``(what stands beside the molecule, why it cannot be used, what to know of it)``."""
         solvent = ""
         if self._solvents is not None:
+            if is_missing(self._solvents[row]):
+                return Beside(), "blank solvent", ""
             solvent, why = canonical_smiles(self._solvents[row])
-            if why or is_missing(self._solvents[row]):
-                reason = f"solvent {self._solvents[row]!r}: {why or 'blank'}"
-                return Beside(), reason, ""
+            if why:
+                return Beside(), f"solvent {self._solvents[row]!r}: {why}", ""
         values, why = read_features(self._names, [column[row] for column in self._columns])
         if why:
             return Beside(), why, ""
