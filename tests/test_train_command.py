@@ -170,8 +170,8 @@ class TestConfig:
             ({"epochs": "1"}, "--epochs '1': expected a whole number"),
             ({"lr": "fast"}, "--lr 'fast': expected"),
             ({"seed": -1}, "--seed -1: expected"),
-            ({"training": {}, "splits": {"folds": 1}}, "--folds 1: expected"),
-            ({"training": {}, "splits": {"kind": "time"}}, "unknown kind of split 'time'"),
+            ({"training": {}, "splits": {"folds": 0}}, "--folds 0: expected"),
+            ({"training": {}, "splits": {"kind": "tim"}}, "unknown kind of split 'tim'"),
             ([1], "expected the config.json of a run"),
         ],
     )

@@ -19,7 +19,7 @@ from dgl_gmpool.cli.datasets import DataSet
 from dgl_gmpool.data.dgllife_features import FEATURIZER_NAMES, STEREO
 from dgl_gmpool.data.features import DESCRIPTOR_SETS
 from dgl_gmpool.data.properties import PROPERTIES
-from dgl_gmpool.data.splits import SPLIT_KINDS
+from dgl_gmpool.data.splits import GIVEN, SPLIT_KINDS
 from dgl_gmpool.models.predictor import READOUT_NORMS
 from dgl_gmpool.training.config import FREEZABLE, SCHEDULES
 
@@ -49,6 +49,7 @@ FLAGS = {
     "loss": "loss",
     "metric": "metric",
     "task_weights": "task_weights",
+    "final": "final",
     "seed": "seed",
 }
 
@@ -190,7 +191,7 @@ def _read_config(file: Path, name: str, data_flags: Sequence[str]) -> dict[str, 
     training, splits, source, data = sections.values()
     _check_keys(training, FLAGS, file)
     values = _as_flags(training, file)
-    if splits.get("kind") in SPLIT_KINDS:
+    if splits.get("kind", GIVEN) != GIVEN:  # given: by what "source" says
         values["split"] = splits["kind"]
     if "folds" in splits:
         values["folds"] = splits["folds"]
@@ -263,6 +264,14 @@ def _add_training(
         metavar="N",
         help="the molecules outside the test set are cut into N parts; each is the validation set "
         "of one model. 1: one model, a fifth of them validates (default: 5)",
+    )
+    add(
+        "--final",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="after the folds, train a model for each of them on all rows, test set included, for "
+        "the epochs that validation chose on average: these predict; the scores stay those of the "
+        "folds (default: the folds' own models predict)",
     )
     add(
         "--split",

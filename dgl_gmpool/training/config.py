@@ -80,6 +80,9 @@ class TrainingConfig:
         targets of several kinds). Of several, the others are shown beside it.
     task_weights : mapping
         Name of a target -> factor on its loss, 0 or more; 1 for those not named.
+    final : bool
+        After the folds, train one model for each of them on all rows, for as many epochs as the
+        folds chose on average. These predict; they have no test score.
     seed : int
         Seeds weights, order and dropout.
 
@@ -119,6 +122,7 @@ class TrainingConfig:
     loss: str | None = None
     metric: str | tuple[str, ...] | None = None
     task_weights: Mapping[str, float] = field(default_factory=dict, hash=False)
+    final: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -133,6 +137,8 @@ class TrainingConfig:
             self._check(name, lambda value: value != "", "a name", str)
         if self.exchange not in (None, True, False):
             raise ValueError(f"exchange={self.exchange!r}: expected true, false or none")
+        if type(self.final) is not bool:
+            raise ValueError(f"final={self.final!r}: expected true or false")
         check_choice("schedule", self.schedule, SCHEDULES)
         object.__setattr__(self, "metric", _metric_names(self.metric))
         if self.loss is not None:
@@ -232,6 +238,7 @@ class TrainingConfig:
             record["metric"] = list(self.metric)
         # Left out where there are none, as in the records of runs from before there were any.
         later = ("auxiliary", "descriptors", "loss", "start_from", "freeze", "task_weights")
+        later += ("final",)
         return {k: v for k, v in record.items() if v or k not in later}
 
 

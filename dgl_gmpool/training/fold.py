@@ -190,6 +190,7 @@ def fit_fold(
     progress: bool = False,
     world: World | None = None,
     log: EpochLog | None = None,
+    epochs: int | None = None,
 ) -> FittedFold:
     """Train on ``train``, choose the epoch on ``valid``, return the best epoch's model.
 
@@ -218,6 +219,8 @@ def fit_fold(
         those of this command, usually one.
     log : EpochLog, optional
         Told of every epoch, by process 0. Default: nobody is told.
+    epochs : int, optional
+        Stop after so many epochs and return the last one's model; ``valid`` is then not looked at.
 
     Returns
     -------
@@ -232,7 +235,9 @@ def fit_fold(
     TrainingError
         The loss, or every validation score, is not finite.
     """
-    check_fold(dataset, train, valid, fold=fold, config=config)
+    if epochs is None:
+        check_fold(dataset, train, valid, fold=fold, config=config)
+    last = config.epochs if epochs is None else epochs
     table = dataset.table
     device = torch.device("cpu") if device is None else device
     world = current_world() if world is None else world
@@ -284,7 +289,7 @@ def fit_fold(
         world.on_main(partial(log.begin, fold, history))
 
     network = share_model(model, world, device)
-    valid_rows = np.asarray(valid)
+    valid_rows = np.asarray(valid, dtype=np.int64)
     mine = world.share(torch.as_tensor(valid_rows))
     valid_graphs = dataset.graphs[mine.numpy()]
     valid_feats = None if data.global_feats is None else data.global_feats[mine].numpy()
@@ -294,7 +299,7 @@ def fit_fold(
         )
         bar = stack.enter_context(
             tqdm(
-                total=config.epochs * steps,
+                total=last * steps,
                 initial=len(history) * steps,
                 desc=f"{config.label}, fold {fold}",
                 unit="batch",
@@ -303,7 +308,7 @@ def fit_fold(
                 disable=None if progress and world.is_main else True,
             )
         )
-        while len(history) < config.epochs and not stopping.stopped:
+        while len(history) < last and not stopping.stopped:
             started, epoch = time.perf_counter(), len(history) + 1
             loss = train_epoch(
                 network,
@@ -320,25 +325,29 @@ def fit_fold(
                 world=world,
             )
             average_buffers(model, world)
-            try:
-                outputs = raw_outputs(
-                    model,
-                    valid_graphs,
-                    global_feats=valid_feats,
-                    batch_size=config.batch_size,
-                    device=device,
-                )
-            except ValueError as error:  # poolings refuse features that are not finite
-                raise TrainingError(
-                    f"{config.label}: after fold {fold}, epoch {epoch} (lr {config.lr:g}) the "
-                    f"model cannot predict its validation rows ({error}); try a smaller --lr"
-                ) from error
-            outputs = data.target_scaler.inverse(world.join_rows(outputs[:, : data.widths[0]]))
-            targets = table.targets[valid_rows]
-            # Decided in one place: a last digit that differs must not stop one process only.
-            scored = partial(data.task.scores, targets, outputs, only=[metric.name])
-            score = world.on_main(scored)[metric.name]
-            is_best = stopping.update(epoch, score)
+            if epochs is None:
+                try:
+                    outputs = raw_outputs(
+                        model,
+                        valid_graphs,
+                        global_feats=valid_feats,
+                        batch_size=config.batch_size,
+                        device=device,
+                    )
+                except ValueError as error:  # poolings refuse features that are not finite
+                    raise TrainingError(
+                        f"{config.label}: after fold {fold}, epoch {epoch} (lr {config.lr:g}) the "
+                        f"model cannot predict its validation rows ({error}); try a smaller --lr"
+                    ) from error
+                outputs = data.target_scaler.inverse(world.join_rows(outputs[:, : data.widths[0]]))
+                targets = table.targets[valid_rows]
+                # Decided in one place: a last digit that differs must not stop one process only.
+                scored = partial(data.task.scores, targets, outputs, only=[metric.name])
+                score = world.on_main(scored)[metric.name]
+                is_best = stopping.update(epoch, score)
+            else:
+                score, is_best = math.nan, epoch == last
+                stopping.best_epoch, stopping.best_score = epoch, score
             if is_best:
                 best = detached_state(model)
             bar.set_postfix_str(f"epoch {epoch}, valid {metric.label} {score:.3f}")

@@ -18,7 +18,7 @@ from dgl_gmpool._io import atomic_torch_save
 from dgl_gmpool.data.features import FeatureNames
 from dgl_gmpool.training.feature_scaler import FeatureScaler
 from dgl_gmpool.training.model import raw_outputs
-from dgl_gmpool.training.run_folder import RunFolder
+from dgl_gmpool.training.run_folder import RunFolder, read_json
 from dgl_gmpool.training.standardizer import Standardizer
 from dgl_gmpool.training.table_task import TableTask
 
@@ -218,6 +218,8 @@ def _first_lines(error: Exception) -> str:
 def load_models(path: str | os.PathLike[str]) -> list[TrainedModel]:
     """The models of every fold of a finished run's folder, or the one of a ``model.pt``.
 
+    Where a run has final models (trained on all rows, ``--final``), these instead of the folds'.
+
     Raises
     ------
     FileNotFoundError
@@ -240,7 +242,11 @@ def load_models(path: str | os.PathLike[str]) -> list[TrainedModel]:
             f"the run in {path} is not finished ({len(files)} of its folds are trained): continue "
             f"it with --resume, or use one fold's model alone: {files[0]}"
         )
-    return [load_model(file) for file in files]
+    finals = [
+        RunFolder(path).final(number).model
+        for number in range(len(read_json(RunFolder(path).metrics).get("final", ())))
+    ]
+    return [load_model(file) for file in finals or files]
 
 
 def _scaler_to_dict(scaler: Standardizer) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from dgl_gmpool.data.features import joined_features
 from dgl_gmpool.data.featurize import with_fragments
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.distributed import World, current_world
-from dgl_gmpool.training.fold import fit_fold
+from dgl_gmpool.training.fold import FittedFold, fit_fold
 from dgl_gmpool.training.fold_data import check_fold, table_task
 from dgl_gmpool.training.history import EpochLog
 from dgl_gmpool.training.metrics import choose_metric
@@ -96,7 +96,8 @@ def train_run(
 
     The folder holds ``config.json``, ``splits.json``, ``metrics.json``, ``history.csv``,
     ``test_predictions.csv``, ``valid_predictions.csv``, ``uncertainty.json``,
-    ``training_molecules.csv`` and per fold ``model.pt``, ``outputs.npz`` (rows and outputs of
+    ``training_molecules.csv``, ``final_0/model.pt`` and so on where the configuration asks for
+    final models, and per fold ``model.pt``, ``outputs.npz`` (rows and outputs of
     validation and test set) and ``result.json``. Every file is whole or absent at any moment, but
     for ``history.csv``, which grows by a line with every epoch; a killed run continues with
     ``resume=True`` and ends with the same numbers.
@@ -206,11 +207,23 @@ def train_run(
             log.end(number, results[-1]["history"])
             say(f"  {_fold_line(results[-1], len(splits.folds), config, dataset.table.kinds)}")
             write_summary(files, dataset, splits, config, results)
-            if files.finished:
+            if len(results) == len(splits.folds):
                 for line in uncertainty_lines(read_json(files.uncertainty)):
                     say(f"  {line}")
 
-        for number, finished in enumerate(world.on_main(enter)):
+        def close_final(number: int, epochs: int) -> None:
+            files.final(number).checkpoint.unlink(missing_ok=True)
+            finals.append(read_json(files.final(number).result))
+            say(
+                f"  {config.label}, final model {number + 1} of {len(splits.folds)}: all "
+                f"{len(dataset)} rows, {epochs} epochs, {finals[-1]['seconds']:.0f} s"
+            )
+            if len(finals) == len(splits.folds):
+                write_summary(files, dataset, splits, config, results, finals)
+
+        finals: list[dict[str, Any]] = []
+        states = world.on_main(enter)
+        for number, finished in enumerate(states):
             if not finished:
                 _train_fold(
                     dataset,
@@ -224,6 +237,22 @@ def train_run(
                     progress=progress,
                 )
             world.on_main(partial(close, number))
+        if config.final and states:
+            epochs = world.on_main(partial(_chosen_epochs, results))
+            for number in range(len(splits.folds)):
+                final_files = files.final(number)
+                if not world.on_main(partial(getattr, final_files, "finished_without_outputs")):
+                    _train_final(
+                        dataset,
+                        config,
+                        number,
+                        epochs,
+                        final_files,
+                        torch_device,
+                        world,
+                        progress=progress,
+                    )
+                world.on_main(partial(close_final, number, epochs))
     return world.on_main(partial(RunResult.load, files.path))
 
 
@@ -279,19 +308,7 @@ def _train_fold(
         log=log,
     )
     table = dataset.table
-    trained = TrainedModel(
-        fitted.model,
-        table.kind,
-        table.task_names,
-        table.units,
-        fitted.target_scaler,
-        fitted.global_scaler,
-        featurizer_name(dataset),
-        config.loss,
-        fitted.features,
-        table.kinds,
-        table.classes,
-    )
+    trained = _trained(dataset, config, fitted)
     world.on_main(partial(save_model, files.model, trained))
     outputs: dict[str, Any] = {}
     results: dict[str, Any] = {}
@@ -331,6 +348,67 @@ def _train_fold(
             "history": fitted.history,
         },
     )
+
+
+def _trained(dataset: MoleculeDataset, config: TrainingConfig, fitted: FittedFold) -> TrainedModel:
+    table = dataset.table
+    return TrainedModel(
+        fitted.model,
+        table.kind,
+        table.task_names,
+        table.units,
+        fitted.target_scaler,
+        fitted.global_scaler,
+        featurizer_name(dataset),
+        config.loss,
+        fitted.features,
+        table.kinds,
+        table.classes,
+    )
+
+
+def _chosen_epochs(results: Sequence[Mapping[str, Any]]) -> int:
+    """The mean of the folds' best epochs."""
+    return max(1, round(float(np.mean([result["best_epoch"] for result in results]))))
+
+
+def _train_final(
+    dataset: MoleculeDataset,
+    config: TrainingConfig,
+    number: int,
+    epochs: int,
+    files: FoldFiles,
+    device: torch.device,
+    world: World,
+    *,
+    progress: bool,
+) -> None:
+    """The model on all rows that goes with fold ``number``: its seed, the folds' mean of epochs."""
+    world.on_main(partial(files.path.mkdir, parents=True, exist_ok=True))
+    fitted = fit_fold(
+        dataset,
+        range(len(dataset)),
+        (),
+        config,
+        fold=number,
+        device=device,
+        checkpoint=files.checkpoint,
+        progress=progress,
+        world=world,
+        epochs=epochs,
+    )
+    world.on_main(partial(save_model, files.model, _trained(dataset, config, fitted)))
+    if world.is_main:
+        write_json(
+            files.result,
+            {
+                "fold": number,
+                "rows": len(dataset),
+                "epochs": epochs,
+                "seconds": fitted.seconds,
+                "train_loss": fitted.history[-1]["train_loss"],
+            },
+        )
 
 
 def _fold_line(

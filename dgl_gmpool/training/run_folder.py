@@ -42,6 +42,11 @@ class FoldFiles:
     def finished(self) -> bool:
         return self.result.exists() and self.outputs.exists() and self.model.exists()
 
+    @property
+    def finished_without_outputs(self) -> bool:
+        """For a model of all rows, which has none to be scored on."""
+        return self.result.exists() and self.model.exists()
+
 
 class RunFolder:
     """Paths of a run's files and the rules for entering its folder.
@@ -68,6 +73,10 @@ class RunFolder:
     def fold(self, number: int) -> FoldFiles:
         """Files of fold ``number``, counted from 0."""
         return FoldFiles(self.path / f"fold_{number}")
+
+    def final(self, number: int) -> FoldFiles:
+        """Files of the model on all rows that goes with fold ``number``."""
+        return FoldFiles(self.path / f"final_{number}")
 
     @property
     def finished(self) -> bool:
@@ -143,7 +152,7 @@ class RunFolder:
 
     def remove_torn_files(self) -> None:
         """Delete the temporary neighbours that a killed process left behind."""
-        for folder in (self.path, *self.path.glob("fold_*")):
+        for folder in (self.path, *self.path.glob("fold_*"), *self.path.glob("final_*")):
             for file in folder.iterdir():
                 if _is_temporary(file):
                     file.unlink()
