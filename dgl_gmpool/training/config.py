@@ -237,8 +237,15 @@ class TrainingConfig:
         if isinstance(self.metric, tuple):
             record["metric"] = list(self.metric)
         # Left out where there are none, as in the records of runs from before there were any.
-        later = ("auxiliary", "descriptors", "loss", "start_from", "freeze", "task_weights")
-        later += ("final",)
+        later = [
+            "auxiliary",
+            "descriptors",
+            "loss",
+            "start_from",
+            "freeze",
+            "task_weights",
+            "final",
+        ]
         return {k: v for k, v in record.items() if v or k not in later}
 
 
