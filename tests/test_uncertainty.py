@@ -210,6 +210,16 @@ def test_known_molecules_are_those_outside_the_test_set(run):
         assert found.similarity[0] == 1
 
 
+def test_a_known_molecule_is_its_own_nearest_among_those_that_look_like_it():
+    smiles = ("CCCCCCCCO", "CCCCCCCCCO", "CCCCCCCCCCO")
+    known = KnownMolecules(smiles, (1, 1, 1), np.array([[1.0], [2.0], [3.0]]), ("y",))
+    bits = fingerprints([Chem.MolFromSmiles(each) for each in smiles])
+    assert (bits[0] == bits[1]).all()
+    assert known.nearest(bits).smiles == smiles[:1] * 3
+    assert known.nearest(bits, smiles).smiles == smiles
+    assert known.nearest(bits, ["C", *smiles[1:]]).targets[:, 0].tolist() == [1, 2, 3]
+
+
 def test_repeated_molecules_are_one_with_the_mean_of_their_values():
     table = small_dataset(tasks=1, rows=4).table
     values = np.array([[1.0], [3.0], [np.nan], [8.0]])

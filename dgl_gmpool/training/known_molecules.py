@@ -122,9 +122,16 @@ class KnownMolecules:
         """``(molecules, 256)`` uint8."""
         return fingerprints_of(self.smiles)
 
-    def nearest(self, query: np.ndarray) -> Neighbours:
-        """To fingerprints ``(rows, 256)``."""
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        return {smiles: at for at, smiles in enumerate(self.smiles)}
+
+    def nearest(self, query: np.ndarray, canonical: Sequence[str] = ()) -> Neighbours:
+        """To fingerprints ``(rows, 256)``; a known molecule, by its canonical SMILES, is its own
+        nearest, whatever else has the same fingerprint."""
         similarity, place = nearest(query, self.fingerprints)
+        for row, smiles in enumerate(canonical):
+            place[row] = self._place.get(smiles, place[row])
         return Neighbours(similarity, tuple(self.smiles[i] for i in place), self.targets[place])
 
 

@@ -77,7 +77,8 @@ class RowBounds:
         some = np.array([row for row in range(rows) if not reasons[row]], np.int64)
         if self._known is not None and len(some):
             used, back = np.unique(parsed.place[some], return_inverse=True)
-            found = self._known.known.nearest(parsed.fingerprints[used])
+            names = [parsed.canonical[at] for at in used]
+            found = self._known.known.nearest(parsed.fingerprints[used], names)
             similarity[some], measured[some] = found.similarity[back], found.targets[back]
             for row, at in zip(some, back):
                 nearest[row] = found.smiles[at]
