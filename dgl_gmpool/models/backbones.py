@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -10,8 +12,10 @@ from dgl import DGLGraph
 from torch import Tensor, nn
 
 from dgl_gmpool._environment import import_dgllife
-from dgl_gmpool._options import unknown_name
+from dgl_gmpool._options import closest, unknown_name
 from dgl_gmpool.models.dmpnn import DMPNN, Exchange
+from dgl_gmpool.models.edge_gcn import EdgeGCN
+from dgl_gmpool.nn.norm import RowNorm
 
 
 class Backbone(nn.Module):
@@ -52,11 +56,23 @@ class Backbone(nn.Module):
         self.takes_edges = takes_edges
         self.takes_weight = takes_weight
         self.edge_out_feats = edge_out_feats
-        self.exchanges = gnn.num_steps if isinstance(gnn, DMPNN) else exchanges
+        #: Whether it lets nodes exchange itself, between its steps.
+        self.exchanges_inside = isinstance(gnn, (DMPNN, EdgeGCN))
+        if isinstance(gnn, DMPNN):
+            exchanges = gnn.num_steps
+        self.exchanges = exchanges
 
     def reset_parameters(self) -> None:
         """Draw new initial parameters in every layer that can."""
         reset_parameters(self.gnn)
+
+    def row_norms(self, exchanges: Sequence[nn.Module] = ()) -> list[RowNorm]:
+        """Its batch normalisations and those of the exchange after each step, in the order of a
+        call."""
+        steps = getattr(self.gnn, "step_norms", ())
+        parts = [part for pair in zip_longest(steps, exchanges) for part in pair if part]
+        parts += [getattr(self.gnn, "node_norm", nn.Identity())]
+        return [each for part in parts for each in part.modules() if isinstance(each, RowNorm)]
 
     def forward(
         self,
@@ -82,7 +98,7 @@ class Backbone(nn.Module):
         options: dict[str, Any] = {}
         if edge_weight is not None and self.takes_weight:
             options["edge_weight"] = edge_weight
-        inside = exchange is not None and isinstance(self.gnn, DMPNN)
+        inside = exchange is not None and self.exchanges_inside
         if inside:
             options["exchange"] = exchange
         states = self.gnn(*arguments, **options)
@@ -102,12 +118,38 @@ def reset_parameters(module: nn.Module) -> None:
             reset_parameters(child)
 
 
-def _dmpnn(node: int, edge: int, hidden: int, steps: int, dropout: float) -> Backbone:
-    gnn = DMPNN(node, edge, hidden_feats=hidden, num_steps=steps, dropout=dropout)
-    return Backbone(gnn, hidden, takes_weight=True, edge_out_feats=hidden, exchanges=steps)
+def _dmpnn(
+    node: int,
+    edge: int,
+    hidden: int,
+    steps: int,
+    dropout: float,
+    *,
+    norm: str | None = "none",
+    residual: bool = False,
+) -> Backbone:
+    gnn = DMPNN(
+        node,
+        edge,
+        hidden_feats=hidden,
+        num_steps=steps,
+        dropout=dropout,
+        norm=norm,
+        residual=residual,
+    )
+    return Backbone(gnn, hidden, takes_weight=True, edge_out_feats=hidden)
 
 
-def _gcn(node: int, edge: int, hidden: int, steps: int, dropout: float) -> Backbone:
+def _gcn(
+    node: int, edge: int, hidden: int, steps: int, dropout: float, *, edges: str | None = "none"
+) -> Backbone:
+    if edges not in (None, "none"):
+        if not edge:
+            raise ValueError(f"edges={edges!r} needs edge features, and the data has none")
+        ours = EdgeGCN(
+            node, edge, hidden_feats=hidden, num_layers=steps, dropout=dropout, edges=edges
+        )
+        return Backbone(ours, hidden, takes_weight=True, exchanges=steps)
     # Atoms without a bond (salts, methane) keep their state through the residual connection.
     gnn = import_dgllife("model").GCN(
         node,
@@ -134,7 +176,7 @@ def _attentivefp(node: int, edge: int, hidden: int, steps: int, dropout: float) 
     return Backbone(gnn, hidden)
 
 
-BACKBONES: dict[str, Callable[[int, int, int, int, float], Backbone]] = {
+BACKBONES: dict[str, Callable[..., Backbone]] = {
     "dmpnn": _dmpnn,
     "gcn": _gcn,
     "mpnn": _mpnn,
@@ -150,11 +192,19 @@ def get_backbone(
     hidden_feats: int = 200,
     num_steps: int = 3,
     dropout: float = 0.15,
+    options: Mapping[str, Any] | None = None,
 ) -> Backbone:
     """A graph neural network by name.
 
     ``dmpnn`` is ours; ``gcn``, ``mpnn`` and ``attentivefp`` are dgllife's ``GCN``, ``MPNNGNN`` and
-    ``AttentiveFPGNN`` with ``num_steps`` layers (message passing steps).
+    ``AttentiveFPGNN`` with ``num_steps`` layers (message passing steps). ``options`` are, of
+    ``dmpnn``: ``norm`` and ``residual`` (:class:`DMPNN`); of ``gcn``: ``edges``, ``"add"`` or
+    ``"scale"``, for messages that see the bond they travel along (:class:`EdgeGCN`).
+
+    Raises
+    ------
+    ValueError
+        The name, or an option's name or value, is not known.
 
     Examples
     --------
@@ -163,4 +213,22 @@ def get_backbone(
     """
     if name not in BACKBONES:
         raise unknown_name("backbone", name, BACKBONES)
-    return BACKBONES[name](node_in_feats, edge_in_feats, hidden_feats, num_steps, dropout)
+    given = dict(options or {})
+    known = backbone_options(name)
+    for option in given:
+        if option not in known:
+            near = closest(option, known)
+            hint = f" Did you mean {near!r}?" if near else ""
+            listing = f"Options: {', '.join(known)}." if known else "It has no options."
+            raise ValueError(f"backbone {name!r} has no option {option!r}.{hint} {listing}")
+    return BACKBONES[name](node_in_feats, edge_in_feats, hidden_feats, num_steps, dropout, **given)
+
+
+def backbone_options(name: str) -> list[str]:
+    """Names of the options of a backbone of :data:`BACKBONES`.
+
+    >>> backbone_options("dmpnn")
+    ['norm', 'residual']
+    """
+    parameters = inspect.signature(BACKBONES[name]).parameters.values()
+    return sorted(each.name for each in parameters if each.kind is each.KEYWORD_ONLY)

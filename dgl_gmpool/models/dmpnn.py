@@ -10,11 +10,16 @@ from dgl import DGLGraph
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dgl_gmpool._options import check_choice
 from dgl_gmpool.models.relu_dropout import ReLUDropout
 from dgl_gmpool.models.reverse_edges import reverse_edges
+from dgl_gmpool.nn.norm import RowNorm
 
 #: Called as ``exchange(step, values)``; changes node values between two steps of a network.
 Exchange = Callable[[int, Tensor], Tensor]
+
+#: What normalises the states of a layer before they are rectified.
+NORMS = ("none", "batch")
 
 
 class DMPNN(nn.Module):
@@ -51,6 +56,14 @@ class DMPNN(nn.Module):
         T, the number of edge updates (eq. 1-2). Default 3.
     dropout : float, optional
         Default 0.15.
+    norm : str or None, optional
+        ``"batch"``: a batch normalisation (:class:`~dgl_gmpool.nn.norm.RowNorm`) of the edges in
+        each step, and of the nodes in the end, before they are rectified. ``"none"`` or None
+        (default): the paper's.
+    residual : bool, optional
+        Each step adds to the state of an edge what it was before, in addition to eq. 2's first
+        state. Default False, the paper's. (Norm and residual connections after Luo et al., "Can
+        Classic GNNs Be Strong Baselines for Graph-level Tasks?", ICML 2025.)
 
     Examples
     --------
@@ -70,6 +83,8 @@ class DMPNN(nn.Module):
         hidden_feats: int = 200,
         num_steps: int = 3,
         dropout: float = 0.15,
+        norm: str | None = "none",
+        residual: bool = False,
     ) -> None:
         super().__init__()
         for name, value, least in (
@@ -88,6 +103,14 @@ class DMPNN(nn.Module):
         self.edge_update = nn.Linear(hidden_feats, hidden_feats, bias=False)
         self.node_update = nn.Linear(node_in_feats + hidden_feats, hidden_feats)
         self.activation = ReLUDropout(dropout)
+        self.norm = check_choice("norm", norm or "none", NORMS)
+        if not isinstance(residual, bool):
+            raise ValueError(f"residual is {residual!r}; give True or False")
+        self.residual = residual
+        #: One for each step, in the order of a call, and that of the nodes; none without ``norm``.
+        normed = self.norm == "batch"
+        self.step_norms = nn.ModuleList(RowNorm(hidden_feats) for _ in range(num_steps * normed))
+        self.node_norm = RowNorm(hidden_feats) if normed else nn.Identity()
 
     @property
     def out_feats(self) -> int:
@@ -96,8 +119,10 @@ class DMPNN(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw new initial parameters."""
-        for layer in (self.edge_init, self.edge_update, self.node_update):
-            layer.reset_parameters()
+        layers = (self.edge_init, self.edge_update, self.node_update)
+        for layer in (*layers, *self.step_norms, self.node_norm):
+            if not isinstance(layer, nn.Identity):
+                layer.reset_parameters()
 
     def forward(
         self,
@@ -165,13 +190,17 @@ class DMPNN(nn.Module):
                 arriving = exchange(step - 1, _sum(weighted, destination, graph.num_nodes()))
                 own = _of_reverse(weighted, reverse, mask)
                 message = arriving.index_select(0, source) - own
-            hidden = self.activation(initial + self.edge_update(message))
+            updated = initial + self.edge_update(message)
+            if self.step_norms:
+                updated = self.step_norms[step](updated)
+            updated = self.activation(updated)
+            hidden = hidden + updated if self.residual else updated
         weighted = hidden if edge_weight is None else hidden * edge_weight
         arriving = _sum(weighted, destination, graph.num_nodes())
         if exchange is not None:
             arriving = exchange(self.num_steps - 1, arriving)
         nodes = self.node_update(torch.cat([node_feats, arriving], dim=1))
-        return self.activation(nodes), hidden
+        return self.activation(self.node_norm(nodes)), hidden
 
     def _initial(self, node_feats: Tensor, edge_feats: Tensor, source: Tensor) -> Tensor:
         """W_i [x_i, e_ij], with the part of x_i computed once per node, not once per edge."""
@@ -205,6 +234,8 @@ class DMPNN(nn.Module):
         return (
             f"node_in_feats={self.node_in_feats}, edge_in_feats={self.edge_in_feats}, "
             f"hidden_feats={self.hidden_feats}, num_steps={self.num_steps}"
+            + (f", norm={self.norm!r}" if self.step_norms else "")
+            + (", residual=True" if self.residual else "")
         )
 
 

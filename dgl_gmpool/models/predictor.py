@@ -43,6 +43,9 @@ class MoleculePredictor(nn.Module):
         ``"dmpnn"`` (default), ``"gcn"``, ``"mpnn"``, ``"attentivefp"``, or a module that is called
         as ``module(graph, node_feats, edge_feats)``, returns node states and has ``out_feats``
         (one level only).
+    backbone_options : dict, optional
+        Options of a named backbone, see :func:`~dgl_gmpool.models.backbones.get_backbone`; of
+        ``"dmpnn"``: ``norm="batch"`` and ``residual=True``; of ``"gcn"``: ``edges="add"``.
     readout : str, optional
         A name from :func:`dgl_gmpool.list_readouts`. Default ``"gmpool"``.
     readout_options : dict, optional
@@ -103,13 +106,17 @@ class MoleculePredictor(nn.Module):
         global_feats: int = 0,
         exchange: bool | None = None,
         conductance_start: Sequence[float] | None = None,
+        backbone_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self._frozen: list[nn.Module] = []
+        if backbone_options is not None and not isinstance(backbone_options, Mapping):
+            raise TypeError(f"backbone_options is {backbone_options!r}; give a dict, name: value")
+        of_backbone = copy.deepcopy(dict(backbone_options or {}))
         if readout_options is not None and not isinstance(readout_options, Mapping):
             raise TypeError(f"readout_options is {readout_options!r}; give a dict, name: value")
         options = copy.deepcopy(dict(readout_options or {}))
-        check_levels(levels, readout, backbone)
+        check_levels(levels, readout, backbone, of_backbone)
         for name, value in (
             ("node_in_feats", node_in_feats),
             ("n_tasks", n_tasks),
@@ -147,11 +154,17 @@ class MoleculePredictor(nn.Module):
             global_feats=global_feats,
             exchange=exchange,
             conductance_start=None if conductance_start is None else list(conductance_start),
+            backbone_options=of_backbone,
         )
         backbones: list[Backbone] = []
         nodes, edges = node_in_feats, edge_in_feats
         for level in range(levels):
             if isinstance(backbone, nn.Module):
+                if of_backbone:
+                    raise ValueError(
+                        f"backbone_options {of_backbone} are for a named backbone; set them in "
+                        f"your own {type(backbone).__name__}"
+                    )
                 gnn = _wrap(backbone)
             else:
                 # From the second level on, edges carry weights.
@@ -162,6 +175,7 @@ class MoleculePredictor(nn.Module):
                     hidden_feats=hidden_feats,
                     num_steps=num_steps,
                     dropout=dropout,
+                    options=of_backbone,
                 )
             backbones.append(gnn)
             nodes = gnn.out_feats
@@ -220,15 +234,13 @@ class MoleculePredictor(nn.Module):
 
         All of them are in every call, and no others: a process without rows calls them too.
         """
-        # To coarsen takes the grouping matrix alone.
-        coarsening = [getattr(pool, "grouping", pool) for pool in self.poolings[:-1]]
-        parts: list[nn.Module] = [
-            self.exchange_steps,
-            *coarsening,
-            self.poolings[-1],
-            self.norm,
-        ]
-        return [each for part in parts for each in part.modules() if isinstance(each, RowNorm)]
+        found: list[RowNorm] = []
+        for level, (gnn, pool) in enumerate(zip(self.backbones, self.poolings)):
+            found += cast(Backbone, gnn).row_norms([] if level else list(self.exchange_steps))
+            # To coarsen takes the grouping matrix alone.
+            last = level == len(self.poolings) - 1
+            found += _row_norms(pool if last else getattr(pool, "grouping", pool))
+        return found + _row_norms(self.norm)
 
     def reset_parameters(self) -> None:
         """Draw new initial parameters."""
@@ -424,7 +436,16 @@ READOUT_NORMS = ("none", "batch")
 WEIGHT_AS_FEATURE = ("mpnn", "attentivefp")
 
 
-def check_levels(levels: int, readout: str, backbone: str | nn.Module = "dmpnn") -> None:
+def _row_norms(part: nn.Module) -> list[RowNorm]:
+    return [each for each in part.modules() if isinstance(each, RowNorm)]
+
+
+def check_levels(
+    levels: int,
+    readout: str,
+    backbone: str | nn.Module = "dmpnn",
+    backbone_options: Mapping[str, Any] | None = None,
+) -> None:
     """Raise a ValueError, before anything is built, where these levels make no sense."""
     positive_int("levels", levels)
     entry = readout_entry(readout)
@@ -446,11 +467,11 @@ def check_levels(levels: int, readout: str, backbone: str | nn.Module = "dmpnn")
         raise ValueError(
             f"levels={levels} builds one backbone per level; name it instead of passing a module"
         )
-    if backbone == "gcn":
+    if backbone == "gcn" and (backbone_options or {}).get("edges") in (None, "none"):
         raise ValueError(
             "dgllife's GCN takes neither edge weights nor edge features, so it cannot see how "
-            "strongly coarse nodes are joined; use backbone='dmpnn', 'mpnn' or 'attentivefp' with "
-            f"levels={levels}"
+            "strongly coarse nodes are joined; use its option edges='add', or backbone='dmpnn', "
+            f"'mpnn' or 'attentivefp', with levels={levels}"
         )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -132,8 +133,11 @@ def identities(batch: GraphBatch) -> list[Tensor]:
     return [torch.diag_embed(bucket.mask.to(torch.float64)) for bucket in batch.layout.buckets]
 
 
+Build = Callable[[str, MoleculeDataset, int], MoleculePredictor]
+
+
 def train(
-    dataset: MoleculeDataset, seed: int, arms: Sequence[str], epochs: int
+    dataset: MoleculeDataset, seed: int, arms: Sequence[str], epochs: int, build: Build = build
 ) -> list[tuple[str, float, float]]:
     """Every arm on the same rows in the same order: validation loss and processor seconds."""
     if not arms:
@@ -256,12 +260,20 @@ def summary(scores: Scores) -> list[dict[str, object]]:
     return rows
 
 
+def write_scores(folder: Path, scores: Scores) -> None:
+    """scores.csv."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(FIELDS)
+    rows.writerows(
+        [*key, repr(loss), f"{seconds:.1f}"] for key, (loss, seconds) in sorted(scores.items())
+    )
+    atomic_write_text(folder / "scores.csv", text.getvalue())
+
+
 def write(folder: Path, scores: Scores) -> None:
     """scores.csv, table.json and table.md."""
-    lines = [",".join(FIELDS)]
-    for key, (loss, seconds) in sorted(scores.items()):
-        lines.append(",".join([*key, repr(loss), f"{seconds:.1f}"]))
-    atomic_write_text(folder / "scores.csv", "\n".join(lines) + "\n")
+    write_scores(folder, scores)
     rows = summary(scores)
     spent = {arm: [s for (_, _, which), (_, s) in scores.items() if which == arm] for arm in ARMS}
     cost = {arm: float(np.mean(each)) for arm, each in spent.items() if each}

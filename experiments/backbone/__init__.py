@@ -1,0 +1,1 @@
+"""Networks before the pooling, side by side."""
