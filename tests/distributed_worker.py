@@ -44,6 +44,15 @@ GRADIENTS: dict[str, dict[str, Any]] = {
         "levels": 2,
         "readout_options": {"decomposition": "cholesky"},
     },
+    "norms in the network": {"backbone_options": {"norm": "batch", "residual": True}},
+    # gmpool's groups of these small molecules are all alike: what is normalised there is rounding.
+    "2 levels, lifted": {
+        "readout": "diffpool",
+        "levels": 2,
+        "lift": True,
+        "readout_options": {"num_clusters": 2},
+    },
+    "gcn with edges": {"backbone": "gcn", "backbone_options": {"edges": True}},
     "ngmpool": {"readout": "ngmpool"},
     "diffpool": {"readout": "diffpool", "readout_options": {"num_clusters": 2}},
     "diffpool by its losses alone": {

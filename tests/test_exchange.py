@@ -226,7 +226,17 @@ def test_norms_come_in_the_order_of_a_call(monkeypatch):
     """Several processes meet in each of them: in one order, all of them, and no other."""
     from dgl_gmpool.nn.norm import RowNorm
 
-    for options in ({}, {"levels": 2}, {"backbone": "gcn"}, {"readout_norm": "batch"}):
+    normed = {"backbone_options": {"norm": "batch", "residual": True}}
+    for options in (
+        {},
+        {"levels": 2},
+        {"backbone": "gcn"},
+        {"readout_norm": "batch"},
+        normed,
+        {"exchange": False, **normed},
+        {"levels": 3, "lift": True, **normed},
+        {"backbone": "gcn", "levels": 2, "lift": True, "backbone_options": {"edges": True}},
+    ):
         model = model_of(options.pop("backbone", "dmpnn"), **options)
         seen = []
         original = RowNorm.forward

@@ -28,7 +28,9 @@ FLAGS = {
     "readout": "readout",
     "readout_options": "readout_option",
     "levels": "levels",
+    "lift": "levels_lift",
     "backbone": "backbone",
+    "backbone_options": "backbone_option",
     "hidden_feats": "hidden",
     "num_steps": "steps",
     "dropout": "dropout",
@@ -126,7 +128,7 @@ class TrainFlags:
         saved: dict[str, Any] = {}
         if given.get("config") is not None:
             saved = _read_config(given["config"], name, self.data_flags)
-            for key in ("readout_option", *NAMED_WEIGHTS):
+            for key in ("readout_option", "backbone_option", *NAMED_WEIGHTS):
                 if key in saved:
                     given[key] = _merged(key, saved, given)
         start = given.get("start_from", saved.get("start_from"))
@@ -160,8 +162,12 @@ def _merged(key: str, saved: Mapping[str, Any], given: Mapping[str, Any]) -> lis
     if key in NAMED_WEIGHTS:
         names = {name for name, _ in added}
         return [pair for pair in saved[key] if pair[0] not in names] + added
-    # Options belong to the readout that the file names; "gmpool.tol=1" and "tol=1" are one option.
-    if saved["readout"][0] not in given.get("readout", saved["readout"]):
+    # Options belong to what the file names; "gmpool.tol=1" and "tol=1" are one option.
+    if key == "backbone_option":
+        theirs = given.get("backbone", saved["backbone"]) == saved["backbone"]
+    else:
+        theirs = saved["readout"][0] in given.get("readout", saved["readout"])
+    if not theirs:
         return added
     names = {text.partition("=")[0].rpartition(".")[2] for text in added}
     kept = [text for text in saved[key] if text.partition("=")[0].rpartition(".")[2] not in names]
@@ -220,6 +226,10 @@ def _as_flags(training: Mapping[str, Any], file: Path) -> dict[str, Any]:
     for key in NAMED_WEIGHTS:
         if key in values:
             values[key] = list(_mapping(values[key], key, file).items())
+    if "backbone_option" in values:
+        values.setdefault("backbone", "dmpnn")
+        options = _mapping(values["backbone_option"], "backbone_options", file)
+        values["backbone_option"] = [f"{key}={value}" for key, value in options.items()]
     return values
 
 
@@ -493,6 +503,13 @@ def _add_model(add: Callable[..., None]) -> None:
         "groups, pool again. '1 2' trains both where the readout can (default: 1)",
     )
     add(
+        "--levels-lift",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="with --levels 2 or more: what the groups learned goes back to their atoms, and the "
+        "atoms are read out (default: the groups are)",
+    )
+    add(
         "--backbone",
         default="dmpnn",
         metavar="NAME",
@@ -511,6 +528,16 @@ def _add_model(add: Callable[..., None]) -> None:
         choices=FREEZABLE,
         help="with --start-from: train readout and head only, for few molecules (default: train "
         "everything)",
+    )
+    add(
+        "--backbone-option",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="option of the network: of dmpnn norm=batch (batch normalisation in every step) and "
+        "residual=true (each step adds to the one before); of gcn edges=true (messages see the "
+        "bonds). docs/results.md says what they bring (default: none, as in the paper)",
     )
     add("--hidden", type=int, default=200, metavar="N", help="width (default: 200)")
     add("--head", type=int, default=None, metavar="N", help="width of the head (default: --hidden)")

@@ -26,6 +26,17 @@ from dgl_gmpool.training.run import RunResult, run_record, train_run
 from dgl_gmpool.training.run_folder import RunFolder, check_free_folder
 from dgl_gmpool.training.table import write_table
 
+#: Fields whose flags take several values, or that hang on another one.
+_BY_ITSELF = (
+    "readout",
+    "readout_options",
+    "levels",
+    "lift",
+    "backbone_options",
+    "seed",
+    *NAMED_WEIGHTS,
+)
+
 
 def plan_runs(args: argparse.Namespace) -> list[TrainingConfig]:
     """Every configuration that the flags ask for, checked before any work is done.
@@ -54,8 +65,9 @@ def plan_runs(args: argparse.Namespace) -> list[TrainingConfig]:
             **{
                 field: getattr(args, flag)
                 for field, flag in FLAGS.items()
-                if field not in ("readout", "readout_options", "levels", "seed", *NAMED_WEIGHTS)
+                if field not in _BY_ITSELF
             },
+            backbone_options=parse_options(args.backbone_option, flag="--backbone-option"),
             auxiliary=_once("--auxiliary", args.auxiliary),
             task_weights=_once("--task-weights", args.task_weights),
         )
@@ -70,7 +82,7 @@ def plan_runs(args: argparse.Namespace) -> list[TrainingConfig]:
         plain = [_as_in_the_paper(config) for config in plain]
     models = []
     for config in _with_options(plain, args.readout_option):
-        models += _with_levels(config, args.levels)
+        models += _with_levels(config, args.levels, args.levels_lift)
     return [replace(config, seed=seed) for config in models for seed in args.seed]
 
 
@@ -231,10 +243,15 @@ def _with_option(configs: Sequence[TrainingConfig], key: str, value: Any) -> lis
     return chosen
 
 
-def _with_levels(config: TrainingConfig, levels: Sequence[int]) -> list[TrainingConfig]:
+def _with_levels(config: TrainingConfig, levels: Sequence[int], lift: bool) -> list[TrainingConfig]:
+    if lift and max(levels) == 1:
+        raise ValueError(
+            "--levels-lift takes groups back to their atoms, and --levels 1 makes none between its "
+            "layers; add --levels 2"
+        )
     possible, errors = [], []
     for level in levels:
-        candidate = replace(config, levels=level)
+        candidate = replace(config, levels=level, lift=lift and level > 1)
         try:
             _try_model(candidate)
         except (NotImplementedError, ValueError) as error:

@@ -141,14 +141,14 @@ def _dmpnn(
 
 
 def _gcn(
-    node: int, edge: int, hidden: int, steps: int, dropout: float, *, edges: str | None = "none"
+    node: int, edge: int, hidden: int, steps: int, dropout: float, *, edges: bool = False
 ) -> Backbone:
-    if edges not in (None, "none"):
+    if not isinstance(edges, bool):
+        raise ValueError(f"edges is {edges!r}; give True or False")
+    if edges:
         if not edge:
-            raise ValueError(f"edges={edges!r} needs edge features, and the data has none")
-        ours = EdgeGCN(
-            node, edge, hidden_feats=hidden, num_layers=steps, dropout=dropout, edges=edges
-        )
+            raise ValueError("edges=True needs edge features, and there are none")
+        ours = EdgeGCN(node, edge, hidden_feats=hidden, num_layers=steps, dropout=dropout)
         return Backbone(ours, hidden, takes_weight=True, exchanges=steps)
     # Atoms without a bond (salts, methane) keep their state through the residual connection.
     gnn = import_dgllife("model").GCN(
@@ -198,8 +198,8 @@ def get_backbone(
 
     ``dmpnn`` is ours; ``gcn``, ``mpnn`` and ``attentivefp`` are dgllife's ``GCN``, ``MPNNGNN`` and
     ``AttentiveFPGNN`` with ``num_steps`` layers (message passing steps). ``options`` are, of
-    ``dmpnn``: ``norm`` and ``residual`` (:class:`DMPNN`); of ``gcn``: ``edges``, ``"add"`` or
-    ``"scale"``, for messages that see the bond they travel along (:class:`EdgeGCN`).
+    ``dmpnn``: ``norm`` and ``residual`` (:class:`DMPNN`); of ``gcn``: ``edges=True``, for
+    messages that see the bond they travel along (:class:`EdgeGCN`).
 
     Raises
     ------

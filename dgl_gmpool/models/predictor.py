@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -14,11 +15,13 @@ from torch import Tensor, nn
 from dgl_gmpool._options import check_choice, positive_int, probability
 from dgl_gmpool.models.backbones import Backbone, get_backbone, reset_parameters
 from dgl_gmpool.models.dmpnn import Exchange
+from dgl_gmpool.models.lift_step import LiftStep
 from dgl_gmpool.nn.batch import GraphBatch, GraphStructure
 from dgl_gmpool.nn.exchange import ExchangeStep, diffusion_shares
 from dgl_gmpool.nn.grouping import compute_dtype
 from dgl_gmpool.nn.locality import Conductance, Diffusion
 from dgl_gmpool.nn.norm import RowNorm
+from dgl_gmpool.nn.pooled_graph import PooledGraph
 from dgl_gmpool.nn.pooling import Pooling
 from dgl_gmpool.nn.readout import Readout
 from dgl_gmpool.registry import get_readout, readout_entry
@@ -45,7 +48,7 @@ class MoleculePredictor(nn.Module):
         (one level only).
     backbone_options : dict, optional
         Options of a named backbone, see :func:`~dgl_gmpool.models.backbones.get_backbone`; of
-        ``"dmpnn"``: ``norm="batch"`` and ``residual=True``; of ``"gcn"``: ``edges="add"``.
+        ``"dmpnn"``: ``norm="batch"`` and ``residual=True``; of ``"gcn"``: ``edges=True``.
     readout : str, optional
         A name from :func:`dgl_gmpool.list_readouts`. Default ``"gmpool"``.
     readout_options : dict, optional
@@ -53,6 +56,10 @@ class MoleculePredictor(nn.Module):
     levels : int, optional
         Number of backbone-and-pooling levels. Default 1. ``decomposition="sqrtm"`` keeps all n
         nodes between two levels and joins each with each, which is slow.
+    lift : bool, optional
+        With two levels or more: lift what the last backbone makes of the groups back to the atoms,
+        which keep their own states beside it (:class:`~dgl_gmpool.models.lift_step.LiftStep`), and
+        read out the atoms. Default False: the readout sees the groups of the last level.
     hidden_feats : int, optional
         Width of the backbone's states. Default 200.
     num_steps : int, optional
@@ -98,6 +105,7 @@ class MoleculePredictor(nn.Module):
         readout: str = "gmpool",
         readout_options: dict[str, Any] | None = None,
         levels: int = 1,
+        lift: bool = False,
         hidden_feats: int = 200,
         num_steps: int = 3,
         dropout: float = 0.15,
@@ -117,6 +125,11 @@ class MoleculePredictor(nn.Module):
             raise TypeError(f"readout_options is {readout_options!r}; give a dict, name: value")
         options = copy.deepcopy(dict(readout_options or {}))
         check_levels(levels, readout, backbone, of_backbone)
+        if not isinstance(lift, bool) or (lift and levels == 1):
+            raise ValueError(
+                f"lift is {lift!r} with levels={levels}; give True or False, and True only with "
+                "levels=2 or more, which make groups to lift from"
+            )
         for name, value in (
             ("node_in_feats", node_in_feats),
             ("n_tasks", n_tasks),
@@ -146,6 +159,7 @@ class MoleculePredictor(nn.Module):
             readout=readout,
             readout_options=options,
             levels=levels,
+            lift=lift,
             hidden_feats=hidden_feats,
             num_steps=num_steps,
             dropout=dropout,
@@ -184,10 +198,17 @@ class MoleculePredictor(nn.Module):
         inner = dict(options)
         if levels > 1 and hasattr(readout_entry(readout).factory, "PAPER"):
             inner["aggregate"] = "mean"
+        # A lifted network reads its atoms out.
+        widths = [gnn.out_feats for gnn in backbones]
+        seen = [*widths[:-1], widths[0] if lift else widths[-1]]
         poolings: list[Any] = [
-            get_readout(readout, in_feats=gnn.out_feats, **own)
-            for gnn, own in zip(backbones, [inner] * (levels - 1) + [options])
+            get_readout(readout, in_feats=width, **own)
+            for width, own in zip(seen, [inner] * (levels - 1) + [options])
         ]
+        #: From each level to the one before it; none without ``lift``.
+        self.lift_steps = nn.ModuleList(
+            LiftStep(above, below) for below, above in pairwise(widths if lift else [])
+        )
         self.backbones = nn.ModuleList(backbones)
         self.poolings = nn.ModuleList(poolings)
         first, last = poolings[0], poolings[-1]
@@ -235,12 +256,14 @@ class MoleculePredictor(nn.Module):
         All of them are in every call, and no others: a process without rows calls them too.
         """
         found: list[RowNorm] = []
-        for level, (gnn, pool) in enumerate(zip(self.backbones, self.poolings)):
+        for level, gnn in enumerate(self.backbones):
             found += cast(Backbone, gnn).row_norms([] if level else list(self.exchange_steps))
-            # To coarsen takes the grouping matrix alone.
-            last = level == len(self.poolings) - 1
-            found += _row_norms(pool if last else getattr(pool, "grouping", pool))
-        return found + _row_norms(self.norm)
+            if level < len(self.backbones) - 1:
+                # To coarsen takes the grouping matrix alone.
+                found += _row_norms(getattr(self.poolings[level], "grouping", self.poolings[level]))
+        for part in (*reversed(self.lift_steps), self.poolings[-1], self.norm):
+            found += _row_norms(part)
+        return found
 
     def reset_parameters(self) -> None:
         """Draw new initial parameters."""
@@ -384,18 +407,23 @@ class MoleculePredictor(nn.Module):
         if self.conductance is not None and edge_feats is not None:
             conductance = self.conductance(edge_feats, structure.at_end.to(edge_feats.dtype))
         exchange = self._exchange(structure, node_feats, conductance)
+        below: list[tuple[GraphStructure, Tensor, Tensor | None, Tensor | None, PooledGraph]] = []
         for gnn, pool in zip(self.backbones[:-1], self.poolings[:-1]):
             node_feats, states = gnn(graph, node_feats, edge_feats, edge_weight, exchange)
             edges = edge_feats if states is None else states
             coarse = cast(Pooling, pool).coarsen(
                 structure, node_feats, edges, edge_weight=edge_weight, conductance=conductance
             )
+            below.append((structure, node_feats, edge_weight, conductance, coarse))
             graph, node_feats = coarse.graph, coarse.feat
             structure = GraphStructure(graph, node_feats.device)
             edge_feats = coarse.edge_feat
             edge_weight = coarse.conv_weight
             conductance = exchange = None
         node_feats, _ = self.backbones[-1](graph, node_feats, edge_feats, edge_weight, exchange)
+        for step in reversed(self.lift_steps):
+            structure, own, edge_weight, conductance, coarse = below.pop()
+            node_feats, graph = step(own, coarse.lift(node_feats)), structure.graph
         given = {"edge_weight": edge_weight, "conductance": conductance}
         options = {
             name: value
@@ -467,10 +495,10 @@ def check_levels(
         raise ValueError(
             f"levels={levels} builds one backbone per level; name it instead of passing a module"
         )
-    if backbone == "gcn" and (backbone_options or {}).get("edges") in (None, "none"):
+    if backbone == "gcn" and not (backbone_options or {}).get("edges"):
         raise ValueError(
             "dgllife's GCN takes neither edge weights nor edge features, so it cannot see how "
-            "strongly coarse nodes are joined; use its option edges='add', or backbone='dmpnn', "
+            "strongly coarse nodes are joined; use its option edges=True, or backbone='dmpnn', "
             f"'mpnn' or 'attentivefp', with levels={levels}"
         )
 

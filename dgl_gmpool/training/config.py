@@ -21,6 +21,20 @@ SCHEDULES = ("constant", "one_cycle")
 #: What can be kept as a run to start from has left it.
 FREEZABLE = ("backbone",)
 
+#: Settings that came after the first runs were recorded, or are rare: records have them only where
+#: they are set, so that those of earlier runs stay as they are.
+LATER = (
+    "lift",
+    "backbone_options",
+    "auxiliary",
+    "descriptors",
+    "loss",
+    "start_from",
+    "freeze",
+    "task_weights",
+    "final",
+)
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -34,8 +48,12 @@ class TrainingConfig:
         Its keyword options, plain JSON values.
     levels : int
         1: pool once, as the readout. 2: pool, run the backbone on the coarse graph, pool again.
+    lift : bool
+        With two levels: lift the groups back to the atoms and read those out.
     backbone : str
         Name known to ``MoleculePredictor``.
+    backbone_options : mapping
+        Its keyword options, plain JSON values.
     hidden_feats, num_steps, dropout, head_feats
         Passed to ``MoleculePredictor``; ``head_feats=None`` takes ``hidden_feats``. The paper has
         a dropout of 0.15, which next to a batch normalisation does harm (``docs/results.md``).
@@ -101,7 +119,9 @@ class TrainingConfig:
     # Not hashed, as their values need not be; two configurations of one hash are still compared.
     readout_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     levels: int = 1
+    lift: bool = False
     backbone: str = "dmpnn"
+    backbone_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     hidden_feats: int = 200
     num_steps: int = 3
     dropout: float = 0.0
@@ -143,7 +163,11 @@ class TrainingConfig:
         object.__setattr__(self, "metric", _metric_names(self.metric))
         if self.loss is not None:
             check_choice("loss", self.loss, loss_names())
-        for name in ("readout_options", "auxiliary", "task_weights"):
+        if not isinstance(self.lift, bool) or (self.lift and self.levels == 1):
+            raise ValueError(
+                f"lift={self.lift!r}: expected true or false, and true only with 2 levels or more"
+            )
+        for name in ("readout_options", "backbone_options", "auxiliary", "task_weights"):
             value = getattr(self, name)
             if not isinstance(value, Mapping):
                 raise ValueError(f"{name}={value!r}: expected a mapping of names to values")
@@ -196,11 +220,13 @@ class TrainingConfig:
     @property
     def label(self) -> str:
         """Model in a few words, without the seed: ``gmpool-similarity=cauchy-2levels``."""
-        parts = [] if self.backbone == "dmpnn" else [self.backbone]
+        of_backbone = [f"{key}={value}" for key, value in sorted(self.backbone_options.items())]
+        named = self.backbone != "dmpnn" or of_backbone
+        parts = [self.backbone, *of_backbone] if named else []
         parts.append(self.readout)
         parts += [f"{key}={self.readout_options[key]}" for key in sorted(self.readout_options)]
         if self.levels > 1:
-            parts.append(f"{self.levels}levels")
+            parts.append(f"{self.levels}levels" + ("-lift" if self.lift else ""))
         if self.loss is not None:
             parts.append(self.loss)
         for weights in (self.auxiliary, self.task_weights):
@@ -231,22 +257,13 @@ class TrainingConfig:
         """JSON-able; ``TrainingConfig.from_dict(config.to_dict())`` is the same configuration."""
         record = {field.name: getattr(self, field.name) for field in fields(self)}
         record["readout_options"] = copy.deepcopy(dict(self.readout_options))
+        record["backbone_options"] = copy.deepcopy(dict(self.backbone_options))
         record["auxiliary"] = dict(self.auxiliary)
         record["descriptors"] = list(self.descriptors)
         record["task_weights"] = dict(self.task_weights)
         if isinstance(self.metric, tuple):
             record["metric"] = list(self.metric)
-        # Left out where there are none, as in the records of runs from before there were any.
-        later = [
-            "auxiliary",
-            "descriptors",
-            "loss",
-            "start_from",
-            "freeze",
-            "task_weights",
-            "final",
-        ]
-        return {k: v for k, v in record.items() if v or k not in later}
+        return {k: v for k, v in record.items() if v or k not in LATER}
 
 
 def _metric_names(given: Any) -> str | tuple[str, ...] | None:

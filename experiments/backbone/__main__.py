@@ -46,7 +46,7 @@ NETWORKS: dict[str, tuple[str, dict[str, object]]] = {
     "dmpnn": ("dmpnn", {}),
     "dmpnn norm residual": ("dmpnn", {"norm": "batch", "residual": True}),
     "gcn": ("gcn", {}),
-    "gcn edges=add": ("gcn", {"edges": "add"}),
+    "gcn edges": ("gcn", {"edges": True}),
 }
 READOUTS = ("mean", "mean_and_max", "gmpool")
 PLAIN = "dmpnn"
