@@ -16,7 +16,7 @@ from dgl_gmpool.training.run_folder import RunFolder
 #: Settings that the weights before the head hang on: of a model, and of a configuration.
 NETWORK = (
     *("backbone", "readout", "readout_options", "levels", "hidden_feats", "num_steps"),
-    *("exchange", "readout_norm"),
+    *("exchange", "readout_norm", "lift", "backbone_options"),
 )
 
 
