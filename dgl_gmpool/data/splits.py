@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dgl_gmpool._io import atomic_write_json
+import numpy as np
+
+from dgl_gmpool._io import atomic_write_text
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.data.split_units import clusters, scaffolds, tied, times
 from dgl_gmpool.data.stereo import without_stereo
@@ -53,9 +55,8 @@ class Splits:
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the splits as JSON, atomically."""
-        atomic_write_json(
-            path,
+        """Write the splits as JSON, atomically, on one line: a million rows would be millions."""
+        text = json.dumps(
             {
                 "format": FORMAT,
                 "kind": self.kind,
@@ -64,8 +65,9 @@ class Splits:
                 "fingerprint": self.fingerprint,
                 "test": self.test,
                 "folds": [{"train": train, "valid": valid} for train, valid in self.folds],
-            },
+            }
         )
+        atomic_write_text(path, text + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Splits:
@@ -107,27 +109,41 @@ class Splits:
                 f"changed. Make new splits, or load the data the old way"
             )
         self._check_rows()
+        names = ("test", "train", "valid")
+        columns = [(column, _equal_runs(column)) for column in (table.canonical, table.groups)]
         for fold, (train, valid) in enumerate(self.folds):
-            sides = (("test", self.test), ("train", train), ("valid", valid))
-            for column in (table.canonical, table.groups):
-                seen: dict[str, str] = {}
-                for side, rows in sides:
-                    for row in rows:
-                        other = seen.setdefault(column[row], side)
-                        if other != side:
-                            raise ValueError(
-                                f"fold {fold}: {column[row]!r} is both in {other} and {side}; "
-                                f"make new splits with make_splits(table)"
-                            )
+            side = np.zeros(self.rows, np.int8)
+            side[train], side[valid] = 1, 2
+            for column, (order, starts) in columns:
+                first, last = (
+                    pick.reduceat(side[order], starts) for pick in (np.minimum, np.maximum)
+                )
+                torn = np.flatnonzero(first != last)
+                if len(torn):
+                    value, sides = column[order[starts[torn[0]]]], (first[torn[0]], last[torn[0]])
+                    one, other = (names[each] for each in sides)
+                    raise ValueError(
+                        f"fold {fold}: {value!r} is both in {one} and {other}; "
+                        f"make new splits with make_splits(table)"
+                    )
 
     def _check_rows(self) -> None:
-        everything = list(range(self.rows))
+        everything = np.arange(self.rows)
         for fold, (train, valid) in enumerate(self.folds):
-            if sorted([*self.test, *train, *valid]) != everything:
+            held = np.sort(np.array([*self.test, *train, *valid], np.int64))
+            if not np.array_equal(held, everything):
                 raise ValueError(
                     f"fold {fold}: test, train and valid do not hold each of the {self.rows} rows "
                     f"once; make new splits with make_splits(table)"
                 )
+
+
+def _equal_runs(column: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows ordered such that equal values follow each other, and where each value starts."""
+    numbers: dict[str, int] = {}
+    of_row = np.fromiter((numbers.setdefault(v, len(numbers)) for v in column), np.int64)
+    order = np.argsort(of_row, kind="stable")
+    return order, np.flatnonzero(np.diff(of_row[order], prepend=-1))
 
 
 def make_splits(
