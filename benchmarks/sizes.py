@@ -155,8 +155,9 @@ def as_markdown(record: dict[str, Any]) -> str:
             f"`{record['command']}`, commit {record['commit']}. {cores} cores, of which a process "
             f"uses one, under a load average of {load}: with more than {cores}, all seconds are "
             f"too many. Readout {record['readout']}, batch 80, width 200; seconds an epoch are "
-            f"those of {record['steps']} steps, times its steps. A dash: not measured; the cache holds the "
-            f"molecules of {record['cold']:,} rows again and again there, under other SMILES.",
+            f"those of {record['steps']} steps, times its steps. A dash: not measured; there the "
+            f"cache holds the molecules of {record['cold']:,} rows again and again, under other "
+            "SMILES.",
             "",
             *lines,
             "",
