@@ -69,7 +69,7 @@ def test_weights_of_targets():
     with pytest.raises(ValueError, match="a weight above 0 for one target at least"):
         task.weights_of({"a": 0, "b": 0})
     for wrong in ({"a": -1}, {"a": float("inf")}, {"a": "1"}):
-        with pytest.raises(ValueError, match="task_weights a="):
+        with pytest.raises(ValueError, match="task_weights=a="):
             TrainingConfig(task_weights=wrong)
     config = TrainingConfig(task_weights={"a": 2})
     assert TrainingConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config

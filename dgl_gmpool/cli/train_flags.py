@@ -360,12 +360,12 @@ def _add_training(
     )
     add(
         "--baselines",
-        nargs="*",
-        choices=("mean", "forest"),
+        nargs="+",
+        choices=("mean", "forest", "none"),
         default=None,
         help="rows of the table for what needs no network, on the same folds: mean is the mean of "
         "the training rows (or the shares of the classes), forest a random forest on Morgan "
-        "fingerprints, which a network has to beat to be worth its time; no name for none "
+        "fingerprints, which a network has to beat to be worth its time; none for neither "
         "(default: both, the forest up to 50,000 rows x targets)",
     )
     add(
@@ -390,7 +390,7 @@ def _add_training(
     )
     add(
         "--descriptors",
-        nargs="*",
+        nargs="+",
         choices=DESCRIPTOR_SETS,
         default=[],
         help="let RDKit's numbers of the whole molecule join its vector: rdkit, its descriptors "

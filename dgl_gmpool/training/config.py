@@ -196,7 +196,7 @@ class TrainingConfig:
         object.__setattr__(self, "descriptors", tuple(sorted(set(names))))
         for name, value in self.task_weights.items():
             if not _is_number(value) or value < 0:
-                raise ValueError(f"task_weights {name}={value!r}: expected a weight of 0 or more")
+                raise ValueError(f"task_weights={name}={value!r}: expected a weight of 0 or more")
         weight: Any = self.positive_weight
         if weight not in (None, "balanced") and not (_is_number(weight) and weight > 0):
             raise ValueError(

@@ -237,8 +237,9 @@ class TableTask:
                 raise unknown_name("target in task_weights:", name, names)
         found = np.array([weights.get(name, 1.0) for name in names])
         if not found.any():
+            given = ",".join(f"{name}={weight:g}" for name, weight in weights.items())
             raise ValueError(
-                f"task_weights={dict(weights)}: expected a weight above 0 for one target at least"
+                f"task_weights={given}: expected a weight above 0 for one target at least"
             )
         return found
 
