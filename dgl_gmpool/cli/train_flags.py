@@ -390,7 +390,7 @@ def _add_training(
     )
     add(
         "--descriptors",
-        nargs="+",
+        nargs="*",
         choices=DESCRIPTOR_SETS,
         default=[],
         help="let RDKit's numbers of the whole molecule join its vector: rdkit, its descriptors "
