@@ -232,3 +232,23 @@ def test_a_loss_without_a_form_for_bounds_says_so():
     with pytest.raises(ValueError, match=r"use squared_error or absolute_error, .*--bounds drop"):
         task.check_bounds()
     assert not CrossEntropy().takes_bounds
+
+
+@pytest.mark.slow
+def test_predict_scores_a_column_with_bounds(tmp_path, capsys):
+    path = censored(tmp_path)
+    flags = ["train", "csv", "--csv", str(path), "--target", "logS", *SMALL, "--readout", "mean"]
+    assert cli.main([*flags, "--bounds", "use", "--output", str(tmp_path / "run")]) == 0
+    capsys.readouterr()
+    out = tmp_path / "out.csv"
+    run = ["predict", "--model", str(tmp_path / "run/mean-seed0"), "--csv", str(path)]
+    assert cli.main([*run, "--output", str(out)]) == 0
+    found = [row for row in rows_of(out.read_text()) if row["logS predicted"]]
+    bounds = [row for row in found if row["logS"][0] in "<>"]
+    kept = [
+        (float(row["logS predicted"]) > float(row["logS"][1:])) == (row["logS"][0] == ">")
+        for row in bounds
+    ]
+    said = capsys.readouterr().out
+    assert f"{len(found) - len(bounds)} measured rows: RMSE" in said
+    assert f"{np.mean(kept):.0%} of {len(bounds)} bounds respected" in said

@@ -65,10 +65,11 @@ def _line(
     else:
         first = [row.cells[at] for row in islice(table, _FIRST) if not table.wrong_length(row)]
         column = TargetColumn.from_cells(
-            name, at, first, kind=kind, sep=table.delimiter, bounds="drop"
+            name, at, first, kind=kind, sep=table.delimiter, bounds="use"
         )
     places = [table.width + place for place in columns.numbers[number]]
     measured, predicted, unread, known = [], [], 0, 0
+    limits: list[tuple[float, float]] = []
     for row in DelimitedText(output, delimiter=table.delimiter, columns=columns.names):
         texts = [row.cells[place] for place in places]
         if not all(texts):
@@ -77,7 +78,13 @@ def _line(
         unread += bool(cell.why)
         if math.isnan(cell.value):
             continue
-        measured.append(cell.value)
+        limits.append(
+            (
+                cell.value if cell.relation == ">" else math.nan,
+                cell.value if cell.relation == "<" else math.nan,
+            )
+        )
+        measured.append(math.nan if cell.relation else cell.value)
         predicted.append([float(text) for text in texts])
         if columns.similarity is not None:
             known += float(row.cells[table.width + columns.similarity]) == 1
@@ -86,9 +93,19 @@ def _line(
     beside = f"; {unread} cells could not be used" if unread else ""
     if not measured:
         return f"no scores of {name!r}: its column holds no value of a predicted row{beside}"
-    found = scores([kind], np.array(measured)[:, None], np.array(predicted), widths=[target.width])
+    lower, upper = np.array(limits).T[:, :, None]
+    found = scores(
+        [kind],
+        np.array(measured)[:, None],
+        np.array(predicted),
+        widths=[target.width],
+        lower=lower,
+        upper=upper,
+    )
+    if found.get("bounds"):
+        beside = f"; {found['bounds_respected']:.0%} of {found['bounds']} bounds respected{beside}"
     chosen = choose_metrics(kind, [each for each in wanted if kind in METRICS[each].kinds] or None)
     said = ", ".join(f"{metric.label} {score_text(found[metric.name])}" for metric in chosen)
     if known:
         beside += f"; {known} rows are molecules that the run was trained on, or look like one"
-    return f"{name}, {len(measured)} measured rows: {said}{beside}"
+    return f"{name}, {found['cells']} measured rows: {said}{beside}"
