@@ -26,8 +26,8 @@ import math
 import torch
 from torch import Tensor
 
-#: Scale of the error, in units of the spread of the targets. Half of all pairs of IC50 of one molecule
-#: differ by more than 0.3 log units (Landrum and Riniker, J. Chem. Inf. Model. 2024).
+#: Scale of the error, in units of the spread of the targets. Half of all pairs of IC50 of one
+#: molecule differ by more than 0.3 log units (Landrum and Riniker, J. Chem. Inf. Model. 2024).
 NOISE = 0.3
 
 
