@@ -228,13 +228,16 @@ def test_strict_ends_with_1_if_a_row_has_no_result(run, table, tmp_path):
 
 
 def test_scores_where_the_table_has_measured_values(run, tmp_path, capsys):
-    (tmp_path / "t.csv").write_text("smiles;task0\nCCO;3,5\nCCN;>4\nC1CC;2,0\nCCC;n.d.\nCC;2,5\n")
+    (tmp_path / "t.csv").write_text(
+        "smiles;task0\nCCO;3,5\nCCN;>4\nCO;about 4\nC1CC;2,0\nCCC;n.d.\nCC;2,5\n"
+    )
     assert command("predict", run, tmp_path / "t.csv", tmp_path / "out.csv") == 0
     said = capsys.readouterr().out
     found = load_predictor(run).predict(["CCO", "CC"]).mean[:, 0]
     rmse = np.sqrt(np.mean((found - [3.5, 2.5]) ** 2))
     assert f"task0, 2 measured rows: RMSE {rmse:.3f}" in said
-    assert "1 cells could not be used" in said
+    kept = load_predictor(run).predict(["CCN"]).mean[0, 0] > 4
+    assert f"; {kept:.0%} of 1 bounds respected; 1 cells could not be used" in said
     (tmp_path / "t.csv").write_text("smiles,task0\nCCO,\n")
     assert command("predict", run, tmp_path / "t.csv", tmp_path / "b.csv") == 0
     assert "no scores of 'task0': its column holds no value" in capsys.readouterr().out
