@@ -14,6 +14,7 @@ from training_data import SMILES, small_dataset, small_options
 
 from dgl_gmpool.data import make_splits
 from dgl_gmpool.data.similarity import fingerprints, nearest
+from dgl_gmpool.load import load_predictor
 from dgl_gmpool.training import TrainingConfig, train_run
 from dgl_gmpool.training.calibration import Calibrator, calibration_error, choose_calibrators
 from dgl_gmpool.training.conformal import MOST_SCORES, Intervals, choose_intervals, interval_score
@@ -236,6 +237,28 @@ def test_the_domain_names_what_is_too_far_or_too_large():
     assert "larger" in notes[2]
     assert "larger" in notes[3]
     assert "less similar" in notes[3]
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_final_models_know_all_molecules_and_have_no_curves(kind, tmp_path):
+    dataset = small_dataset(kind)
+    splits = make_splits(dataset.table, folds=2, test_fraction=0.25)
+    config = TrainingConfig(**small_options(readout="mean", final=True))
+    folder = train_run(dataset, splits, config, tmp_path / "run", progress=False).folder
+    saved = json.loads((folder / "uncertainty.json").read_text())
+    saved["tasks"][0] |= {"brier": {"none": 0.2}} if kind == "classification" else {}
+    (folder / "uncertainty.json").write_text(json.dumps(saved))
+    all_of_it, one = (RunUncertainty.load(folder / part) for part in ("", "final_1/model.pt"))
+    assert set(all_of_it.known.smiles) == set(dataset.table.canonical)
+    fold = RunUncertainty.load(folder / "fold_1" / "model.pt")
+    for found in (all_of_it, one):
+        if kind == "regression":
+            assert found.tasks[0].rows == fold.tasks[0].rows
+        else:
+            assert found.tasks == (None,)
+            assert len(fold.tasks[0]) == 1
+    assert load_predictor(folder).predict(["CCO"]).similarity[0] == 1
+    assert load_predictor(folder / "final_1" / "model.pt").num_models == 1
 
 
 def test_damaged_files_say_what_to_do(run, tmp_path):

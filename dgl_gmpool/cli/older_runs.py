@@ -60,4 +60,4 @@ def _complete(files: RunFolder) -> None:
     splits.check(table)
     config = TrainingConfig.from_dict(stored["training"], str(files.config))
     task = TableTask.of(table.task_names, table.kinds, table.classes, config.loss)
-    write_uncertainty(files, table, splits, task)
+    write_uncertainty(files, table, splits, task, final=config.final)

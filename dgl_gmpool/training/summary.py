@@ -66,7 +66,7 @@ def write_summary(
         )
         _write_csv(files.predictions, _prediction_rows(dataset, splits, task, predictions, mean))
         _write_csv(files.valid_predictions, _valid_rows(files, dataset, splits, task))
-        write_uncertainty(files, table, splits, task)
+        write_uncertainty(files, table, splits, task, final=config.final)
     write_json(files.metrics, summary)
 
 

@@ -7,6 +7,9 @@ Two files of the run folder hold it. ``training_molecules.csv``: see
     1.
 ``validation_rows``
     How many of them were used (of very large sets, rows evenly apart).
+``final``
+    Whether the run has final models: they know the test set's molecules too, and the folds' curves
+    are not theirs.
 ``domain``
     ``similarity`` and ``heavy_atoms``: the limits of
     :class:`~dgl_gmpool.training.known_molecules.Domain`; null without validation rows.
@@ -37,6 +40,7 @@ two work against each other, and ``test`` says what remains.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,8 +69,8 @@ class RunUncertainty:
     ----------
     task_names : tuple of str
     tasks : tuple of Intervals, tuple of Calibrator, or None
-        Per target; a calibrator for each fold; None where no validation row was measured, or too
-        few were for a curve.
+        Per target; a calibrator for each fold; None where no validation row was measured, too few
+        were for a curve, or final models predict.
     domain : Domain or None
     known : KnownMolecules
     """
@@ -91,7 +95,9 @@ class RunUncertainty:
             return None
         saved = read_json(files.uncertainty)
         try:
-            tasks = tuple(_read(each, fold) for each in saved["tasks"])
+            # The curves are those of the folds' models.
+            curves = fold is not None or not saved.get("final")
+            tasks = tuple(_read(each, fold, curves=curves) for each in saved["tasks"])
             names = tuple(str(each["name"]) for each in saved["tasks"])
             limits = saved["domain"]
             domain = None if limits is None else Domain(**limits)
@@ -110,17 +116,20 @@ class RunUncertainty:
         )
 
 
-def _read(saved: dict[str, Any], fold: int | None) -> Intervals | tuple[Calibrator, ...] | None:
+def _read(
+    saved: dict[str, Any], fold: int | None, *, curves: bool
+) -> Intervals | tuple[Calibrator, ...] | None:
     if "scores" in saved:
         return Intervals.from_dict(saved)
-    if "method" in saved and saved["brier"]["none"] is not None:
-        curves = saved["curves"] if fold is None else [saved["curves"][fold]]
-        return tuple(Calibrator(saved["method"], curve) for curve in curves)
+    if curves and "method" in saved and saved["brier"]["none"] is not None:
+        own = saved["curves"] if fold is None else [saved["curves"][fold]]
+        return tuple(Calibrator(saved["method"], curve) for curve in own)
     return None
 
 
 def run_of(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
-    """The run folder that models come from, and the number of the fold, of one's ``model.pt``.
+    """The run folder that models come from, and the number of the fold, of one's ``model.pt``
+    (None for a final model's).
 
     Examples
     --------
@@ -129,14 +138,19 @@ def run_of(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
     ('RUN', 2)
     """
     path = Path(path).absolute()
-    name = path.parent.name
-    if not path.is_dir() and name.startswith("fold_") and name[5:].isdigit():
-        return path.parent.parent, int(name[5:])
-    return path, None
+    found = re.fullmatch(r"(fold|final)_(\d+)", path.parent.name)
+    if path.is_dir() or found is None:
+        return path, None
+    return path.parent.parent, int(found[2]) if found[1] == "fold" else None
 
 
 def write_uncertainty(
-    files: RunFolder, table: MoleculeTable, splits: Splits, task: TableTask
+    files: RunFolder,
+    table: MoleculeTable,
+    splits: Splits,
+    task: TableTask,
+    *,
+    final: bool = False,
 ) -> dict[str, Any]:
     """Fit on the folds' validation rows, check on the test set, write both files.
 
@@ -150,6 +164,8 @@ def write_uncertainty(
         Its splits.
     task : TableTask
         Turns outputs into predictions.
+    final : bool
+        Whether models trained on all rows predict in the end.
 
     Returns
     -------
@@ -220,9 +236,12 @@ def write_uncertainty(
     summary = {
         "format": 1,
         "validation_rows": len(all_rows),
+        "final": final,
         "domain": _domain(table, all_rows, near),
         "tasks": tasks,
     }
+    if final:
+        known = KnownMolecules.of(table, range(len(table)))
     known.write(files.known_molecules)
     write_json(files.uncertainty, summary)
     return summary
