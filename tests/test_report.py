@@ -16,6 +16,7 @@ from test_training_run import splits_of
 from training_data import rows_of, small_dataset, small_options, with_targets
 
 from dgl_gmpool.cli import main
+from dgl_gmpool.data import make_splits
 from dgl_gmpool.report import novelty as novelty_module
 from dgl_gmpool.report import write_report
 from dgl_gmpool.report.novelty import novelty
@@ -228,6 +229,23 @@ def test_a_test_set_of_one_class(tmp_path):
     path, missing = write_report(folder)
     assert missing == []
     assert "nan" not in re.findall(r"[a-z]+", " ".join(Page(path).parts.values()))
+
+
+@pytest.mark.parametrize(("folds", "test_fraction"), [(1, 0.25), (2, 0.0), (1, 0.0)])
+def test_one_model_and_no_test_set(folds, test_fraction, tmp_path):
+    dataset = small_dataset()
+    rows = make_splits(dataset.table, folds=folds, test_fraction=test_fraction)
+    config = TrainingConfig(**small_options(readout="mean"))
+    path, missing = write_report(
+        train_run(dataset, rows, config, tmp_path / "run", progress=False).folder
+    )
+    assert missing == []
+    parts = Page(path).parts
+    assert set(SECTIONS) <= set(parts)
+    assert ("no test set" in parts["Splits"]) == (test_fraction == 0)
+    assert ("Test RMSE" in parts[""]) == (test_fraction > 0)
+    assert ("std over the folds" in parts["Scores"]) == (folds > 1)
+    assert "nan" not in re.findall(r"[a-z]+", " ".join(parts.values()))
 
 
 class TestCommands:

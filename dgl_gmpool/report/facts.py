@@ -38,8 +38,9 @@ def headline(run: RunData) -> Iterator[str]:
         what = "Test" if part == "test" else "Validation"
         spread = f" ± {score_text(found['std'])}" if found.get("std") is not None else ""
         yield f" {what} {escape(label_of(name, run.units))}: <strong>{score_text(found['mean'])}"
-        yield f"</strong>{spread} ({found['folds']} single models)"
-        if part == "test" and average is not None:
+        several = found["folds"] > 1
+        yield f"</strong>{spread} ({found['folds']} single models)" if several else "</strong>"
+        if several and part == "test" and average is not None:
             yield "; their average, which <code>predict</code> returns:"
             yield f" <strong>{score_text(average)}</strong>"
         yield "."
@@ -120,20 +121,23 @@ def scores(run: RunData) -> Iterator[str]:
         ]
         for fold in metrics["folds"]
     ]
-    for title, key in (("mean", "mean"), ("std over the folds", "std")):
+    several = len(rows) > 1
+    for title, key in (("mean", "mean"), ("std over the folds", "std")) if several else ():
         rows.append(
             [title, *(score_text(metrics[part][name][key]) for part, _ in parts for name in names)]
         )
     average = metrics.get("ensemble_test")
-    if average:
+    averaged = several and any(part == "test" for part, _ in parts)
+    if average and averaged:
         cells = (
             score_text(average.get(name)) if part == "test" else "" for part, _ in parts
             for name in names
         )  # fmt: skip
         rows.append(["average of the folds", *cells])
     yield table(header, rows)
-    yield "<p class='quiet'>A row per single model; <em>average of the folds</em> is what"
-    yield " <code>predict</code> returns.</p>"
+    if averaged:
+        yield "<p class='quiet'>A row per single model; <em>average of the folds</em> is what"
+        yield " <code>predict</code> returns.</p>"
     per_task = (average or {}).get("per_task", [])
     if len(per_task) > 1:
         yield "<h3>Per target, average of the folds, test rows</h3>"
@@ -186,9 +190,13 @@ def _examples(refused: list[dict[str, Any]], title: str) -> Iterator[str]:
 def splits(run: RunData) -> Iterator[str]:
     """Sizes of the parts, and how the target is spread in them."""
     facts, folds = run.config["splits"], run.metrics["folds"]
-    yield f"<p>Split: {escape(str(facts['kind']))}, seed {facts['seed']}: {facts['test_rows']:,}"
-    yield f" test rows, which no model sees; the rest in {len(folds)} fold(s), each the validation"
-    yield " set of one model that trains on the others."
+    yield f"<p>Split: {escape(str(facts['kind']))}, seed {facts['seed']}:"
+    tested = facts["test_rows"]
+    yield f" {tested:,} test rows, which no model sees;" if tested else " no test set;"
+    if len(folds) == 1:
+        yield " one model, which trains on some of the others and is validated on the rest."
+    else:
+        yield f" the others in {len(folds)} folds, each the validation set of one model."
     name = run.task_names[0]
     yield f" The target below is {escape(name)}.</p>"
     kind = run.kind_of(0)
