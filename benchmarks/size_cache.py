@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,5 +73,14 @@ def write_cache(rows: int, times: int, command: list[str]) -> None:
     GraphCache(args.cache, f"{table.name}-{args.featurizer}", key).save(graphs, [])
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rows", type=int)
+    parser.add_argument("times", type=int)
+    parser.add_argument("command", help="train csv ..., as a JSON list")
+    args = parser.parse_args()
+    write_cache(args.rows, args.times, json.loads(args.command))
+
+
 if __name__ == "__main__":
-    write_cache(int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3]))
+    main()

@@ -9,6 +9,7 @@ import time
 
 STARTED = time.perf_counter()
 
+import argparse  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
@@ -18,7 +19,7 @@ from typing import Any  # noqa: E402
 import torch  # noqa: E402
 from sizes import memory  # noqa: E402
 
-from dgl_gmpool.cli import main  # noqa: E402
+from dgl_gmpool import cli  # noqa: E402
 from dgl_gmpool.training import fold  # noqa: E402
 
 
@@ -51,6 +52,15 @@ def stop_after(steps: int, folder: Path) -> None:
     torch.optim.Adam.step = timed  # type: ignore[method-assign]
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("steps", type=int)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="train csv ...")
+    args = parser.parse_args()
+    stop_after(args.steps, args.folder)
+    sys.exit(cli.main(args.command))
+
+
 if __name__ == "__main__":
-    stop_after(int(sys.argv[1]), Path(sys.argv[2]))
-    sys.exit(main(sys.argv[3:]))
+    main()

@@ -13,6 +13,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from rdkit import Chem
+
+from dgl_gmpool import cli
+from dgl_gmpool.cli.datasets import DATA_SETS
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 SCRIPTS = sorted(
@@ -320,3 +324,26 @@ class TestGpu:
         (place,) = read.places
         assert place.startswith("tests/test_benchmarks.py:")
         assert place.endswith(".item() [float32]")
+
+
+def test_molecules_of_any_number_differ(benchmark_module):
+    found = list(benchmark_module("size_molecules").molecules(25, writings=4))
+    smiles = [Chem.MolFromSmiles(text) for text, _ in found]
+    assert len({text for text, _ in found}) == len(found) == 25
+    assert len({Chem.MolToSmiles(mol) for mol in smiles}) == 7
+    assert all(abs(value - mol.GetNumAtoms()) < 6 for mol, (_, value) in zip(smiles, found))
+
+
+def test_training_takes_the_cache_of_a_repeated_table(benchmark_module, monkeypatch, tmp_path):
+    command = ["train", "csv", "--csv", str(tmp_path / "m.csv"), "--target", "y", "--hidden", "8",
+               "--cache", str(tmp_path / "c"), "--folds", "2", "--epochs", "1", "--steps", "1",
+               "--readout", "mean", "--baselines", "--no-report"]  # fmt: skip
+    monkeypatch.setattr("dgl_gmpool.cli.datasets.DATA_SETS", dict(DATA_SETS))
+    benchmark_module("size_cache").write_cache(12, 2, command)
+    featurizing = sys.modules["dgl_gmpool.data.featurize"]  # data.featurize is its function
+    monkeypatch.setattr(featurizing, "featurize_in_parts", pytest.fail)
+    monkeypatch.setattr("dgl_gmpool.cli.datasets.load_csv", pytest.fail)
+    assert cli.main([*command, "--output", str(tmp_path / "run")]) == 0
+    text = next((tmp_path / "run").glob("*/splits.json")).read_text()
+    assert json.loads(text)["rows"] == 24
+    assert text.count("\n") == 1
