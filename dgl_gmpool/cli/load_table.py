@@ -10,17 +10,21 @@ from dgl_gmpool.cli.datasets import DataSet
 from dgl_gmpool.cli.train_flags import TrainFlags
 from dgl_gmpool.data import MoleculeTable
 from dgl_gmpool.data.dgllife_features import STEREO
+from dgl_gmpool.data.replicates import merged_replicates
+from dgl_gmpool.data.standardize import standardized_table
 from dgl_gmpool.data.stereo import with_twins_noted
 from dgl_gmpool.data.table_cache import cached_table
 from dgl_gmpool.training.distributed import main_first
 
 
 def load_table(data: DataSet, args: argparse.Namespace, flags: TrainFlags) -> MoleculeTable:
-    """``data.load(args)`` with a note of stereoisomers; with ``--cache`` from there, if it was
-    read before."""
+    """``data.load(args)`` with molecules standardised and replicates merged as the flags say, and a
+    note of stereoisomers; with ``--cache`` from there, if it was read before."""
 
     def load(args: argparse.Namespace) -> MoleculeTable:
-        return with_twins_noted(data.load(args), told_apart=args.featurizer == STEREO)
+        table = standardized_table(data.load(args), args.standardize)
+        table = merged_replicates(table, args.replicates)
+        return with_twins_noted(table, told_apart=args.featurizer == STEREO)
 
     source = {**flags.source(args, args.data_set), "featurizer": args.featurizer}
     files = [value for flag in flags.data_files if (value := source[flag])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from dgl_gmpool.cli.datasets import DATA_SETS
@@ -13,6 +14,7 @@ from dgl_gmpool.cli.split_plan import plan_splits
 from dgl_gmpool.cli.train_flags import TrainFlags
 from dgl_gmpool.cli.train_plan import in_words_of_the_flags, plan_runs, train_all
 from dgl_gmpool.data import featurize
+from dgl_gmpool.data.standardize import feature_recipe
 from dgl_gmpool.training.baselines import baseline_rows
 from dgl_gmpool.training.distributed import current_world, main_first
 from dgl_gmpool.training.run import check_task
@@ -45,6 +47,8 @@ def main(args: argparse.Namespace) -> int:
         dataset = featurize(
             table, featurizer=args.featurizer, cache_dir=args.cache, processes=args.processes
         )
+    # Models remember it: what is done here is done to the molecules that they predict.
+    dataset = replace(dataset, featurizer=feature_recipe(args.featurizer, args.standardize))
     with in_words_of_the_flags():
         for config in configs:
             check_start(dataset, config)

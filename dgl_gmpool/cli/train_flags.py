@@ -19,7 +19,9 @@ from dgl_gmpool.cli.datasets import DataSet
 from dgl_gmpool.data.dgllife_features import FEATURIZER_NAMES, STEREO
 from dgl_gmpool.data.features import DESCRIPTOR_SETS
 from dgl_gmpool.data.properties import PROPERTIES
+from dgl_gmpool.data.replicates import REPLICATES
 from dgl_gmpool.data.splits import GIVEN, SPLIT_KINDS
+from dgl_gmpool.data.standardize import STEPS, split_recipe
 from dgl_gmpool.models.predictor import READOUT_NORMS
 from dgl_gmpool.training.config import FREEZABLE, SCHEDULES
 
@@ -94,6 +96,7 @@ class TrainFlags:
         )
         # What decides no model's numbers is kept where the data came from.
         self.data_flags += ["baselines", "split", "test_fraction", "splits_file"]
+        self.data_flags += ["standardize", "replicates"]
         _add_machine(self._group(parser, "files and machine"), output=output)
         _add_model(self._group(parser, "model"))
 
@@ -202,7 +205,8 @@ def _read_config(file: Path, name: str, data_flags: Sequence[str]) -> dict[str, 
     if "folds" in splits:
         values["folds"] = splits["folds"]
     if "featurizer" in data:
-        values["featurizer"] = data["featurizer"]
+        values["featurizer"], steps = split_recipe(str(data["featurizer"]))
+        values["standardize"] = list(steps)
     if source.get("data_set") == name:
         flags = {key: value for key, value in source.items() if key != "data_set"}
         if "censored" in flags:  # its name in 0.2.0
@@ -290,6 +294,23 @@ def _add_training(
         help="what stays on one side: a molecule (random), a Bemis-Murcko scaffold, a group, a "
         "cluster of similar molecules; or time: the newest molecules are the test set "
         f"(default: {split})",
+    )
+    add(
+        "--standardize",
+        nargs="+",
+        choices=STEPS,
+        default=[],
+        metavar="STEP",
+        help="one form for a molecule that is drawn in several: fragment (the largest, without "
+        "counter-ions), charge (neutral where hydrogens can be moved), tautomer (RDKit's canonical "
+        "one). Done to the molecules to predict as well (default: as drawn)",
+    )
+    add(
+        "--replicates",
+        choices=REPLICATES,
+        default="keep",
+        help="several rows of one molecule: all stay, or become one by their median or mean; "
+        "classes that disagree are left out and named (default: keep)",
     )
     add(
         "--test-fraction",

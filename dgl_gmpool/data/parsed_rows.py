@@ -12,6 +12,7 @@ from dgl_gmpool.data.featurize import featurize_molecules, unknown_symbols
 from dgl_gmpool.data.flat_graphs import FlatGraphs
 from dgl_gmpool.data.molecule import BLANK_SMILES, is_missing, read_molecule, split_smiles
 from dgl_gmpool.data.similarity import fingerprints
+from dgl_gmpool.data.standardize import split_recipe, standardized
 
 EXTENSION = "the extension behind the SMILES is ignored"
 
@@ -50,7 +51,7 @@ class ParsedRows:
 
 
 def parse_rows(smiles: Sequence[str], featurizer: str) -> ParsedRows:
-    """Read and featurise rows of SMILES.
+    """Read and featurise rows of SMILES; ``featurizer`` may be a recipe that standardises them.
 
     Examples
     --------
@@ -58,6 +59,7 @@ def parse_rows(smiles: Sequence[str], featurizer: str) -> ParsedRows:
     >>> rows.place.tolist(), rows.canonical, rows.reasons[3]
     ([0, -1, 0, -1], ('CCO',), 'blank SMILES')
     """
+    featurizer, steps = split_recipe(featurizer)
     place = np.full(len(smiles), -1, np.int64)
     reasons, notes = [""] * len(smiles), [""] * len(smiles)
     known: dict[str, int] = {}
@@ -70,12 +72,16 @@ def parse_rows(smiles: Sequence[str], featurizer: str) -> ParsedRows:
         if mol is None:
             continue
         canonical = Chem.MolToSmiles(mol)
+        if steps:
+            mol = standardized(mol, steps)
+            if (drawn := canonical) != (canonical := Chem.MolToSmiles(mol)):
+                notes[row] = f"standardised from {drawn} to {canonical}"
         if canonical not in known:
             known[canonical] = len(mols)
             mols.append(mol)
         place[row] = known[canonical]
         if split_smiles(text)[1]:
-            notes[row] = EXTENSION
+            notes[row] = "; ".join(filter(None, [notes[row], EXTENSION]))
     flat = featurize_molecules(mols, featurizer)
     strange = unknown_symbols(mols.__getitem__, flat, featurizer)
     for row, at in enumerate(place.tolist()):

@@ -11,6 +11,7 @@ from rdkit import Chem
 
 from dgl_gmpool.data.features import DESCRIPTOR_SETS
 from dgl_gmpool.data.molecule import canonical_smiles, read_molecule
+from dgl_gmpool.data.standardize import split_recipe, standardized_smiles
 from dgl_gmpool.explain.fragments import fragment_smiles
 from dgl_gmpool.explain.masking import MaskedMolecule, RefusedError
 from dgl_gmpool.explain.molecule_groups import consensus_groups, names_groups, node_weights
@@ -177,11 +178,17 @@ def explain_molecule(
     check_models(models, solvents=solvent is not None, features=list(features or {}))
     first = models[0]
     chosen = ExplainedTarget.of(first, target)
-    masked = MaskedMolecule(smiles, first.featurizer)
+    featurizer, steps = split_recipe(first.featurizer)
+    drawn, (smiles, why) = smiles, standardized_smiles(smiles, steps)
+    if why:
+        raise RefusedError(drawn, why)
+    masked = MaskedMolecule(smiles, featurizer)
     count = masked.num_atoms
     if count > MOST_ATOMS:
         raise RefusedError(smiles, f"{count} atoms; an explanation takes at most {MOST_ATOMS}")
     feats, note = _features(first, smiles, solvent, features)
+    if smiles != drawn:
+        note = "; ".join(filter(None, [f"standardised from {drawn} to {smiles}", note]))
     torch_device = choose_device(device)
     networks = [trained.model.to(torch_device) for trained in models]
     node_of = np.argsort(masked.order)

@@ -48,7 +48,8 @@ class TrainedModel:
     global_scaler : Standardizer or None
         Of the training rows' global features.
     featurizer : str
-        Name to pass to ``featurize``.
+        Name to pass to ``featurize``, and what is done to molecules before
+        (:func:`~dgl_gmpool.data.standardize.feature_recipe`).
     loss : str or None
         It was trained with; None is the default of its kind.
     features : tuple of FeatureNames
