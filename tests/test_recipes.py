@@ -202,7 +202,7 @@ def parsed(tmp_path, *flags):
         (["--lr", "0"], "--lr 0.0: expected"),
         (["--dropout", "1"], "--dropout 1.0: expected"),
         (["--positive-weight", "-1"], "--positive-weight -1.0: expected"),
-        (["--folds", "1"], "--folds 1: expected a whole number of at least 2"),
+        (["--folds", "0"], "--folds 0: expected a whole number of at least 1"),
         (["--processes", "0"], "--processes 0: expected"),
         (["--metric", "roc"], "Did you mean 'roc_auc'"),
         (["--threads", "0"], "--threads 0"),
