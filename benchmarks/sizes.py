@@ -79,7 +79,8 @@ def measured(folder: Path, rows: int, args: argparse.Namespace) -> dict[str, Any
     folder.mkdir(parents=True, exist_ok=True)
     table, cache = folder / "molecules.csv", folder / "cache"
     command = ["train", "csv", "--csv", str(table), "--target", "y", "--readout", args.readout,
-               "--cache", str(cache), "--folds", "5", "--baselines", "none", "--no-report"]  # fmt: skip
+               "--cache", str(cache), "--folds", "5", "--baselines", "none",
+               "--no-report"]  # fmt: skip
     found: dict[str, Any] = {"rows": rows}
     if rows <= args.cold:
         write_table(table, rows)
