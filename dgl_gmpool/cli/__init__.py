@@ -31,6 +31,11 @@ COMMANDS = {
         "train on a table of your own, or on Tox21, BindingDB or chromophores",
         resume="--resume",
     ),
+    "tune": Command(
+        "dgl_gmpool.cli.tune",
+        "search for the settings that do best on the validation rows of a data set",
+        resume="--resume",
+    ),
     "predict": Command(
         "dgl_gmpool.cli.predict", "predict the molecules of a table", resume="--resume"
     ),

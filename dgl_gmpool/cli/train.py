@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from dgl_gmpool.cli.datasets import DATA_SETS
 from dgl_gmpool.cli.load_table import load_table
@@ -13,9 +14,10 @@ from dgl_gmpool.cli.report import index_after_training
 from dgl_gmpool.cli.split_plan import plan_splits
 from dgl_gmpool.cli.train_flags import TrainFlags
 from dgl_gmpool.cli.train_plan import in_words_of_the_flags, plan_runs, train_all
-from dgl_gmpool.data import featurize
+from dgl_gmpool.data import MoleculeDataset, Splits, featurize
 from dgl_gmpool.data.standardize import feature_recipe
 from dgl_gmpool.training.baselines import baseline_rows
+from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.distributed import current_world, main_first
 from dgl_gmpool.training.run import check_task
 from dgl_gmpool.training.table import write_table
@@ -26,11 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of ``dgl-gmpool train``: one command for each data set."""
     commands = parser.add_subparsers(dest="data_set", metavar="DATA", required=True)
     for name, data in DATA_SETS.items():
-        _add_flags(commands.add_parser(name, help=data.summary), name)
+        add_train_flags(commands.add_parser(name, help=data.summary), name)
 
 
-def main(args: argparse.Namespace) -> int:
-    """``dgl-gmpool train``."""
+def prepare(
+    args: argparse.Namespace,
+) -> tuple[
+    argparse.Namespace, list[TrainingConfig], MoleculeDataset, dict[int, Splits], dict[str, Any]
+]:
+    """What the flags ask for: they themselves, configurations, data, splits by seed, source."""
     flags, data = args.flags, DATA_SETS[args.data_set]
     args = flags.resolve(args, name=args.data_set)
     for flag, what in data.needs.items():
@@ -53,7 +59,12 @@ def main(args: argparse.Namespace) -> int:
         for config in configs:
             check_start(dataset, config)
     splits = plan_splits(args, dataset.table)
-    source = flags.source(args, args.data_set)
+    return args, configs, dataset, splits, flags.source(args, args.data_set)
+
+
+def main(args: argparse.Namespace) -> int:
+    """``dgl-gmpool train``."""
+    args, configs, dataset, splits, source = prepare(args)
     # Without a test set there is nothing to score them on.
     names = args.baselines if all(each.test for each in splits.values()) else []
     rows = current_world().on_main(partial(baseline_rows, names, dataset.table, splits, configs[0]))
@@ -67,16 +78,17 @@ def main(args: argparse.Namespace) -> int:
 def recipe(name: str, script: str, arguments: Sequence[str]) -> int:
     """``python recipes/SCRIPT.py``, another face of ``dgl-gmpool train NAME``."""
     parser = argparse.ArgumentParser(prog=f"python recipes/{script}.py")
-    _add_flags(parser, name)
+    add_train_flags(parser, name)
     parser.set_defaults(data_set=name)
     return main(parser.parse_args(arguments))
 
 
-def _add_flags(parser: argparse.ArgumentParser, name: str) -> None:
+def add_train_flags(parser: argparse.ArgumentParser, name: str, *, output: str = "") -> None:
+    """The flags of one data set, for a command that trains on it."""
     data = DATA_SETS[name]
     parser.description = data.description
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     needs = " ".join(what.partition(",")[0] for what in data.needs.values())
     # All flags would push an error's one line out of sight.
     parser.usage = f"%(prog)s {needs} [--output RUN] [FLAGS]".replace("  ", " ")
-    parser.set_defaults(flags=TrainFlags(parser, data, output=f"runs/{name}"))
+    parser.set_defaults(flags=TrainFlags(parser, data, output=output or f"runs/{name}"))

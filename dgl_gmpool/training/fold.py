@@ -25,7 +25,7 @@ from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.data_parallel import average_buffers, release_model, share_model
 from dgl_gmpool.training.distributed import TrainingError, World, current_world
 from dgl_gmpool.training.fold_data import FoldData, check_fold
-from dgl_gmpool.training.history import EpochLog
+from dgl_gmpool.training.history import EpochListener
 from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.model import build_model, detached_state, raw_outputs
 from dgl_gmpool.training.model_file import TrainedModel
@@ -189,7 +189,7 @@ def fit_fold(
     checkpoint: Path | None = None,
     progress: bool = False,
     world: World | None = None,
-    log: EpochLog | None = None,
+    log: EpochListener | None = None,
     epochs: int | None = None,
 ) -> FittedFold:
     """Train on ``train``, choose the epoch on ``valid``, return the best epoch's model.
@@ -217,7 +217,7 @@ def fit_fold(
     world : World, optional
         The processes that share every batch; process 0 reads and writes the checkpoint. Default:
         those of this command, usually one.
-    log : EpochLog, optional
+    log : EpochListener, optional
         Told of every epoch, by process 0. Default: nobody is told.
     epochs : int, optional
         Stop after so many epochs and return the last one's model; ``valid`` is then not looked at.

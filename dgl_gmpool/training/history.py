@@ -7,7 +7,7 @@ import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from dgl_gmpool._io import atomic_write_text
 from dgl_gmpool.training.metrics import Metric
@@ -15,6 +15,16 @@ from dgl_gmpool.training.words import duration, score_text
 
 #: Columns of ``history.csv``; a fold's history has all but the first.
 COLUMNS = ("fold", "epoch", "train_loss", "valid_score", "is_best", "seconds")
+
+
+class EpochListener(Protocol):
+    """What a fold tells of itself."""
+
+    def begin(self, fold: int, history: Sequence[dict[str, Any]]) -> None:
+        """It starts, or goes on after the epochs of ``history``."""
+
+    def epoch(self, history: Sequence[dict[str, Any]]) -> None:
+        """The last epoch of ``history`` has ended."""
 
 
 class EpochLog:

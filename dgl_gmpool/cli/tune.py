@@ -1,0 +1,185 @@
+"""``dgl-gmpool tune``: a data set in, the configuration that does best on validation rows out."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from dataclasses import replace
+from typing import Any
+
+from dgl_gmpool._options import whole_number
+from dgl_gmpool.cli.datasets import DATA_SETS
+from dgl_gmpool.cli.molecule_rows import one_process
+from dgl_gmpool.cli.train import add_train_flags, prepare
+from dgl_gmpool.data import with_descriptors
+from dgl_gmpool.data.features import DESCRIPTOR_SETS
+from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.device import choose_device, torch_threads
+from dgl_gmpool.training.metrics import choose_metric
+from dgl_gmpool.training.run import run_record
+from dgl_gmpool.training.search_space import (
+    DEFAULT_SPACE,
+    SETTINGS,
+    Choices,
+    Range,
+    parse_space,
+    suggest_config,
+)
+from dgl_gmpool.training.tuning import (
+    Search,
+    best_trial,
+    finished_trials,
+    import_optuna,
+    open_study,
+    run_search,
+    write_best,
+    write_trials,
+)
+from dgl_gmpool.training.words import score_text
+
+DATABASE, TRIALS, BEST = "study.db", "trials.csv", "best.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of ``dgl-gmpool tune``: those of ``train``, and what is searched."""
+    commands = parser.add_subparsers(dest="data_set", metavar="DATA", required=True)
+    for name, data in DATA_SETS.items():
+        command = commands.add_parser(name, help=data.summary)
+        _add_search(command)
+        add_train_flags(command, name, output=f"tuned/{name}")
+        command.description = f"""Search for the settings that do best on {data.summary}.
+
+Every trial trains all folds; the mean validation score counts, and the test set is never looked at.
+trials.csv in the output folder has every trial, best.json the best, which 'train --config' takes.
+Start it again with --resume to go on after a kill, or beside it for a second process; processes on
+several machines share a study with --storage."""
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("search")
+    group.add_argument(
+        "--trials",
+        type=whole_number,
+        default=50,
+        metavar="N",
+        help="stop when the study has N trials, those of other processes included (default: 50)",
+    )
+    group.add_argument(
+        "--timeout",
+        type=whole_number,
+        metavar="SECONDS",
+        help="start no trial after this time (default: no limit)",
+    )
+    known = "; ".join(f"{name} ({values})" for name, (_, values) in SETTINGS.items())
+    group.add_argument(
+        "--space",
+        nargs="+",
+        default=list(DEFAULT_SPACE),
+        metavar="NAME",
+        help="what is searched: NAME, NAME=A,B,C or NAME=LOW:HIGH, such as lr=1e-4:1e-2. Known, "
+        f"with what is tried unless you say so: {known}. The rest is as its flag says "
+        f"(default: {' '.join(DEFAULT_SPACE)})",
+    )
+    group.add_argument(
+        "--storage",
+        metavar="URL",
+        help=f"database of the study, as Optuna takes it (default: {DATABASE} in --output)",
+    )
+    group.add_argument(
+        "--study", default="dgl-gmpool", metavar="NAME", help="its name there (default: dgl-gmpool)"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """``dgl-gmpool tune``."""
+    one_process("tune")
+    import_optuna()
+    space = parse_space(args.space)
+    args, configs, dataset, splits, source = prepare(args)
+    if len(args.seed) > 1 or len(args.levels) > 1:
+        raise ValueError(
+            "--seed and --levels take one value in a search; --space levels tries several levels"
+        )
+    if len(configs) > 1:
+        space["readout"] = Choices(tuple(config.readout for config in configs))
+    base, rows = configs[0], splits[args.seed[0]]
+    options = {config.readout: config.readout_options for config in configs}
+    if "descriptors" in space:
+        words = "+".join(map(str, getattr(space["descriptors"], "values", ())))
+        needed = sorted(set(DESCRIPTOR_SETS) & set(words.split("+")))
+    else:
+        needed = list(base.descriptors)
+    dataset = with_descriptors(dataset, needed, cache_dir=args.cache, processes=args.processes)
+    metric = choose_metric(dataset.table.kind, base.metric)
+    record = run_record(dataset, rows, replace(base, descriptors=()))
+    shared = {"data": record["data"], "splits": record["splits"], "metric": {"name": metric.name}}
+    args.output.mkdir(parents=True, exist_ok=True)
+    storage = args.storage or f"sqlite:///{(args.output / DATABASE).absolute()}"
+    study = open_study(storage, args.study, metric, shared)
+    search = Search(
+        dataset,
+        rows,
+        lambda trial: suggest_config(trial, base, space, options),
+        metric,
+        choose_device(args.device),
+        args.seed[0],
+    )
+    best_file = args.output / BEST
+
+    def tell(study: Any, trial: Any) -> None:
+        write_best(best_file, study, splits=record["splits"], source=source)
+        write_trials(args.output / TRIALS, study, metric)
+        best = best_trial(study)
+        complete = trial.state.name == "COMPLETE"
+        score = "" if not complete else f", valid {metric.label} {score_text(trial.value)}"
+        so_far = "" if best is None else f" (best {score_text(best.value)}, trial {best.number})"
+        settings = " ".join(f"{name}={_short(value)}" for name, value in trial.params.items())
+        state = trial.state.name.lower()
+        print(f"trial {trial.number} {state}{score}{so_far}: {settings}", flush=True)
+
+    print(f"searching {', '.join(f'{name} ({values})' for name, values in space.items())}")
+    with torch_threads(args.threads):
+        run_search(
+            study,
+            search,
+            trials=args.trials,
+            timeout=args.timeout,
+            first=_first(base, space),
+            tell=tell,
+        )
+    write_trials(args.output / TRIALS, study, metric)
+    write_best(best_file, study, splits=record["splits"], source=source)
+    best = best_trial(study)
+    if best is None:
+        raise ValueError(
+            f"none of {len(finished_trials(study))} trials came to a score; {args.output / TRIALS} "
+            "says why. Give it more --trials or a longer --timeout"
+        )
+    config = shlex.quote(str(best_file))
+    print(
+        f"\n{len(finished_trials(study))} trials in {args.output / TRIALS}; the best, trial "
+        f"{best.number}: valid {metric.label} {score_text(best.value)}. It was chosen by this "
+        "score, so expect a little less. Train and test it:\n"
+        f"  dgl-gmpool train {args.data_set} --config {config} --output RUN"
+    )
+    return 0
+
+
+def _first(base: TrainingConfig, space: dict[str, Choices | Range]) -> dict[str, Any]:
+    """The settings of the flags, where the search may try them."""
+    found: dict[str, Any] = {}
+    for name, values in space.items():
+        value = getattr(base, SETTINGS[name][0])
+        if name == "descriptors":
+            value = "+".join(value) or "none"
+        if isinstance(values, Choices):
+            fits = value in values.values
+        else:
+            fits = values.low <= value <= values.high
+        if fits:
+            found[name] = value
+    return found
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,211 @@
+"""``dgl-gmpool tune``: a search that goes on, is shared, and ends in a file for ``train``."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from dgl_gmpool import cli
+from dgl_gmpool.training import TrainingConfig
+from dgl_gmpool.training.search_space import (
+    DEFAULT_SPACE,
+    SETTINGS,
+    parse_space,
+    suggest_config,
+)
+
+optuna = pytest.importorskip("optuna")
+
+SMALL = ["--epochs", "2", "--hidden", "8", "--steps", "1", "--folds", "2", "--batch-size", "16"]
+SPACE = ["--space", "width=4,8", "lr=1e-3:1e-2", "readout=gmpool,mean"]
+
+
+def table(folder):
+    lines = ["smiles,y", *(f"{'C' * n}{end},{n}" for n in range(1, 13) for end in ("", "O", "N"))]
+    file = folder / "t.csv"
+    file.write_text("\n".join(lines) + "\n")
+    return ["tune", "csv", "--csv", str(file), "--target", "y", *SMALL]
+
+
+def rows(folder):
+    with open(folder / "trials.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_search_ends_in_a_file_that_train_takes(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main([*table(tmp_path), *SPACE, "--trials", "4", "--output", str(out)]) == 0
+    said = capsys.readouterr().out
+    found = rows(out)
+    assert len(found) == 4
+    assert {row["state"] for row in found} <= {"complete", "pruned"}
+    # The settings of the flags come first.
+    assert (found[0]["width"], found[0]["lr"], found[0]["readout"]) == ("8", "0.001", "gmpool")
+    scores = {row["trial"]: float(row["valid rmse"]) for row in found if row["state"] == "complete"}
+    best = min(scores, key=scores.get)
+    assert f"the best, trial {best}: valid RMSE" in said
+    settings = json.loads((out / "best.json").read_text())["training"]
+    row = found[int(best)]
+    assert (str(settings["hidden_feats"]), settings["readout"]) == (row["width"], row["readout"])
+    assert settings["lr"] == float(row["lr"])
+    # train repeats the trial: the same folds, and so the same validation scores.
+    run = tmp_path / "run"
+    train = ["train", "csv", "--config", str(out / "best.json"), "--output", str(run)]
+    assert cli.main(train) == 0
+    (metrics,) = run.glob("*/metrics.json")
+    folds = json.loads(metrics.read_text())["folds"]
+    assert np.mean([fold["valid"]["rmse"] for fold in folds]) == pytest.approx(scores[best])
+
+
+def test_a_search_goes_on_and_knows_its_data(tmp_path, capsys):
+    out = ["--output", str(tmp_path / "out")]
+    tune = [*table(tmp_path), *SPACE, *out]
+    assert cli.main([*tune, "--trials", "2"]) == 0
+    assert cli.main([*tune, "--trials", "3"]) == 2
+    assert "Add --resume" in capsys.readouterr().err
+    assert cli.main([*tune, "--trials", "3", "--resume"]) == 0
+    found = rows(tmp_path / "out")
+    assert len(found) == 3
+    assert len({(row["width"], row["lr"], row["readout"]) for row in found}) == 3
+    assert cli.main([*tune, "--trials", "3", "--resume"]) == 0
+    assert len(rows(tmp_path / "out")) == 3
+    assert cli.main([*tune, "--trials", "4", "--resume", "--folds", "3"]) == 2
+    assert "is of other splits; continue it with" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_killed_search_tries_its_last_trial_again(tmp_path):
+    out = tmp_path / "out"
+    tune = [*table(tmp_path), *SPACE, "--output", str(out), "--threads", "1"]
+    longer = [*tune, "--epochs", "2000", "--patience", "2000", "--trials", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dgl_gmpool", *longer], stdout=subprocess.DEVNULL, env=os.environ
+    )
+    storage = f"sqlite:///{out / 'study.db'}"
+    deadline = time.monotonic() + 120
+    running: list = []
+    while not running and time.monotonic() < deadline:
+        time.sleep(0.5)
+        if (out / "study.db").exists():
+            try:
+                study = optuna.load_study(study_name="dgl-gmpool", storage=storage)
+                running = [t for t in study.trials if t.intermediate_values]
+            except Exception:
+                continue  # the tables are not there yet
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert running
+    assert cli.main([*tune, "--trials", "1", "--resume"]) == 0
+    found = rows(out)
+    assert [row["state"] for row in found] == ["fail", "complete"]
+    assert [found[0][name] for name in ("width", "lr", "readout")] == [
+        found[1][name] for name in ("width", "lr", "readout")
+    ]
+
+
+def test_two_processes_share_a_study(tmp_path):
+    storage = ["--storage", f"sqlite:///{tmp_path / 'shared.db'}"]
+    tune = [sys.executable, "-m", "dgl_gmpool", *table(tmp_path), *SPACE, *storage, "--trials", "6"]
+    processes = [
+        subprocess.Popen(
+            [*tune, "--output", str(tmp_path / name)], stdout=subprocess.PIPE, text=True
+        )
+        for name in ("a", "b")
+    ]
+    said = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    study = optuna.load_study(study_name="dgl-gmpool", storage=storage[1])
+    finished = [t for t in study.trials if t.state.name in ("COMPLETE", "PRUNED")]
+    assert 6 <= len(finished) <= 7
+    assert len({tuple(t.params.items()) for t in finished}) >= len(finished) - 1
+
+
+def test_a_trial_that_cannot_be_trained_is_one_of_the_table(tmp_path, capsys):
+    tune = [*table(tmp_path), "--space", "lr=1e30,1e-3", "--trials", "3"]
+    assert cli.main([*tune, "--output", str(tmp_path / "out")]) == 0
+    failed = [row for row in rows(tmp_path / "out") if row["state"] == "fail"]
+    assert failed
+    assert all("lr 1e+30" in row["error"] for row in failed)
+
+
+def test_hopeless_trials_end_early(tmp_path):
+    """Five that learn, and one that does not, but for the first epochs, which prove nothing."""
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    study = optuna.create_study(study_name="dgl-gmpool", storage=storage)
+    for rate in [1e-2] * 5 + [1e-9]:
+        study.enqueue_trial({"lr": rate})
+    flags = ["--space", "lr=1e-9,1e-2", "--epochs", "8", "--patience", "8", "--storage", storage]
+    tune = [*table(tmp_path), *flags, "--trials", "6", "--output", str(tmp_path / "out")]
+    assert cli.main(tune) == 0
+    found = [(row["state"], int(row["epochs"])) for row in rows(tmp_path / "out")]
+    assert found == [("complete", 16)] * 5 + [("pruned", 5)]
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["widht"], "setting of --space 'widht'. Did you mean 'width'"),
+        (["width", "width=8"], "--space width is given twice"),
+        (["width=a"], "'a' is no number; expected width=A,B,C or width=LOW:HIGH"),
+        (["width=8.5"], "8.5 is not whole"),
+        (["width=8:4"], "the lower number first"),
+        (["width=0,8"], "hidden_feats=0: expected"),
+        (["dropout=0:1"], "dropout=1.0: expected 0 <= dropout < 1"),
+        (["lr=nan"], "'nan' is no number"),
+        (["lr="], "or lr alone"),
+        (["descriptors=rdkti"], "Did you mean 'rdkit'"),
+    ],
+)
+def test_a_space_that_makes_no_sense_is_refused(texts, message):
+    with pytest.raises(ValueError, match=message.replace("+", r"\+")):
+        parse_space(texts)
+
+
+def test_every_suggestion_is_a_configuration():
+    space = parse_space([*SETTINGS])
+    assert set(DEFAULT_SPACE) < set(SETTINGS)
+    base = TrainingConfig(epochs=7)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(60):
+        config = suggest_config(study.ask(), base, space, {"mean_and_max": {}})
+        assert config.epochs == 7
+        assert config.levels == 1 or config.readout == "gmpool"
+        assert set(config.descriptors) <= {"rdkit", "morgan"}
+
+
+def test_several_readouts_of_the_flags_are_the_choices(tmp_path):
+    tune = [*table(tmp_path), "--readout", "sum", "max", "--space", "lr", "--trials", "3"]
+    assert cli.main([*tune, "--output", str(tmp_path / "out")]) == 0
+    assert {row["readout"] for row in rows(tmp_path / "out")} <= {"sum", "max"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--seed", "0", "1"], "take one value in a search"),
+        (["--storage", "nothing://x"], "cannot be opened"),
+        (["--trials", "0"], "expected a whole number of at least 1"),
+        (["--space", "nothing"], "unknown setting of --space"),
+    ],
+)
+def test_wrong_flags(flags, message, tmp_path, capsys):
+    try:
+        code = cli.main([*table(tmp_path), "--output", str(tmp_path / "out"), *flags])
+    except SystemExit as end:
+        code = end.code
+    assert code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_without_optuna_the_remedy_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert cli.main([*table(tmp_path), "--output", str(tmp_path / "out")]) == 2
+    assert "pip install 'dgl-gmpool[tune]'" in capsys.readouterr().err
