@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
 import socket
 import time
 import warnings
@@ -31,6 +30,10 @@ from dgl_gmpool.training.run_folder import write_json
 HEARTBEAT, GRACE = 30, 120
 #: What a study must have in common with the one that is continued.
 _RECORD, _CONFIG, _ERROR, _WHERE = "record", "training", "error", "process"
+
+
+#: Errors of a database, by name, that may be over in a moment.
+_PASSING = ("IntegrityError", "OperationalError", "ProgrammingError", "StorageInternalError")
 
 
 def import_optuna() -> Any:
@@ -161,8 +164,8 @@ def open_study(storage: str, name: str, metric: Metric, record: Mapping[str, Any
             )
             break
         except Exception as error:  # of Optuna, SQLAlchemy and the database's driver
-            # Two processes that make the tables of a new database at once.
-            if waited is not None and re.search("already exists|locked", str(error)):
+            # Two processes that make the tables of a new database at once get in each other's way.
+            if waited is not None and type(error).__name__ in _PASSING:
                 time.sleep(waited)
                 continue
             raise ValueError(
