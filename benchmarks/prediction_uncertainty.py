@@ -102,7 +102,12 @@ def predict_here(model: str, table: str, output: str) -> None:
     flags = ["--model", model, "--csv", table, "--output", output, "--processes", "1"]
     if main(["predict", *flags, "--device", "cpu"]):
         raise SystemExit("predict failed")
+    # Not ru_maxrss alone: a process starts with that of the one that started it.
+    status = Path("/proc/self/status")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if status.exists():
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        peak = int(lines["VmHWM"].split()[0]) / 1024
     print(peak, time.perf_counter() - start)
 
 
