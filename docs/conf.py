@@ -14,7 +14,7 @@ author = copyright = "the dgl-gmpool authors"
 version = release = dgl_gmpool.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",  # myst_parser, and notebooks
     "sphinx.ext.autodoc",
     "numpydoc",
     "commands",
@@ -28,6 +28,13 @@ exclude_patterns = ["_build", "results"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
+
+# Notebooks hold no outputs: what is shown comes from this build, and an error ends it.
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+nb_merge_streams = True
 
 smartquotes = False  # --flag is no dash
 
