@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 import torch
 from training_data import SMILES, check_refused, rows_of, small_dataset, small_options
 
-from dgl_gmpool import __version__
+from dgl_gmpool import __version__, load_predictor
 from dgl_gmpool.cli import main
 from dgl_gmpool.data import make_splits
 from dgl_gmpool.data.chromophores import SOLVENT_DESCRIPTORS, solvent_descriptors
@@ -308,9 +309,16 @@ def test_errors_of_the_command_are_one_line(run, tmp_path, capsys, change, messa
     check_refused("predict", change, message, run, tmp_path, capsys)
 
 
-def test_the_folder_above_a_run_points_to_the_run(run):
-    with pytest.raises(FileNotFoundError, match=r"did you mean .*run"):
-        load_models(run.parent)
+def test_the_folder_above_a_single_run_stands_for_it_and_of_several_asks_which(run, tmp_path):
+    shutil.copytree(run, tmp_path / "a")
+    above, alone = load_predictor(tmp_path), load_predictor(run)
+    assert np.array_equal(above.predict(["CCO"]).mean, alone.predict(["CCO"]).mean)
+    assert np.array_equal(above.predict(["CCO"]).lower, alone.predict(["CCO"]).lower)
+    shutil.copytree(run, tmp_path / "b")
+    with pytest.raises(FileNotFoundError, match=r"holds 2 runs; give one of them: .*a, .*b"):
+        load_models(tmp_path)
+    with pytest.raises(FileNotFoundError, match="holds no fold_"):
+        load_models(tmp_path / "a" / "fold_0")
 
 
 def test_a_damaged_or_foreign_model_file_is_refused(tmp_path):

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dgl_gmpool.training.distributed import current_world
-from dgl_gmpool.training.run_folder import RunFolder, read_json
-from dgl_gmpool.training.uncertainty import RunUncertainty, run_of, write_uncertainty
+from dgl_gmpool.training.run_folder import RunFolder, read_json, run_of
+from dgl_gmpool.training.uncertainty import RunUncertainty, write_uncertainty
 
 
 def load_uncertainty(path: Path, say: Callable[[str], None]) -> RunUncertainty | None:

@@ -13,10 +13,9 @@ from dgl_gmpool.cli.prediction_columns import PredictionColumns
 from dgl_gmpool.data.delimited_text import DelimitedText
 from dgl_gmpool.data.target_column import TargetColumn
 from dgl_gmpool.training.metrics import METRICS, choose_metrics
-from dgl_gmpool.training.run_folder import RunFolder, read_json
+from dgl_gmpool.training.run_folder import RunFolder, read_json, run_of
 from dgl_gmpool.training.scores import scores
 from dgl_gmpool.training.table_task import TableTask
-from dgl_gmpool.training.uncertainty import run_of
 from dgl_gmpool.training.words import score_text
 
 #: Rows that it is told from how a measured column is written.

@@ -18,7 +18,7 @@ from dgl_gmpool._io import atomic_torch_save
 from dgl_gmpool.data.features import FeatureNames
 from dgl_gmpool.training.feature_scaler import FeatureScaler
 from dgl_gmpool.training.model import raw_outputs
-from dgl_gmpool.training.run_folder import RunFolder, read_json
+from dgl_gmpool.training.run_folder import RunFolder, read_json, run_of
 from dgl_gmpool.training.standardizer import Standardizer
 from dgl_gmpool.training.table_task import TableTask
 
@@ -219,6 +219,8 @@ def _first_lines(error: Exception) -> str:
 def load_models(path: str | os.PathLike[str]) -> list[TrainedModel]:
     """The models of every fold of a finished run's folder, or the one of a ``model.pt``.
 
+    A folder that holds a single run stands for it.
+
     Where a run has final models (trained on all rows, ``--final``), these instead of the folds'.
 
     Raises
@@ -233,11 +235,12 @@ def load_models(path: str | os.PathLike[str]) -> list[TrainedModel]:
         return [load_model(path)]
     if not path.is_dir():
         raise FileNotFoundError(f"no run folder {path}")
+    path, _ = run_of(path)
     files = sorted(path.glob("fold_*/model.pt"), key=lambda file: int(file.parent.name[5:]))
     if not files:
-        inside = sorted(str(file.parent) for file in path.glob("*/config.json"))
-        hint = f"; did you mean {inside[0]}?" if inside else ""
-        raise FileNotFoundError(f"{path} holds no fold_*/model.pt{hint}")
+        raise FileNotFoundError(
+            f"{path} holds no fold_*/model.pt; give the folder of a run, or a fold's model.pt"
+        )
     if not RunFolder(path).finished:
         raise ValueError(
             f"the run in {path} is not finished ({len(files)} of its folds are trained): continue "

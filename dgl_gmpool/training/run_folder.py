@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -156,6 +157,39 @@ class RunFolder:
             for file in folder.iterdir():
                 if _is_temporary(file):
                     file.unlink()
+
+
+def run_of(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
+    """The run folder that models come from, and the number of the fold, of one's ``model.pt``
+    (None for a final model's).
+
+    A folder that holds a single run, such as the ``--output`` of a training with one readout,
+    stands for it.
+
+    Examples
+    --------
+    >>> folder, fold = run_of("RUN/fold_2/model.pt")
+    >>> folder.name, fold
+    ('RUN', 2)
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder holds several runs, or a folder's name is not one.
+    """
+    path = Path(path).absolute()
+    if not path.is_dir():
+        found = re.fullmatch(r"(fold|final)_(\d+)", path.parent.name)
+        if found is None:
+            return path, None
+        return path.parent.parent, int(found[2]) if found[1] == "fold" else None
+    if (path / "config.json").exists() or any(path.glob("fold_*")):
+        return path, None
+    inside = sorted(file.parent for file in path.glob("*/config.json"))
+    if len(inside) > 1:
+        listed = ", ".join(map(str, inside[:5])) + (", ..." if len(inside) > 5 else "")
+        raise FileNotFoundError(f"{path} holds {len(inside)} runs; give one of them: {listed}")
+    return (inside[0] if inside else path), None
 
 
 def check_free_folder(path: Path, *, resume: bool) -> None:

@@ -40,9 +40,7 @@ two work against each other, and ``test`` says what remains.
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,7 +51,7 @@ from dgl_gmpool.data.similarity import nearest
 from dgl_gmpool.training.calibration import Calibrator, choose_calibrators
 from dgl_gmpool.training.conformal import Intervals, choose_intervals, leave_out_parts
 from dgl_gmpool.training.known_molecules import Domain, KnownMolecules, fingerprints_of
-from dgl_gmpool.training.run_folder import RunFolder, read_json, write_json
+from dgl_gmpool.training.run_folder import RunFolder, read_json, run_of, write_json
 from dgl_gmpool.training.table_task import TableTask
 from dgl_gmpool.training.uncertainty_check import check_calibrators, check_intervals
 
@@ -125,23 +123,6 @@ def _read(
         own = saved["curves"] if fold is None else [saved["curves"][fold]]
         return tuple(Calibrator(saved["method"], curve) for curve in own)
     return None
-
-
-def run_of(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
-    """The run folder that models come from, and the number of the fold, of one's ``model.pt``
-    (None for a final model's).
-
-    Examples
-    --------
-    >>> folder, fold = run_of("RUN/fold_2/model.pt")
-    >>> folder.name, fold
-    ('RUN', 2)
-    """
-    path = Path(path).absolute()
-    found = re.fullmatch(r"(fold|final)_(\d+)", path.parent.name)
-    if path.is_dir() or found is None:
-        return path, None
-    return path.parent.parent, int(found[2]) if found[1] == "fold" else None
 
 
 def write_uncertainty(

@@ -107,10 +107,10 @@ def uncertainty_lines(summary: dict[str, Any]) -> list[str]:
         level = next((one for one in test["levels"] if one["coverage"] == 0.9), None)
         if level is not None:
             beside = level["std_over_models"]
-            spread = "" if beside is None else f"; the spread over the models would {beside:.0%}"
+            spread = "" if beside is None else f"; the spread over the models alone: {beside:.0%}"
             lines.append(
-                f"{each['name']}: intervals of 90 % hold {level['found']:.0%} of {test['rows']} "
-                f"test values (mean width {level['mean_width']:.3g}{spread})"
+                f"{each['name']}: intervals for 90 % of values, {level['mean_width']:.3g} wide on "
+                f"average, hold {level['found']:.0%} of {test['rows']} test values{spread}"
             )
     return lines
 
