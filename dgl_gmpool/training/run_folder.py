@@ -175,7 +175,7 @@ def run_of(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
     Raises
     ------
     FileNotFoundError
-        The folder holds several runs, or a folder's name is not one.
+        The folder holds several runs.
     """
     path = Path(path).absolute()
     if not path.is_dir():
