@@ -122,27 +122,24 @@ class _GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
         train, valid = self._split(dataset.table, strata[rows], seed)
         device = choose_device(self.device)
         fitted = fit_fold(dataset, train, valid, config, device=device)
+        self._trained = TrainedModel(
+            fitted.model,
+            table.kind,
+            table.task_names,
+            "",
+            fitted.target_scaler,
+            fitted.global_scaler,
+            dataset.featurizer,
+            config.loss,
+            fitted.features,
+        )
         with TemporaryDirectory() as folder:
             file = Path(folder) / "model.pt"
-            save_model(
-                file,
-                TrainedModel(
-                    fitted.model,
-                    table.kind,
-                    table.task_names,
-                    "",
-                    fitted.target_scaler,
-                    fitted.global_scaler,
-                    dataset.featurizer,
-                    config.loss,
-                    fitted.features,
-                ),
-            )
+            save_model(file, self._trained)
             #: The model as ``dgl_gmpool.training.save_model`` writes it: tensors and plain values.
             self.model_bytes_ = file.read_bytes()
         self.validation_score_ = fitted.best_score
         self.n_iter_ = len(fitted.history)
-        self.__dict__.pop("_trained", None)
 
     def _split(
         self, table: MoleculeTable, strata: np.ndarray, seed: int
@@ -433,7 +430,10 @@ def _column(y: Any) -> np.ndarray:
 def _numbers(y: Any) -> np.ndarray:
     """Targets ``(rows,)`` or ``(rows, targets)`` float64."""
     if y is None:
-        raise ValueError("y is None; this estimator requires y to be passed, a number for each row")
+        raise ValueError(
+            "a regressor requires y to be passed, but the target y is None; give a number for each "
+            "row"
+        )
     values = np.asarray(y)
     if values.ndim not in (1, 2) or (values.dtype.kind not in "fiub" and values.dtype != object):
         raise ValueError(f"y is {values.dtype} of shape {values.shape}; expected numbers, a column")

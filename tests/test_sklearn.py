@@ -13,6 +13,8 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.validation import validate_data
 from training_data import SMILES
 
 from dgl_gmpool.sklearn import GMPoolClassifier, GMPoolRegressor, smiles_of
@@ -169,3 +171,43 @@ def test_wrong_targets():
         GMPoolRegressor(**SMALL).fit(SMILES, Y[:-1])
     with pytest.raises(ValueError, match="y is missing in row 0"):
         GMPoolClassifier(**SMALL).fit(SMILES, [None, *LABELS[1:]])
+
+
+class _Numbers:
+    """Scikit-learn's checks give tables of random numbers: here each row is a molecule, an ether
+    with chains as long as its first numbers say, so that the checks can run at all."""
+
+    def _smiles(self, X, *, reset=False):
+        X = validate_data(self, X, reset=reset)
+        lengths = np.clip(np.round(2 * X[:, :3]) + 5, 1, 12).astype(int)
+        return ["O".join("C" * length for length in row) for row in lengths]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array, tags.input_tags.string = True, False
+        tags.input_tags.one_d_array = False
+        return tags
+
+
+class Regressor(_Numbers, GMPoolRegressor):
+    pass
+
+
+class Classifier(_Numbers, GMPoolClassifier):
+    pass
+
+
+QUICK = {"epochs": 1, "hidden_feats": 4, "num_steps": 1, "readout": "mean"}
+EXPECTED = {
+    "check_regressors_train": "one epoch is too few to learn (test_it_learns has 40)",
+    "check_classifiers_train": "one epoch is too few to learn (test_it_learns has 40)",
+    "check_array_api_input": "graphs are no arrays",
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@parametrize_with_checks(
+    [Regressor(**QUICK), Classifier(**QUICK)], expected_failed_checks=lambda estimator: EXPECTED
+)
+def test_scikit_learns_own_checks(estimator, check):
+    check(estimator)

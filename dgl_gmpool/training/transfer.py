@@ -58,8 +58,8 @@ def check_start(dataset: MoleculeDataset, config: TrainingConfig) -> None:
         raise ValueError(
             f"{config.start_from} was trained on the features {trained.featurizer!r} "
             f"({found['node_in_feats']} per atom), and these data have {mine!r} "
-            f"({dataset.node_in_feats}): featurise them with {trained.featurizer!r}, or train the "
-            "run to start from anew"
+            f"({dataset.node_in_feats}): featurise them alike (--featurizer, --standardize), "
+            "or train the run to start from anew"
         )
 
 
