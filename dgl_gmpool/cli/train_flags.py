@@ -407,7 +407,7 @@ def _add_training(
         help="learn these beside the target, with a weight on their loss: "
         + ("the data set's " + ", ".join(auxiliary) + ", or " if auxiliary else "")
         + f"{PROPERTIES}, what RDKit calculates (mass, log P, rings, ...). They are neither "
-        "scored nor predicted; docs/results.md says when they help (default: none)",
+        "scored nor predicted; docs/earlier-results.md says when they help (default: none)",
     )
     add(
         "--descriptors",

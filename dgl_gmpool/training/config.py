@@ -56,13 +56,14 @@ class TrainingConfig:
         Its keyword options, plain JSON values.
     hidden_feats, num_steps, dropout, head_feats
         Passed to ``MoleculePredictor``; ``head_feats=None`` takes ``hidden_feats``. The paper has
-        a dropout of 0.15, which next to a batch normalisation does harm (``docs/results.md``).
+        a dropout of 0.15, which next to a batch normalisation does harm
+        (``docs/earlier-results.md``).
     exchange : bool or None
         Passed to ``MoleculePredictor``: whether atoms exchange with their groups between layers.
         None: where the readout is GMPool with local groups.
     readout_norm : str
         ``"batch"`` or ``"none"``: batch normalisation between readout and head. Not in the paper;
-        what it brings is in ``docs/results.md``.
+        what it brings is in ``docs/earlier-results.md``.
     epochs : int
         Most epochs per fold.
     patience : int
