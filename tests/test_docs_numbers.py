@@ -40,7 +40,15 @@ def test_an_expression_that_fails_names_itself():
 
 @pytest.mark.parametrize(
     "text",
-    ["R2 of 0.87", "12 ms a step", "97 % of them", "1e-7 off", "3,500 MiB", "1.5 % here", "| 0.31 |"],
+    [
+        "R2 of 0.87",
+        "12 ms a step",
+        "97 % of them",
+        "1e-7 off",
+        "3,500 MiB",
+        "1.5 % here",
+        "| 0.31 |",
+    ],
 )
 def test_a_number_without_a_source_is_found(text):
     assert len(without_source(text)) == 1
