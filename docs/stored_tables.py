@@ -26,7 +26,7 @@ def load(path: str) -> Any:
     return json.loads((ROOT / path).read_text(encoding="utf-8"))
 
 
-def pick(rows: Iterable[Row], **conditions: Any) -> Row:
+def pick(rows: Iterable[Row], /, **conditions: Any) -> Row:
     """The one row that has these values."""
     found = [row for row in rows if all(row.get(key) == it for key, it in conditions.items())]
     if len(found) != 1:
