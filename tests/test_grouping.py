@@ -12,7 +12,10 @@ from dgl_gmpool.nn.grouping import SIMILARITIES, GroupingMatrix
 
 
 def _numbers(module):
-    weight = module.weight.detach().double().numpy()
+    weight = module.weight.detach().double()
+    if module.similarity != "linear":
+        weight = module._first + module.pace * (weight - module._first)
+    weight = weight.numpy()
     bias = None if module.bias is None else float(module.bias.detach())
     return module.similarity, weight, bias
 
@@ -175,3 +178,14 @@ def test_second_derivatives_are_those_of_float64_in_float32(similarity):
         torch.testing.assert_close(second(start, face).double(), exact, rtol=1e-4, atol=1e-5)
     x = start.double().requires_grad_()
     assert torch.autograd.gradgradcheck(grouping, x)
+
+
+@pytest.mark.parametrize("similarity", ["gaussian", "cauchy"])
+def test_weights_of_models_of_0_2_0_mean_what_they_meant(similarity):
+    module = GroupingMatrix(3, similarity=similarity)
+    state = module.state_dict()
+    state["weight"] = torch.tensor([-2.0, 0.5, 3.0])
+    del state["pace"]
+    module.load_state_dict(state)
+    expected = torch.nn.functional.softplus(state["weight"].double())
+    torch.testing.assert_close(module.measure(torch.device("cpu")).weight, expected)

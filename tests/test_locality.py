@@ -14,6 +14,7 @@ from torch.autograd import gradcheck
 from dgl_gmpool import GMPool
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.locality import LONGEST, SHORTEST, Conductance, Diffusion, heat_kernel
+from dgl_gmpool.nn.resistance import resistance
 
 TIMES = (0.5, 4.0, 12.0, 40.0)
 
@@ -219,3 +220,52 @@ def test_a_gradient_reaches_the_bonds():
     ).sum().backward()
     assert conductance.weight.grad.abs().max() > 0
     assert pool.locality.log_time.grad.abs() > 0
+
+
+def test_resistance_against_the_pseudo_inverse():
+    generator = torch.Generator().manual_seed(0)
+    edge = (torch.rand(3, 9, 9, generator=generator, dtype=torch.float64) > 0.7).double()
+    edge[:, 0, 1:] = 1  # in one piece
+    both = ((edge + edge.mT) > 0).double() * (1 - torch.eye(9, dtype=torch.float64))
+    pseudo = torch.linalg.pinv(torch.diag_embed(both.sum(-1)) - both)
+    own = pseudo.diagonal(dim1=1, dim2=2)
+    expected = own[:, :, None] + own[:, None, :] - 2 * pseudo
+    torch.testing.assert_close(resistance(edge), expected, rtol=1e-3, atol=1e-3)
+    # Foster's theorem: over the edges of a graph in one piece R adds up to n - 1.
+    total = (resistance(both) * both).sum((1, 2)) / 2
+    torch.testing.assert_close(total, torch.full((3,), 8.0).double(), rtol=1e-3, atol=0)
+
+
+def test_edges_conduct_by_the_ways_around_them_where_nothing_else_is_known():
+    ring = [(i, (i + 1) % 6) for i in range(6)]
+    one, other = torch.tensor([*ring, (0, 6), (6, 7)]).T
+    graph = dgl.graph((torch.cat([one, other]), torch.cat([other, one])))
+    feat = torch.zeros(8, 1, dtype=torch.float64)
+    in_ring = (one < 6) & (other < 6)
+    weight = torch.where(in_ring, (6 / 5) ** 4, 1.0).double().repeat(2)
+    locality = Diffusion().double()
+
+    def kernel(**options):
+        batch = GraphBatch(graph, feat, width=1, dtype=torch.float64, **options)
+        return locality(batch)[0].kernel
+
+    torch.testing.assert_close(kernel(), kernel(conductance=weight), rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(kernel(), kernel(conductance=torch.ones_like(weight)))
+
+
+def test_a_diffusion_of_0_2_0_stays_what_it_was():
+    """It stored neither its first time, 16, nor that edges conduct alike."""
+    state = {"log_time": torch.tensor(0.5)}
+    locality = Diffusion()
+    locality.load_state_dict(state)
+    assert locality.time.item() == pytest.approx(16 * np.exp(0.05))
+    graph = dgl.graph(([0, 1, 1, 2, 2, 0, 2, 3], [1, 0, 2, 1, 0, 2, 3, 2]))
+    batch = GraphBatch(graph, torch.zeros(4, 1), width=1, dtype=torch.float32)
+    ones = GraphBatch(
+        graph, torch.zeros(4, 1), width=1, dtype=torch.float32, conductance=torch.ones(8)
+    )
+    torch.testing.assert_close(locality(batch)[0].kernel, locality(ones)[0].kernel)
+    again = Diffusion()
+    again.load_state_dict(locality.state_dict())
+    assert again.time == locality.time
+    assert again.paths_power == 0

@@ -82,7 +82,8 @@ class MoleculePredictor(nn.Module):
     conductance_start : sequence of float, optional
         Where groups are local and there are edge features, bonds conduct by them
         (:class:`~dgl_gmpool.nn.locality.Conductance`): what each edge feature, and in the end a
-        bond of an end atom, adds in the beginning. Default: nothing, all bonds start alike.
+        bond of an end atom, adds in the beginning; the diffusion then starts with a time of 64, for
+        bonds that differ much. Default: nothing, all bonds start alike.
 
     Examples
     --------
@@ -219,6 +220,12 @@ class MoleculePredictor(nn.Module):
         #: The diffusion of the exchange: that of the groups where there are groups.
         self.exchange_locality = None if local or not exchange else Diffusion()
         self._exchange_of_groups = local and exchange
+        if conductance_start is not None:
+            of_atoms = [first, last] if lift else [first]
+            diffusions = [getattr(pool, "locality", None) for pool in of_atoms]
+            for each in (*diffusions, self.exchange_locality):
+                if each is not None:
+                    each.start.fill_(CONDUCTING_TIME)
         steps = backbones[0].exchanges if exchange else 0
         self.exchange_steps = nn.ModuleList(
             ExchangeStep(backbones[0].out_feats) for _ in range(steps)
@@ -456,6 +463,10 @@ class MoleculePredictor(nn.Module):
 
         return exchange
 
+
+#: Where the diffusion starts if a prior says which bonds conduct: what holds together is mixed by
+#: then, whatever its size, and what is apart is not.
+CONDUCTING_TIME = 64.0
 
 #: What stands between readout and head.
 READOUT_NORMS = ("none", "batch")

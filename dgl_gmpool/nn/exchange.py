@@ -78,7 +78,7 @@ class GroupExchange(Readout):
     in_feats : int
         Width D of the node features.
     time : float, optional
-        Initial time of the diffusion, of which the exchange takes half. Default 16.
+        Initial time of the diffusion, of which the exchange takes half. Default 28.
 
     Examples
     --------

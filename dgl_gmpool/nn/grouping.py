@@ -22,8 +22,12 @@ FEATURE_NORMS = ("batch", "layer", "none")
 STEEPEST = 69.0
 
 #: Sum of the initial weights of a squared distance. Features of unit variance are 2 apart on
-#: average, so that M starts around exp(-1) or 1 / 2 off the diagonal.
-START = 0.5
+#: average, so that M starts around exp(-0.7) or 0.6 off the diagonal.
+START = 0.35
+
+#: The pace at which the weights are learned, that of other parameters being 1: a label would make
+#: M ever sharper, and cut groups in pieces.
+PACE = 0.1
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,9 @@ class GroupingMatrix(nn.Module):
             self.register_parameter("bias", None)
         else:
             self.bias = nn.Parameter(torch.empty(1))
+        #: 1 in models of 0.2.0, which did not store it.
+        self.pace: Tensor
+        self.register_buffer("pace", torch.tensor(1.0 if similarity == "linear" else PACE))
         self.reset_parameters()
 
     @property
@@ -167,8 +174,7 @@ class GroupingMatrix(nn.Module):
             nn.init.uniform_(self.weight, -bound, bound)
             nn.init.uniform_(self.bias, -bound, bound)
             return
-        # The inverse of softplus.
-        nn.init.constant_(self.weight, math.log(math.expm1(START / self.in_feats)))
+        nn.init.constant_(self.weight, self._first)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
@@ -208,8 +214,18 @@ class GroupingMatrix(nn.Module):
                         "before that"
                     )
         if self.similarity != "linear":
-            weight = F.softplus(weight)
+            pace = self.pace.to(weight.dtype)
+            weight = F.softplus(self._first + pace * (weight - self._first))
         return Measure(self.similarity, weight, bias)
+
+    @property
+    def _first(self) -> float:
+        """v_k in the beginning: the inverse of softplus."""
+        return math.log(math.expm1(START / self.in_feats))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        state_dict.setdefault(prefix + "pace", torch.ones_like(self.pace))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def extra_repr(self) -> str:
         return f"in_feats={self.in_feats}, similarity={self.similarity!r}"
