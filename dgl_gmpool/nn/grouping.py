@@ -128,7 +128,7 @@ class GroupingMatrix(nn.Module):
     >>> M.shape, M.dtype
     (torch.Size([1, 3, 3]), torch.float64)
     >>> M[0].detach().round(decimals=2).tolist()
-    [[1.0, 1.0, 0.09], [1.0, 1.0, 0.09], [0.09, 0.09, 1.0]]
+    [[1.0, 1.0, 0.12], [1.0, 1.0, 0.12], [0.12, 0.12, 1.0]]
     """
 
     def __init__(
