@@ -43,6 +43,7 @@ def test_the_matrix_is_the_product_of_both_kernels(kind, feature_norm, similarit
     torch.manual_seed(0)
     pool = kind(WIDTH, similarity=similarity, feature_norm=feature_norm).double()
     pool.locality.paths_power.fill_(0)  # all edges alike, as the reference has them
+    pool.grouping.pace.fill_(1)
     with torch.no_grad():
         pool.locality.log_time.fill_(0.7)
         pool.grouping.weight.add_(0.3 * torch.randn(WIDTH))
