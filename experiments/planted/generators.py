@@ -1,6 +1,6 @@
 """Graphs with planted groups: which nodes belong together is known.
 
-Four families. Three for counting, of graphs whose groups are joined to a tree by single edges and
+Five families. Four for counting, of graphs whose groups are joined to a tree by single edges and
 whose features are a noisy one-hot of the *kind* of group:
 
 =============  =====================================================================  ============
@@ -11,9 +11,12 @@ family         a group                                                          
 ``mixed``      a star of 5-8 nodes, a grid of 2 x 3 to 3 x 3, or a random tree of     10-54 nodes
                5-8 nodes that one edge closes to a ring; in half of the graphs one
                more edge joins two groups, as noise
+``bodies``     a wheel, a caterpillar, a ring with one chord across or a spider of    10-54 nodes
+               5-9 nodes, or a complete bipartite graph of 2-3 and 3-4
 =============  =====================================================================  ============
 
-and one for what groups are worth, :func:`two_kinds_in_rings`: graphs of 40 nodes in rings of 6-12,
+The rules of 0.3.0 were chosen on ``cliques``, ``rings`` and ``bodies``; ``mixed`` is what they were
+not chosen on. And one for what groups are worth, :func:`two_kinds_in_rings`: graphs of 40 nodes in rings of 6-12,
 four kinds of *nodes* at random, with targets that hang on what stands together in one ring.
 """
 
@@ -113,6 +116,34 @@ def unicyclic(nodes: int, rng: Generator) -> Edges:
     return [*edges, others[int(rng.integers(len(others)))]]
 
 
+def wheel(nodes: int) -> Edges:
+    """A ring and node 0, joined to all of it."""
+    ring = nodes - 1
+    return [*star(nodes), *((1 + i, 1 + (i + 1) % ring) for i in range(ring))]
+
+
+def bipartite(one: int, other: int) -> Edges:
+    """Each of ``one`` nodes with each of ``other``."""
+    return [(i, one + j) for i in range(one) for j in range(other)]
+
+
+def caterpillar(nodes: int, rng: Generator) -> Edges:
+    """A path of half of the nodes, the others hanging on it."""
+    spine = max(3, nodes // 2)
+    path = [(i, i + 1) for i in range(spine - 1)]
+    return path + [(int(rng.integers(spine)), i) for i in range(spine, nodes)]
+
+
+def crossed_ring(nodes: int) -> Edges:
+    """A ring and the chord across it."""
+    return [*((i, (i + 1) % nodes) for i in range(nodes)), (0, nodes // 2)]
+
+
+def spider(nodes: int) -> Edges:
+    """Three legs that start at node 0."""
+    return [(max(0, i - 3), i) for i in range(1, nodes)]
+
+
 def _of_cliques(k: int, rng: Generator) -> list[tuple[int, Edges]]:
     return [(n, clique(n)) for n in rng.integers(4, 8, k).tolist()]
 
@@ -139,11 +170,31 @@ def _mixed(k: int, rng: Generator) -> list[tuple[int, Edges]]:
     return found
 
 
+def _bodies(k: int, rng: Generator) -> list[tuple[int, Edges]]:
+    found: list[tuple[int, Edges]] = []
+    for shape in rng.integers(5, size=k):
+        nodes = int(rng.integers(5, 10))
+        if shape == 0:
+            found.append((nodes, wheel(nodes)))
+        elif shape == 1:
+            one, other = int(rng.integers(2, 4)), int(rng.integers(3, 5))
+            found.append((one + other, bipartite(one, other)))
+        elif shape == 2:
+            found.append((nodes, caterpillar(nodes, rng)))
+        elif shape == 3:
+            nodes = max(nodes, 6)
+            found.append((nodes, crossed_ring(nodes)))
+        else:
+            found.append((nodes, spider(nodes)))
+    return found
+
+
 #: The groups of a graph, as pairs of number of nodes and edges, of each family for counting.
 FAMILIES: dict[str, Callable[[int, Generator], list[tuple[int, Edges]]]] = {
     "cliques": _of_cliques,
     "rings": _of_rings,
     "mixed": _mixed,
+    "bodies": _bodies,
 }
 
 
