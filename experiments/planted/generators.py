@@ -15,8 +15,9 @@ family         a group                                                          
                5-9 nodes, or a complete bipartite graph of 2-3 and 3-4
 =============  =====================================================================  ============
 
-The rules of 0.3.0 were chosen on ``cliques``, ``rings`` and ``bodies``; ``mixed`` is what they were
-not chosen on. And one for what groups are worth, :func:`two_kinds_in_rings`: graphs of 40 nodes in rings of 6-12,
+The rules of locality were chosen on ``cliques``, ``rings`` and ``bodies``, not on ``mixed``.
+
+And one for what groups are worth, :func:`two_kinds_in_rings`: graphs of 40 nodes in rings of 6-12,
 four kinds of *nodes* at random, with targets that hang on what stands together in one ring.
 """
 
