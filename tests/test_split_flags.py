@@ -140,6 +140,35 @@ def test_a_test_table_takes_its_molecules_from_training():
         with_test_table(table, table)
 
 
+@pytest.mark.parametrize(
+    ("flags", "twin"),
+    [
+        (["--standardize", "fragment"], "C[C@H](O)CCCN.Cl"),
+        (["--featurizer", "canonical"], "C[C@@H](O)CCCN"),
+        (["--featurizer", "canonical", "--standardize", "fragment"], "C[C@@H](O)CCCN.Cl"),
+    ],
+)
+def test_what_becomes_a_molecule_of_the_test_table_is_left_out_of_training(
+    flags, twin, tmp_path, capsys
+):
+    lines = ["smiles,y", *(f"{smiles},{i}" for i, smiles in enumerate([*MOLECULES[:20], twin]))]
+    (tmp_path / "train.csv").write_text("\n".join(lines))
+    (tmp_path / "held.csv").write_text("smiles,y\nC[C@H](O)CCCN,1\nCCCCCCCCCCS,2\n")
+    command = ["train", "csv", "--csv", str(tmp_path / "train.csv"), "--target", "y", *SMALL]
+    command += ["--test-csv", str(tmp_path / "held.csv")]
+    assert cli.main([*command, *flags, "--output", str(tmp_path / "run")]) == 0
+    assert "-1  left out: the same molecule or group is in the test table" in (
+        capsys.readouterr().out
+    )
+    (splits,) = tmp_path.glob("run/*/splits.json")
+    saved = json.loads(splits.read_text())
+    assert (saved["rows"], len(saved["test"])) == (22, 2)
+    # By default the twin is another molecule.
+    assert cli.main([*command, "--output", str(tmp_path / "all")]) == 0
+    (splits,) = tmp_path.glob("all/*/splits.json")
+    assert json.loads(splits.read_text())["rows"] == 23
+
+
 @pytest.fixture
 def files(tmp_path):
     rows = [

@@ -193,3 +193,12 @@ class TestConfig:
                 file.write_text(text)
             assert cli.main(["train", "csv", "--config", str(file)]) == 2
             assert message in capsys.readouterr().err
+
+
+def test_a_target_that_nobody_measured_is_named_before_anything_is_trained(tmp_path, capsys):
+    text = own_table(tmp_path).read_text().splitlines()
+    table = tmp_path / "blank.csv"
+    table.write_text("\n".join([f"{text[0]},blank", *(f"{line}," for line in text[1:])]))
+    command = ["train", "csv", "--csv", str(table), "--target", "logS", "blank", *SMALL]
+    assert cli.main([*command, "--output", str(tmp_path / "run")]) == 2
+    assert "has a measured blank; leave that target out" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from training_data import small_dataset, small_options
 from dgl_gmpool import cli, load_predictor
 from dgl_gmpool.data import make_splits
 from dgl_gmpool.training import TrainingConfig, load_model, load_models, train_run
+from dgl_gmpool.training.transfer import _flags_of
 
 SMALL = ["--epochs", "1", "--folds", "2", "--batch-size", "8"]
 
@@ -53,6 +54,18 @@ def test_each_fold_starts_from_its_own_weights(run, tmp_path):
         for name, value in before.named_parameters():
             if not name.startswith("head."):
                 assert torch.allclose(model.model.get_parameter(name), value, atol=1e-9), name
+
+
+@pytest.mark.parametrize("path", ["", "first/fold_0/model.pt"])
+def test_a_folder_with_one_run_and_a_file_of_one_stand_for_it(run, path, tmp_path, capsys):
+    start = run.parent / path
+    train = [*table(tmp_path), "--start-from", str(start), "--lr", "1e-12", "--seed", "1"]
+    assert cli.main([*train, "--output", str(tmp_path / "out")]) == 0
+    assert f"note: {start} was trained on" in capsys.readouterr().out
+    before = load_model(run / "fold_0" / "model.pt").model
+    for name, value in load_models(tmp_path / "out")[0].model.named_parameters():
+        if not name.startswith("head."):
+            assert torch.allclose(value, before.get_parameter(name), atol=1e-9), name
 
 
 def test_a_head_is_kept_where_it_predicts_the_same(run, tmp_path):
@@ -145,3 +158,14 @@ def test_other_features_are_refused(run, tmp_path):
     dataset = featurize(small_dataset().table, featurizer="attentivefp", progress=False)
     with pytest.raises(ValueError, match=r"trained on the features .*'attentivefp'"):
         trained(tmp_path / "a", dataset, run)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "flags"),
+    [
+        ("canonical", "--featurizer canonical without --standardize"),
+        ("stereo+fragment+charge", "--featurizer stereo --standardize fragment charge"),
+    ],
+)
+def test_the_flags_that_make_the_same_features_are_named(recipe, flags):
+    assert _flags_of(recipe) == flags

@@ -65,6 +65,21 @@ def test_a_search_ends_in_a_file_that_train_takes(tmp_path, capsys):
     assert np.mean([fold["valid"]["rmse"] for fold in folds]) == pytest.approx(scores[best])
 
 
+def test_targets_of_several_kinds_are_searched_by_the_share_explained(tmp_path):
+    lines = [
+        f"{'C' * n}{end},{n},{n % 2},{word}"
+        for n in range(1, 13)
+        for end, word in (("", "red"), ("O", "green"), ("N", "blue"))
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(["smiles,y,odd,colour", *lines]))
+    tune = ["tune", "csv", "--csv", str(tmp_path / "t.csv"), "--target", "y", "odd", "colour"]
+    out = tmp_path / "out"
+    assert cli.main([*tune, *SMALL, "--space", "lr", "--trials", "2", "--output", str(out)]) == 0
+    assert all(row["valid explained"] for row in rows(out))
+    train = ["train", "csv", "--config", str(out / "best.json"), "--no-report"]
+    assert cli.main([*train, "--output", str(tmp_path / "run")]) == 0
+
+
 def test_a_search_goes_on_and_knows_its_data(tmp_path, capsys):
     out = ["--output", str(tmp_path / "out")]
     tune = [*table(tmp_path), *SPACE, *out]

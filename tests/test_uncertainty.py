@@ -102,6 +102,20 @@ def test_widths_vary_only_where_that_pays():
         assert inside.mean() == pytest.approx(0.9, abs=0.03)
 
 
+def test_no_interval_is_narrower_than_what_validation_rows_were_close_to():
+    generator = np.random.default_rng(0)
+    similarity = generator.uniform(0.2, 0.6, 400)
+    errors = (0.7 - similarity) * np.abs(generator.normal(size=400))
+    fitted = Intervals.fit(errors, similarity, vary=True)
+    assert fitted.slope > 0
+    again = Intervals.from_dict(json.loads(json.dumps(fitted.to_dict())))
+    for intervals in (fitted, again):
+        far, near, same = intervals.half_width(np.array([0.2, similarity.max(), 1.0]), 0.9)
+        assert far > near == same
+    older = {name: value for name, value in fitted.to_dict().items() if name != "closest"}
+    assert Intervals.from_dict(older).half_width(np.array([1.0]), 0.9) < same
+
+
 def test_the_interval_score_is_smallest_at_the_right_width():
     errors = np.abs(np.random.default_rng(2).normal(size=20_000))
     scores = {w: interval_score(errors, np.full(20_000, w), 0.9) for w in (1.0, 1.645, 2.3)}

@@ -10,6 +10,7 @@ from dgl_gmpool.cli.datasets import DataSet
 from dgl_gmpool.cli.train_flags import TrainFlags
 from dgl_gmpool.data import MoleculeTable
 from dgl_gmpool.data.dgllife_features import STEREO
+from dgl_gmpool.data.held_out_table import without_test_molecules
 from dgl_gmpool.data.replicates import merged_replicates
 from dgl_gmpool.data.standardize import standardized_table
 from dgl_gmpool.data.stereo import with_twins_noted
@@ -22,9 +23,12 @@ def load_table(data: DataSet, args: argparse.Namespace, flags: TrainFlags) -> Mo
     note of stereoisomers; with ``--cache`` from there, if it was read before."""
 
     def load(args: argparse.Namespace) -> MoleculeTable:
+        told_apart = args.featurizer == STEREO
         table = standardized_table(data.load(args), args.standardize)
+        if getattr(args, "test_csv", None) is not None:
+            table = without_test_molecules(table, stereo=told_apart)
         table = merged_replicates(table, args.replicates)
-        return with_twins_noted(table, told_apart=args.featurizer == STEREO)
+        return with_twins_noted(table, told_apart=told_apart)
 
     source = {**flags.source(args, args.data_set), "featurizer": args.featurizer}
     files = [value for flag in flags.data_files if (value := source[flag])]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dgl_gmpool.cli.molecule_rows import one_process
+from dgl_gmpool.cli.older_runs import load_uncertainty
 from dgl_gmpool.report import write_index, write_report
 from dgl_gmpool.training import choose_device
 from dgl_gmpool.training.run_folder import RunFolder
@@ -33,6 +34,8 @@ def main(args: argparse.Namespace) -> int:
     if not args.run.is_dir():
         raise ValueError(f"--run {args.run}: there is no such folder; give that of a run")
     if RunFolder(args.run).config.exists():
+        if RunFolder(args.run).finished:
+            load_uncertainty(args.run, print)
         _write(args.run, args.device)
         return 0
     runs = [folder for folder in sorted(args.run.iterdir()) if RunFolder(folder).config.exists()]
@@ -43,6 +46,7 @@ def main(args: argparse.Namespace) -> int:
         )
     finished = [folder for folder in runs if RunFolder(folder).finished]
     for folder in finished:
+        load_uncertainty(folder, print)
         _write(folder, args.device)
     for folder in runs:
         if folder not in finished:

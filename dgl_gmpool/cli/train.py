@@ -19,6 +19,7 @@ from dgl_gmpool.data.standardize import feature_recipe
 from dgl_gmpool.training.baselines import baseline_rows
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.distributed import current_world, main_first
+from dgl_gmpool.training.fold_data import check_folds
 from dgl_gmpool.training.run import check_task
 from dgl_gmpool.training.table import write_table
 from dgl_gmpool.training.transfer import check_start
@@ -59,6 +60,8 @@ def prepare(
         for config in configs:
             check_start(dataset, config)
     splits = plan_splits(args, dataset.table)
+    for config in configs:
+        check_folds(dataset, splits[config.seed], config)
     return args, configs, dataset, splits, flags.source(args, args.data_set)
 
 

@@ -110,7 +110,7 @@ def main(args: argparse.Namespace) -> int:
     else:
         needed = list(base.descriptors)
     dataset = with_descriptors(dataset, needed, cache_dir=args.cache, processes=args.processes)
-    metric = choose_metric(dataset.table.kind, base.metric)
+    metric = choose_metric(dataset.table.kinds, base.metric)
     record = run_record(dataset, rows, replace(base, descriptors=()))
     shared = {"data": record["data"], "splits": record["splits"], "metric": {"name": metric.name}}
     args.output.mkdir(parents=True, exist_ok=True)

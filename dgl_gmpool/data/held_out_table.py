@@ -11,10 +11,13 @@ import numpy as np
 from dgl_gmpool.data.auxiliary import AuxiliaryTargets
 from dgl_gmpool.data.features import Features
 from dgl_gmpool.data.report import SelectionReport
+from dgl_gmpool.data.stereo import without_stereo
 from dgl_gmpool.data.table import MoleculeTable
 
 #: Of the whole table, not of its rows.
 _OF_THE_TABLE = ("name", "kind", "task_names", "report", "units", "kinds", "classes")
+TRAIN, TEST = "train", "test"
+_BOTH = "usable rows, test table included"
 ALSO_IN_TEST = "the same molecule or group is in the test table"
 
 
@@ -34,27 +37,52 @@ def with_test_table(table: MoleculeTable, test: MoleculeTable) -> MoleculeTable:
         They differ in their columns, or nothing is left to train on.
     """
     test = _in_classes_of(table, test)
-    held = {*test.canonical, *test.groups}
-    rows = [
-        row
-        for row in range(len(table))
-        if table.canonical[row] not in held and table.groups[row] not in held
-    ]
-    if not rows:
-        raise ValueError(
-            f"all {len(table)} molecules of {table.name!r} are in the test table too, so nothing "
-            "is left to train on; give another --test-csv"
-        )
-    train = table.take(rows)
     joined: dict[str, Any] = {
-        "ids": train.ids + tuple(f"test {name}" for name in test.ids),
-        "split_values": ("train",) * len(train) + ("test",) * len(test),
-        "report": _joined_report(table, test, len(table) - len(rows)),
+        "ids": table.ids + tuple(f"test {name}" for name in test.ids),
+        "split_values": (TRAIN,) * len(table) + (TEST,) * len(test),
+        "report": _joined_report(table, test),
     }
     for each in fields(MoleculeTable):
         if each.name not in (*_OF_THE_TABLE, *joined):
-            joined[each.name] = _join(each.name, train, test)
-    return replace(train, **joined)
+            joined[each.name] = _join(each.name, table, test)
+    return without_test_molecules(replace(table, **joined))
+
+
+def without_test_molecules(table: MoleculeTable, *, stereo: bool = True) -> MoleculeTable:
+    """What :func:`with_test_table` gave, once more without rows to train on whose molecule is in
+    the test table too: standardisation makes molecules equal that were not.
+
+    Parameters
+    ----------
+    table : MoleculeTable
+    stereo : bool
+        False: molecules that differ in stereochemistry alone are equal, as they are for features
+        that do not tell them apart.
+
+    Raises
+    ------
+    ValueError
+        Nothing is left to train on.
+    """
+    columns = [table.canonical, table.groups]
+    if not stereo:
+        columns.append(tuple(without_stereo(smiles) for smiles in table.canonical))
+    testing = [part == TEST for part in table.split_values]
+    held = [{value for value, test in zip(column, testing) if test} for column in columns]
+    rows = [
+        row
+        for row, test in enumerate(testing)
+        if test or not any(column[row] in values for column, values in zip(columns, held))
+    ]
+    if len(rows) == len(table):
+        return table
+    if len(rows) == sum(testing):
+        raise ValueError(
+            f"all {len(table) - len(rows)} molecules of {table.name!r} are in the test table too, "
+            "so nothing is left to train on; give another --test-csv"
+        )
+    left_out = [(ALSO_IN_TEST, len(table) - len(rows))]
+    return table.take(rows, report=table.report.then(left_out, [], _BOTH))
 
 
 def _in_classes_of(table: MoleculeTable, test: MoleculeTable) -> MoleculeTable:
@@ -100,7 +128,7 @@ def _join(name: str, first: MoleculeTable, second: MoleculeTable) -> Any:
     return ours + theirs
 
 
-def _joined_report(table: MoleculeTable, test: MoleculeTable, doubled: int) -> SelectionReport:
+def _joined_report(table: MoleculeTable, test: MoleculeTable) -> SelectionReport:
     """One account of both: the rows of both files, less what was left out of either."""
     ours, theirs = table.report, test.report
     steps = Counter(
@@ -113,9 +141,7 @@ def _joined_report(table: MoleculeTable, test: MoleculeTable, doubled: int) -> S
     )
     counts = [("rows in both files", ours.rows_read + theirs.rows_read)]
     counts += [(f"{label}{place}", count) for (label, place), count in steps.items()]
-    if doubled:
-        counts.append((f"left out: {ALSO_IN_TEST}", doubled))
-    counts.append(("usable rows, test table included", len(table) + len(test) - doubled))
+    counts.append((_BOTH, len(table) + len(test)))
 
     def named(rows: tuple[tuple[str, str, str], ...]) -> tuple[tuple[str, str, str], ...]:
         return tuple((f"test {row}", smiles, reason) for row, smiles, reason in rows)

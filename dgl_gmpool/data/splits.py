@@ -240,7 +240,7 @@ def make_splits(
         raise ValueError(
             f"{len(units)} distinct {unit_name} ({len(table)} rows) cannot fill "
             + ("a test set and " if test is None and test_fraction else "")
-            + f"{folds} folds; give more data or fewer folds"
+            + _folds_to_fill(folds)
         )
     if test is not None:
         rest = units
@@ -249,8 +249,7 @@ def make_splits(
     parts = _parts(rest, folds if folds > 1 else min(5, len(rest)), in_order=kind == "time")
     if len(parts) < max(folds, 2):
         raise ValueError(
-            f"{len(rest)} {unit_name} outside the test set cannot fill {folds} folds; give more "
-            "data or fewer folds"
+            f"{len(rest)} {unit_name} outside the test set cannot fill {_folds_to_fill(folds)}"
         )
     if kind == "time" and held:
         first = min(held, key=lambda row: dates[row])
@@ -319,6 +318,12 @@ PARTS = {
     "test": "test",
     "testing": "test",
 }
+
+
+def _folds_to_fill(folds: int) -> str:
+    if folds == 1:
+        return "training and validation rows; give more data"
+    return f"{folds} folds; give more data or fewer folds"
 
 
 def _ties(

@@ -40,12 +40,16 @@ class Intervals:
         Validation rows they come from.
     constant, slope : float
         The expected error at similarity s is ``constant + slope (1 - s)``, in units of the target.
+    closest : float
+        The largest similarity among those rows. Nothing is known of the errors beyond it, where
+        the line would go towards 0: intervals stay as wide as there.
     """
 
     scores: np.ndarray
     rows: int
     constant: float = 1.0
     slope: float = 0.0
+    closest: float = 1.0
 
     @classmethod
     def fit(cls, errors: np.ndarray, similarity: np.ndarray, *, vary: bool) -> Intervals:
@@ -63,7 +67,13 @@ class Intervals:
             # A molecule of the training set has an error too.
             constant = max(constant, 0.1 * errors.mean())
         scores = np.sort(errors / (constant + slope * (1 - similarity)))
-        return cls(scores[_kept(len(scores)) - 1], len(scores), float(constant), float(slope))
+        return cls(
+            scores[_kept(len(scores)) - 1],
+            len(scores),
+            float(constant),
+            float(slope),
+            float(similarity.max()),
+        )
 
     @property
     def largest_coverage(self) -> float:
@@ -76,7 +86,8 @@ class Intervals:
         rank = int(np.ceil(round((self.rows + 1) * coverage, 9)))
         at = int(np.searchsorted(_kept(self.rows), rank))
         score = self.scores[at] if at < len(self.scores) else np.inf
-        expected = self.constant + self.slope * (1 - np.asarray(similarity, np.float64))
+        similarity = np.minimum(np.asarray(similarity, np.float64), self.closest)
+        expected = self.constant + self.slope * (1 - similarity)
         width: np.ndarray = expected * score
         return width
 
@@ -85,6 +96,7 @@ class Intervals:
             "validation_rows": self.rows,
             "constant": self.constant,
             "slope": self.slope,
+            "closest": self.closest,
             "scores": self.scores.tolist(),
         }
 
@@ -95,6 +107,7 @@ class Intervals:
             int(saved["validation_rows"]),
             float(saved["constant"]),
             float(saved["slope"]),
+            float(saved.get("closest", 1.0)),  # not in files of before
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dgl_gmpool.data import AuxiliaryTargets, MoleculeDataset, MoleculeTable
+from dgl_gmpool.data import AuxiliaryTargets, MoleculeDataset, MoleculeTable, Splits
 from dgl_gmpool.data.features import FeatureNames, joined_features
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.feature_scaler import FeatureScaler
@@ -164,6 +164,12 @@ def _cell_weights(
         )
     found /= mean
     return found if by_class is None else found * by_class
+
+
+def check_folds(dataset: MoleculeDataset, splits: Splits, config: TrainingConfig) -> None:
+    """:func:`check_fold` of all folds, before baselines or trials are paid for."""
+    for number, (train, valid) in enumerate(splits.folds):
+        check_fold(dataset, train, valid, fold=number, config=config)
 
 
 def check_fold(

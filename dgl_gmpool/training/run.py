@@ -22,7 +22,7 @@ from dgl_gmpool.data.featurize import with_fragments
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.distributed import World, current_world
 from dgl_gmpool.training.fold import FittedFold, fit_fold
-from dgl_gmpool.training.fold_data import check_fold, table_task
+from dgl_gmpool.training.fold_data import check_folds, table_task
 from dgl_gmpool.training.history import EpochLog
 from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.model import count_parameters
@@ -151,8 +151,7 @@ def train_run(
     dataset = with_descriptors(dataset, config.descriptors, progress=progress)
     if not len(splits.folds):
         raise ValueError("the splits hold no fold; there must be at least 1")
-    for number, (train, valid) in enumerate(splits.folds):
-        check_fold(dataset, train, valid, fold=number, config=config)
+    check_folds(dataset, splits, config)
     say: Callable[[str], None] = tqdm.write if progress else lambda text: None
     log = EpochLog(
         files.history,

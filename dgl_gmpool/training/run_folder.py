@@ -122,7 +122,8 @@ class RunFolder:
         if changes:
             raise ValueError(
                 f"{self.path} holds a run with other settings: {'; '.join(changes)}. Continue it "
-                "with the settings it was started with, or use another output folder"
+                f"with the settings it was started with (--config {self.config} takes them), or "
+                "use another output folder"
             )
 
     @contextmanager

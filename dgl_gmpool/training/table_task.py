@@ -138,8 +138,6 @@ class TableTask:
         """
         if len(self._blocks) == 1 and not self._blocks[0][3]:
             return self._blocks[0][0].loss(outputs, labels)
-        if len(self._blocks) == 1 and not self._blocks[0][3]:
-            return self._blocks[0][0].loss(outputs, labels)
         total = outputs.new_zeros(())
         for task, targets, columns, several in self._blocks:
             own = outputs[:, columns]

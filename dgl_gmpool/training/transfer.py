@@ -7,11 +7,12 @@ from typing import Any
 
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool.data import MoleculeDataset, Splits
+from dgl_gmpool.data.standardize import split_recipe
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.known_molecules import KnownMolecules
 from dgl_gmpool.training.model_file import TrainedModel, load_model, load_models
 from dgl_gmpool.training.provenance import featurizer_name
-from dgl_gmpool.training.run_folder import RunFolder
+from dgl_gmpool.training.run_folder import RunFolder, run_of
 
 #: Settings that the weights before the head hang on: of a model, and of a configuration.
 NETWORK = (
@@ -58,9 +59,17 @@ def check_start(dataset: MoleculeDataset, config: TrainingConfig) -> None:
         raise ValueError(
             f"{config.start_from} was trained on the features {trained.featurizer!r} "
             f"({found['node_in_feats']} per atom), and these data have {mine!r} "
-            f"({dataset.node_in_feats}): featurise them alike (--featurizer, --standardize), "
-            "or train the run to start from anew"
+            f"({dataset.node_in_feats}): use {_flags_of(trained.featurizer)}, or train the run to "
+            "start from anew"
         )
+
+
+def _flags_of(recipe: str) -> str:
+    """The flags that make features of this recipe."""
+    featurizer, steps = split_recipe(recipe)
+    if steps:
+        return f"--featurizer {featurizer} --standardize {' '.join(steps)}"
+    return f"--featurizer {featurizer} without --standardize"
 
 
 def start_from(
@@ -86,6 +95,7 @@ def start_from(
     """
     file = Path(path)
     if file.is_dir():
+        file, _ = run_of(file)
         own = RunFolder(file).fold(fold).model
         trained = load_model(own if own.exists() else RunFolder(file).fold(0).model)
     else:
@@ -117,7 +127,8 @@ def known_already(dataset: MoleculeDataset, splits: Splits, config: TrainingConf
     """A line that says how many test molecules the run to start from was trained on, or ``""``."""
     if config.start_from is None:
         return ""
-    file = RunFolder(config.start_from).known_molecules
+    folder, _ = run_of(config.start_from)
+    file = RunFolder(folder).known_molecules
     if not file.exists():
         return ""
     known = set(KnownMolecules.read(file).smiles)

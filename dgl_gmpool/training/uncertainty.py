@@ -17,11 +17,11 @@ Two files of the run folder hold it. ``training_molecules.csv``: see
     One object per target, in the order of the run's ``task_names``, with ``name``, ``kind`` and
 
     - of a regression ``widths`` (``"constant"`` or ``"similarity"``), ``interval_score`` (of both,
-      on left-out folds, at a coverage of 0.9), ``validation_rows``, ``constant``, ``slope`` and
-      ``scores`` (:class:`~dgl_gmpool.training.conformal.Intervals`). ``test`` has ``rows``,
-      ``levels``: objects with ``coverage`` (wanted), ``found`` (share of the test rows inside),
-      ``mean_width``, and ``std_over_models`` (share inside a normal interval of the spread over the
-      folds; null for one fold); ``calibration_error_before`` (of that spread) and
+      on left-out folds, at a coverage of 0.9), ``validation_rows``, ``constant``, ``slope``,
+      ``closest`` and ``scores`` (:class:`~dgl_gmpool.training.conformal.Intervals`). ``test`` has
+      ``rows``, ``levels``: objects with ``coverage`` (wanted), ``found`` (share of the test rows
+      inside), ``mean_width``, and ``std_over_models`` (share inside a normal interval of the spread
+      over the folds; null for one fold); ``calibration_error_before`` (of that spread) and
       ``calibration_error_after``: mean distance of ``found`` and ``coverage`` over the levels.
     - of a classification ``method`` (``"none"``, ``"platt"`` or ``"isotonic"``), ``curves`` (one of
       :class:`~dgl_gmpool.training.calibration.Calibrator` for each fold's model) and ``brier`` (of
