@@ -23,6 +23,7 @@ def listed(page: Path) -> set[Path]:
 
 def test_every_page_is_in_the_contents():
     pages = {path.resolve() for path in DOCS.rglob("*.md")}
+    pages |= {path.with_suffix(".md").resolve() for path in DOCS.glob("notebooks/*.ipynb")}
     pages -= {path.resolve() for path in (DOCS / "results").rglob("*.md")}
     pages -= {path.resolve() for path in (DOCS / "_build").rglob("*.md")}
     index = DOCS / "index.md"
