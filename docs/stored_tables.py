@@ -76,6 +76,18 @@ def planted_counting() -> Table:
     ]
 
 
+def groups_now(what: str) -> Row:
+    """One seed of the grouping of 0.3.0."""
+    return load("experiments/results/planted/groups_0.3.json")[what]
+
+
+def exact_before(kinds: str) -> float:
+    """Percent of the third kind of graphs with exact K in 0.2.0, the same seed."""
+    where = dict(family="mixed", kinds=kinds, noise=0.2, layers=2, label="k", seed=0)
+    (row,) = planted("counting", method="GMPool", **where)
+    return 100 * row["result"]["after"]["exact"]
+
+
 def planted_exact(method: str) -> list[float]:
     """Percent of graphs with exact K, of every row."""
     return [100 * row["result"]["after"]["exact"] for row in planted("counting", method=method)]

@@ -54,7 +54,8 @@ def test_what_may_be_left_out_of_a_run_that_is_handed_on(trained, tmp_path):
     known = (run / "training_molecules.csv").read_text(encoding="utf-8").splitlines()[1]
     molecule = known.split(",")[0]
     full = load_predictor(run).predict([molecule])
-    assert full.lower is not None and full.nearest == (molecule,)
+    assert full.lower is not None
+    assert full.nearest == (molecule,)
 
     handed_on = tmp_path / "another name"
     left_out = ("history.csv", "valid_predictions.csv", "outputs.npz")
