@@ -7,7 +7,7 @@ sodium-channel set that RDKit carries. Hidden width 200, batches of 80, Adam, a 
 layer of 200, one thread. Features are made and kept before the clock starts, for both. An epoch is
 everything from the shuffling to the last step: batching, forward, loss, backward, Adam.
 
-Ours run in the package's own training loop (``train_epoch``), as a recipe does. Chemprop's MPNN
+Ours run in the package's own training loop (``FoldTrainer``), as a recipe does. Chemprop's MPNN
 with mean aggregation runs in two: in its Lightning ``Trainer``, as its users run it, without
 checkpoints, loggers, bars and validation; and in a plain torch loop over chemprop's own data loader
 and model, which leaves out what Lightning adds. Chemprop counts depth from 1: its depth 4 makes as
@@ -38,10 +38,8 @@ from dgl_gmpool._io import atomic_write_json, atomic_write_text
 from dgl_gmpool.data import MoleculeDataset, featurize, load_sodium_channel, load_tox21
 from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.training.config import TrainingConfig
-from dgl_gmpool.training.data_parallel import share_model
-from dgl_gmpool.training.distributed import World
-from dgl_gmpool.training.fold import train_epoch
 from dgl_gmpool.training.fold_data import FoldData
+from dgl_gmpool.training.fold_trainer import FoldTrainer
 from dgl_gmpool.training.model import build_model, count_parameters
 
 RESULTS = Path(__file__).parent / "results" / "epochs.json"
@@ -91,26 +89,14 @@ def our_epochs(dataset: MoleculeDataset) -> tuple[dict[str, Callable[[], None]],
 def _epoch_of(
     model: Any, dataset: MoleculeDataset, data: FoldData, config: TrainingConfig
 ) -> Callable[[], None]:
-    cpu, rows = torch.device("cpu"), range(len(dataset))
-    network = share_model(model, World(), cpu)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
+    trainer = FoldTrainer(dataset, range(len(dataset)), (), config, data, model, optimizer)
     trained = 0
 
     def epoch() -> None:
         nonlocal trained
         trained += 1
-        train_epoch(
-            network,
-            optimizer,
-            dataset,
-            data,
-            rows,
-            config,
-            fold=0,
-            epoch=trained,
-            device=cpu,
-            world=World(),
-        )
+        trainer.epoch(trained)
 
     return epoch
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from training_data import small_dataset, small_options, with_small_auxiliary, with_targets
 
-import dgl_gmpool.training.fold as fold_module
+import dgl_gmpool.training.fold_trainer as trainer_module
 from dgl_gmpool.cli.entry import run_script
 from dgl_gmpool.data import make_splits
 from dgl_gmpool.training import (
@@ -28,8 +28,8 @@ from dgl_gmpool.training import (
     main_first,
     train_run,
 )
-from dgl_gmpool.training.data_parallel import share_model
 from dgl_gmpool.training.fold_data import FoldData
+from dgl_gmpool.training.fold_trainer import FoldTrainer
 from dgl_gmpool.training.model import build_model
 from dgl_gmpool.training.task import SquaredError
 
@@ -130,36 +130,26 @@ def gradients(
                 }
             )
 
-    loss = fold_module.train_epoch(
-        share_model(model, world, CPU),
-        Recorder(model.parameters(), lr=1.0),
-        dataset,
-        data,
-        TRAIN,
-        config,
-        fold=0,
-        epoch=1,
-        device=CPU,
-        world=world,
-    )
-    return found, loss
+    recorder = Recorder(model.parameters(), lr=1.0)
+    trainer = FoldTrainer(dataset, TRAIN, VALID, config, data, model, recorder, world=world)
+    return found, trainer.epoch(1)
 
 
 def recorded_fit(options: dict[str, Any]) -> dict[str, Any]:
     """A fit in all processes: the rows and the seed of each of this one's training batches."""
     dataset = small_dataset(global_feats=True)
     seen: list[tuple[int, list[int]]] = []
-    real = fold_module.collate
+    real = trainer_module.collate
 
     def collate(graphs: Any, **rest: Any) -> Any:
         seen.append((torch.initial_seed(), graphs.which.tolist()))
         return real(graphs, **rest)
 
-    fold_module.collate = collate
+    trainer_module.collate = collate
     try:
         fitted = fit_fold(dataset, TRAIN, VALID, TrainingConfig(**small_options(**options)), fold=3)
     finally:
-        fold_module.collate = real
+        trainer_module.collate = real
     return {
         "batches": seen,
         "state": fitted.model.state_dict(),

@@ -23,8 +23,8 @@ from dgl_gmpool.data import (
     with_auxiliary,
 )
 from dgl_gmpool.training import TrainingConfig, build_model, fit_fold, load_models
-from dgl_gmpool.training.fold import train_epoch
 from dgl_gmpool.training.fold_data import FoldData
+from dgl_gmpool.training.fold_trainer import FoldTrainer
 from dgl_gmpool.training.run import run_record
 
 CPU = torch.device("cpu")
@@ -114,20 +114,9 @@ def test_the_gradient_is_that_of_the_weighted_sum_of_mean_losses():
     by_hand = copy.deepcopy(model)
 
     from dgl_gmpool.training.batches import collate
-    from dgl_gmpool.training.data_parallel import share_model
-    from dgl_gmpool.training.distributed import World
 
-    loss = train_epoch(
-        share_model(model, World(), CPU),
-        torch.optim.SGD(model.parameters(), lr=1.0),
-        dataset,
-        data,
-        train,
-        settings,
-        fold=0,
-        epoch=1,
-        device=CPU,
-    )
+    step = torch.optim.SGD(model.parameters(), lr=1.0)
+    loss = FoldTrainer(dataset, train, (), settings, data, model, step).epoch(1)
 
     def mean_over_known(function, outputs, values):
         known = ~torch.isnan(values)
@@ -179,19 +168,17 @@ def test_a_checkpoint_with_auxiliary_targets_goes_on(tmp_path, monkeypatch):
     whole = fit_fold(dataset, TRAIN, VALID, settings)
     path = tmp_path / "checkpoint.pt"
 
-    from dgl_gmpool.training import fold as fold_module
+    real = FoldTrainer.epoch
 
-    real = fold_module.train_epoch
-
-    def stop_in_the_second(*args, **options):
-        if options["epoch"] == 2:
+    def stop_in_the_second(trainer, number, bar=None):
+        if number == 2:
             raise KeyboardInterrupt
-        return real(*args, **options)
+        return real(trainer, number, bar)
 
-    monkeypatch.setattr(fold_module, "train_epoch", stop_in_the_second)
+    monkeypatch.setattr(FoldTrainer, "epoch", stop_in_the_second)
     with pytest.raises(KeyboardInterrupt):
         fit_fold(dataset, TRAIN, VALID, settings, checkpoint=path)
-    monkeypatch.setattr(fold_module, "train_epoch", real)
+    monkeypatch.setattr(FoldTrainer, "epoch", real)
     again = fit_fold(dataset, TRAIN, VALID, settings, checkpoint=path)
     assert again.best_epoch == whole.best_epoch
     for a, b in zip(again.model.parameters(), whole.model.parameters()):

@@ -296,13 +296,13 @@ def test_a_test_set_of_one_class_has_no_score_but_predictions(several_tasks, con
 def test_an_error_in_a_fold_leaves_a_run_that_can_go_on(
     finished, regression, config, tmp_path, monkeypatch
 ):
-    from dgl_gmpool.training import fold
+    from dgl_gmpool.training.fold_trainer import FoldTrainer
 
     def fails(*args, **options):
         raise TrainingError("no luck")
 
     with monkeypatch.context() as patch:
-        patch.setattr(fold, "train_epoch", fails)
+        patch.setattr(FoldTrainer, "epoch", fails)
         with pytest.raises(TrainingError, match="no luck"):
             train(regression, config, tmp_path / "run")
     assert not RunFolder(tmp_path / "run").finished

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dgl_gmpool.training import TrainingConfig
-from dgl_gmpool.training.fold import EarlyStopping
+from dgl_gmpool.training.early_stopping import EarlyStopping
 from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.scores import scores
 from dgl_gmpool.training.task import (

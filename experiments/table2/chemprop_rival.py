@@ -22,7 +22,7 @@ from dgl_gmpool.data import MoleculeDataset, MoleculeTable
 from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.training.batches import count_batches, derived_seed, row_batches, shuffled
 from dgl_gmpool.training.distributed import TrainingError
-from dgl_gmpool.training.fold import EarlyStopping
+from dgl_gmpool.training.early_stopping import EarlyStopping
 from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.scores import scores
 from dgl_gmpool.training.task import Standardizer, get_task
