@@ -1,0 +1,75 @@
+"""Pictures of explanations: every atom coloured, every group labelled, colours for all eyes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from explain_data import (
+    ACID,
+    ODD,
+    run_with_groups,
+)
+
+from dgl_gmpool.explain import explain_molecule
+from dgl_gmpool.explain.drawing import GROUP_COLOURS, LESS, MORE, group_colours
+from dgl_gmpool.training import load_models
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return load_models(run_with_groups(tmp_path_factory.mktemp("explain") / "run"))
+
+
+def test_pictures_colour_every_atom_and_label_every_group(models, tmp_path):
+    each = explain_molecule(models, ACID)
+    svg = each.svg()
+    colours = group_colours(each)
+    assert len(colours) == each.num_groups
+    for colour in colours:
+        assert colour in svg
+    for bond in each.mol.GetBonds():
+        u, v = each.groups[bond.GetBeginAtomIdx()], each.groups[bond.GetEndAtomIdx()]
+        assert u == v or colours[u] != colours[v]
+    labels = re.findall(r"class='note'", svg)
+    bare = replace(each, group_contributions=np.zeros(each.num_groups)).svg()
+    assert len(labels) >= each.num_groups
+    assert "class='note'" not in bare
+    assert each.png(tmp_path / "a.png") == (tmp_path / "a.png").read_bytes()
+    assert each.png().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("smiles", ODD)
+def test_odd_molecules_are_drawn(models, smiles):
+    assert explain_molecule(models, smiles).svg().endswith("</svg>\n")
+
+
+#: How linear RGB looks to red-, green- and blue-blind eyes (Machado, Oliveira and Fernandes, 2009).
+EYES = (
+    np.eye(3),
+    [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.0]],
+    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.96888]],
+    [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.1476], [0.004733, 0.691367, 0.3039]],
+)
+
+
+def cielab(colour, eyes):
+    rgb = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    linear = np.asarray(eyes) @ np.where(
+        rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4
+    )
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    xyz = np.array(to_xyz) @ linear.clip(0, 1) / [0.9505, 1, 1.089]
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("eyes", EYES)
+def test_colours_are_told_apart_by_all_eyes_and_bear_black_letters(eyes):
+    for colours in (GROUP_COLOURS, (MORE, LESS)):
+        seen = [cielab(colour, eyes) for colour in colours]
+        apart = [np.linalg.norm(a - b) for i, a in enumerate(seen) for b in seen[:i]]
+        assert min(apart) > 15
+        assert min(each[0] for each in seen) > 50
