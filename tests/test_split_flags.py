@@ -15,8 +15,8 @@ from test_recipes import SMALL
 from dgl_gmpool import cli
 from dgl_gmpool.data import MoleculeTable, make_splits
 from dgl_gmpool.data.held_out_table import with_test_table
+from dgl_gmpool.data.make_splits import splits_of_parts
 from dgl_gmpool.data.split_units import clusters, times
-from dgl_gmpool.data.splits import splits_of_parts
 
 RINGS = ["c1ccccc1", "c1ccncc1", "C1CCCCC1", "C1CCNCC1", "c1ccsc1", "c1ccoc1"]
 MOLECULES = [

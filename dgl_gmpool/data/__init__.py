@@ -9,11 +9,12 @@ from dgl_gmpool.data.chromophores import load_chromophores
 from dgl_gmpool.data.descriptors import with_descriptors
 from dgl_gmpool.data.features import Features
 from dgl_gmpool.data.featurize import MoleculeDataset, atom_order, featurize
+from dgl_gmpool.data.make_splits import make_splits
 from dgl_gmpool.data.molecules_csv import load_csv
 from dgl_gmpool.data.properties import molecule_properties, with_auxiliary
 from dgl_gmpool.data.report import SelectionReport
 from dgl_gmpool.data.sodium_channel import load_sodium_channel
-from dgl_gmpool.data.splits import Splits, make_splits
+from dgl_gmpool.data.splits import Splits
 from dgl_gmpool.data.table import MoleculeTable
 from dgl_gmpool.data.tox21 import load_tox21
 

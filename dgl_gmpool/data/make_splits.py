@@ -1,0 +1,275 @@
+"""Make splits: what stays together, what is the test set, and what goes into which fold."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from dgl_gmpool._options import check_choice
+from dgl_gmpool.data.split_units import clusters, scaffolds, tied, times
+from dgl_gmpool.data.splits import GIVEN, PARTS, SPLIT_KINDS, Splits
+from dgl_gmpool.data.stereo import without_stereo
+from dgl_gmpool.data.table import MoleculeTable
+
+
+def make_splits(
+    table: MoleculeTable,
+    *,
+    kind: str = "random",
+    seed: int = 0,
+    folds: int = 5,
+    test_fraction: float = 0.1,
+    stereo: bool = True,
+    test: Sequence[int] | None = None,
+) -> Splits:
+    """One test set of about ``test_fraction`` of the rows; the rest in ``folds`` equal parts.
+
+    Rows that share a canonical SMILES or a group always stay together, whatever the kind, so no
+    molecule is ever on both sides.
+
+    Parameters
+    ----------
+    table : MoleculeTable
+    kind : str
+        ``"random"`` (molecules); ``"group"`` (the same rule under the name that says it:
+        ``table.groups``, and equal ``table.split_values`` where there are such, stay together);
+        ``"scaffold"`` (molecules with one Bemis-Murcko scaffold stay together; a molecule without
+        rings has no scaffold and stands for itself, since acyclic molecules have nothing in
+        common); ``"cluster"`` (molecules of one cluster of similar ones stay together, see
+        :func:`~dgl_gmpool.data.split_units.clusters`); ``"time"`` (``table.split_values`` are dates
+        or numbers: the newest molecules, by their first date, are the test set, and the folds are
+        stretches of time). Scaffolds, clusters and groups larger than half of a fold never go to
+        the test set.
+    seed : int
+        The same seed gives the same splits on every platform and version: the order comes from
+        SHA-256 of seed and row number, not from a random number generator. A split by time has no
+        chance in it.
+    folds : int
+        At least 1. One: a single model, with a fifth of the rest (by time: the newest fifth) as its
+        validation set.
+    test_fraction : float
+        0 or more, below 1; 0: no test set.
+    stereo : bool
+        False: molecules that differ in stereochemistry alone stay together, for features that do
+        not tell them apart.
+    test : sequence of int, optional
+        The rows of the test set, where it is known; ``test_fraction`` is then not looked at.
+
+    Returns
+    -------
+    Splits
+
+    Raises
+    ------
+    ValueError
+        If there are too few molecules (groups, scaffolds) for a test set and every fold, dates
+        are missing, or ``test`` tears something apart.
+
+    Examples
+    --------
+    >>> from dgl_gmpool.data import load_sodium_channel
+    >>> splits = make_splits(load_sodium_channel(), seed=1)
+    >>> len(splits.test), [len(valid) for _, valid in splits.folds]
+    (102, [183, 183, 183, 183, 183])
+    """
+    check_choice("kind of split", kind, SPLIT_KINDS)
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be an int of 0 or more, got {seed!r}")
+    if isinstance(folds, bool) or not isinstance(folds, int) or folds < 1:
+        raise ValueError(f"folds must be an int of 1 or more, got {folds!r}")
+    if not 0 <= test_fraction < 1:
+        raise ValueError(f"test_fraction must be 0 or more and below 1, got {test_fraction!r}")
+
+    columns, notes = _ties(table, kind, stereo=stereo)
+    units = tied(len(table), columns)
+    if test is not None:
+        held = _check_test(table, tied(len(table), columns[: 2 if stereo else 3]), test)
+        # What the kind keeps together binds the rest alone: the test set is as it is given.
+        outside = [row for row in range(len(table)) if row not in held]
+        within = tied(len(outside), [[column[row] for row in outside] for column in columns])
+        units = [[outside[row] for row in unit] for unit in within]
+    dates: list[float] = []
+    if kind == "time":
+        dates = times(table.split_values, name="split column")
+        # A molecule is as old as its first measurement.
+        units.sort(key=lambda unit: (min(dates[row] for row in unit), unit[0]))
+        units.reverse()
+    else:
+        units = _shuffled(units, seed)
+    unit_name = f"{kind}s" if kind in ("scaffold", "group", "cluster") else "molecules"
+    if kind in ("scaffold", "cluster"):
+        notes.append(
+            f"{len(units)} {unit_name}, the largest with {max(map(len, units), default=0)}"
+        )
+    fewest = max(folds, 2) + (test is None and test_fraction > 0)
+    if len(units) < fewest:
+        raise ValueError(
+            f"{len(units)} distinct {unit_name} ({len(table)} rows) cannot fill "
+            + ("a test set and " if test is None and test_fraction else "")
+            + _folds_to_fill(folds)
+        )
+    if test is not None:
+        rest = units
+    else:
+        held, rest = _test_set(units, len(table), folds, test_fraction, in_order=kind == "time")
+    parts = _parts(rest, folds if folds > 1 else min(5, len(rest)), in_order=kind == "time")
+    if len(parts) < max(folds, 2):
+        raise ValueError(
+            f"{len(rest)} {unit_name} outside the test set cannot fill {_folds_to_fill(folds)}"
+        )
+    if kind == "time" and held:
+        first = min(held, key=lambda row: dates[row])
+        notes.append(f"the test set begins with {table.split_values[first]}")
+    splits = Splits(
+        seed=seed,
+        kind=kind,
+        test=sorted(held),
+        folds=[
+            (sorted(row for other in parts if other is not part for row in other), sorted(part))
+            for part in parts[:folds]
+        ],
+        rows=len(table),
+        fingerprint=table.fingerprint(),
+        notes=tuple(notes),
+    )
+    splits.check(table)
+    return splits
+
+
+def splits_of_parts(
+    table: MoleculeTable, parts: Sequence[str], *, seed: int = 0, **options: Any
+) -> Splits:
+    """Splits of which somebody wrote down, for each row, the part: train, valid or test.
+
+    Parameters
+    ----------
+    table : MoleculeTable
+    parts : sequence of str
+        ``"train"``, ``"valid"`` or ``"test"``. With validation rows there is one fold; without,
+        ``options`` are those of :func:`make_splits` for what is not the test set.
+
+    Raises
+    ------
+    ValueError
+        A part is empty, or a molecule or group is in two of them.
+    """
+    rows = {part: [i for i, each in enumerate(parts) if each == part] for part in PARTS.values()}
+    if not rows["train"]:
+        raise ValueError("no row is for training; give some rows the part 'train'")
+    if not rows["valid"]:
+        if not rows["test"]:
+            raise ValueError("all rows are 'train'; give some rows the part 'test' or 'valid'")
+        return make_splits(table, seed=seed, test=rows["test"], **options)
+    splits = Splits(
+        seed=seed,
+        kind=GIVEN,
+        test=rows["test"],
+        folds=[(rows["train"], rows["valid"])],
+        rows=len(table),
+        fingerprint=table.fingerprint(),
+        notes=("the validation rows are given: one model",),
+    )
+    splits.check(table)
+    return splits
+
+
+def _ties(
+    table: MoleculeTable, kind: str, *, stereo: bool
+) -> tuple[list[Sequence[Hashable]], list[str]]:
+    """What ties rows to each other, column by column, and notes about it."""
+    columns: list[Sequence[Hashable]] = [table.canonical, table.groups]
+    notes = []
+    if kind == "time" and not table.split_values:
+        raise ValueError(
+            "a split by time needs dates or numbers; name their column: --split-column"
+        )
+    if not stereo:
+        columns.append([without_stereo(smiles) for smiles in table.canonical])
+    if kind == "scaffold":
+        found = scaffolds(table.canonical)
+        columns.append(found)
+        single = sum(name.startswith("acyclic ") for name in found)
+        if single:
+            notes.append(f"{single} rows have no ring and so no scaffold: each stands for itself")
+    if kind == "cluster":
+        columns.append(clusters(table.canonical))
+    if kind == "group" and table.split_values:
+        # A blank cell ties to nothing.
+        columns.append([cell.strip() or row for row, cell in enumerate(table.split_values)])
+        blank = sum(not cell.strip() for cell in table.split_values)
+        if blank:
+            notes.append(f"{blank} rows have no group: each is grouped by its molecule")
+    return columns, notes
+
+
+def _check_test(
+    table: MoleculeTable, units: Sequence[Sequence[int]], test: Sequence[int]
+) -> set[int]:
+    """The test rows; an error where rows of one molecule or group are on both sides."""
+    held = set(test)
+    for unit in units:
+        inside = [row for row in unit if row in held]
+        if inside and len(inside) < len(unit):
+            outside = next(row for row in unit if row not in held)
+            raise ValueError(
+                f"rows {table.ids[inside[0]]} ({table.smiles[inside[0]]}) and {table.ids[outside]} "
+                f"({table.smiles[outside]}) are one molecule or one group, and only the first is "
+                "in the test set; give them the same part"
+            )
+    return held
+
+
+def _test_set(
+    units: list[list[int]], rows: int, folds: int, fraction: float, *, in_order: bool
+) -> tuple[set[int], list[list[int]]]:
+    """Units from the front for the test set, and the others."""
+    if fraction == 0:
+        return set(), units
+    wanted = max(1, math.ceil(rows * fraction - 1e-9))
+    fold_rows = (rows - wanted) / max(folds, 2)
+    test: list[int] = []
+    rest: list[list[int]] = []
+    for position, unit in enumerate(units):
+        left = len(units) - position - 1
+        fits = len(test) + len(unit) <= wanted and len(unit) <= max(1.0, fold_rows / 2)
+        if in_order:  # all that is newer than the first one left
+            fits = not rest and (not test or len(test) + len(unit) <= wanted)
+        if fits and len(rest) + left >= max(folds, 2):
+            test.extend(unit)
+        else:
+            rest.append(unit)
+    if not test:
+        smallest = min(rest, key=len)
+        rest.remove(smallest)
+        test = list(smallest)
+    return set(test), rest
+
+
+def _parts(units: list[list[int]], count: int, *, in_order: bool) -> list[list[int]]:
+    """The units in ``count`` parts of about equal size, none of them empty."""
+    parts: list[list[int]] = [[] for _ in range(count)]
+    if in_order:
+        rows, done = sum(map(len, units)), 0
+        for position, unit in enumerate(units):
+            # The part that the unit's middle lies in, and no part left without a unit.
+            at = int((done + len(unit) / 2) * count / rows)
+            left = len(units) - position
+            filled = sum(map(bool, parts))
+            at = min(at, filled) if left > count - filled else filled
+            parts[at].extend(unit)
+            done += len(unit)
+    else:
+        # Largest first, each to the emptiest fold: the folds come out equal, and sorting is
+        # stable, so units of one size keep their shuffled order.
+        for unit in sorted(units, key=len, reverse=True):
+            min(parts, key=len).extend(unit)
+    return [part for part in parts if part]
+
+
+def _shuffled(units: list[list[int]], seed: int) -> list[list[int]]:
+    def key(unit: list[int]) -> bytes:
+        return hashlib.sha256(f"dgl_gmpool splits {seed} {unit[0]}".encode()).digest()
+
+    return sorted(units, key=key)
