@@ -14,8 +14,8 @@ from test_recipes import CASES, SMALL, own_table, recipe
 from test_training_run import content
 
 from dgl_gmpool import cli
+from dgl_gmpool.cli.config_file import FLAGS
 from dgl_gmpool.cli.datasets import DATA_SETS
-from dgl_gmpool.cli.train_flags import FLAGS
 from dgl_gmpool.training import RunResult, TrainingConfig
 
 FACE = {"csv": "molecules_csv"}

@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any
 
 from dgl_gmpool._options import check_choice, parse_options
+from dgl_gmpool.cli.config_file import FLAGS, NAMED_WEIGHTS
 from dgl_gmpool.cli.report import page_after_training
 from dgl_gmpool.cli.split_plan import check_split_flags
-from dgl_gmpool.cli.train_flags import FLAGS, NAMED_WEIGHTS
 from dgl_gmpool.data import MoleculeDataset, Splits, with_auxiliary, with_descriptors
 from dgl_gmpool.data.splits import SPLIT_KINDS
 from dgl_gmpool.registry import readout_entry

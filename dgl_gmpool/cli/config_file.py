@@ -1,0 +1,149 @@
+"""A run's ``config.json`` as values of the flags of training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dgl_gmpool._options import unknown_name
+from dgl_gmpool.data.splits import GIVEN
+from dgl_gmpool.data.standardize import split_recipe
+
+#: Field of a TrainingConfig -> name of its flag.
+FLAGS = {
+    "readout": "readout",
+    "readout_options": "readout_option",
+    "levels": "levels",
+    "lift": "levels_lift",
+    "backbone": "backbone",
+    "backbone_options": "backbone_option",
+    "hidden_feats": "hidden",
+    "num_steps": "steps",
+    "dropout": "dropout",
+    "head_feats": "head",
+    "exchange": "exchange",
+    "readout_norm": "readout_norm",
+    "epochs": "epochs",
+    "patience": "patience",
+    "batch_size": "batch_size",
+    "lr": "lr",
+    "weight_decay": "weight_decay",
+    "schedule": "schedule",
+    "positive_weight": "positive_weight",
+    "auxiliary": "auxiliary",
+    "descriptors": "descriptors",
+    "start_from": "start_from",
+    "freeze": "freeze",
+    "loss": "loss",
+    "metric": "metric",
+    "task_weights": "task_weights",
+    "final": "final",
+    "seed": "seed",
+}
+
+#: Flags and fields of NAME=WEIGHT pairs.
+NAMED_WEIGHTS = ("auxiliary", "task_weights")
+
+# What a run's config.json has beside the settings: facts about the run, not wishes.
+_FACTS = ("format", "data", "report", "versions", "commit", "environment")
+
+
+def network_flags(run: str) -> dict[str, Any]:
+    """The settings of a run's network as values of flags."""
+    from dgl_gmpool.training.transfer import network_of
+
+    return _as_flags(network_of(run), Path(run))
+
+
+def merged(key: str, saved: Mapping[str, Any], given: Mapping[str, Any]) -> list[Any]:
+    """The file's entries of a flag that takes several, under those of the command line."""
+    added = list(given.get(key, ()))
+    if key in NAMED_WEIGHTS:
+        names = {name for name, _ in added}
+        return [pair for pair in saved[key] if pair[0] not in names] + added
+    # Options belong to what the file names; "gmpool.tol=1" and "tol=1" are one option.
+    if key == "backbone_option":
+        theirs = given.get("backbone", saved["backbone"]) == saved["backbone"]
+    else:
+        theirs = saved["readout"][0] in given.get("readout", saved["readout"])
+    if not theirs:
+        return added
+    names = {text.partition("=")[0].rpartition(".")[2] for text in added}
+    kept = [text for text in saved[key] if text.partition("=")[0].rpartition(".")[2] not in names]
+    return kept + added
+
+
+def read_config(file: Path, name: str, data_flags: Sequence[str]) -> dict[str, Any]:
+    """A run's ``config.json`` as values of flags."""
+    file = file / "config.json" if file.is_dir() else file
+    try:
+        saved = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"--config {file}: there is no such file; give the config.json of a run's folder"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"--config {file} is not readable JSON ({error})") from error
+    if not isinstance(saved, dict):
+        raise ValueError(f"--config {file} holds {saved!r}; expected the config.json of a run")
+    if "training" not in saved:  # a hand-written file: the settings alone
+        saved = {"training": saved}
+    _check_keys(saved, ("training", "splits", "source", *_FACTS), file)
+    sections = {key: saved.get(key, {}) for key in ("training", "splits", "source", "data")}
+    for key, section in sections.items():
+        if not isinstance(section, dict):
+            raise ValueError(f"--config {file}: {key!r} is {section!r}; expected an object")
+    training, splits, source, data = sections.values()
+    _check_keys(training, FLAGS, file)
+    values = _as_flags(training, file)
+    if splits.get("kind", GIVEN) != GIVEN:  # given: by what "source" says
+        values["split"] = splits["kind"]
+    if "folds" in splits:
+        values["folds"] = splits["folds"]
+    if "featurizer" in data:
+        values["featurizer"], steps = split_recipe(str(data["featurizer"]))
+        values["standardize"] = list(steps)
+    if source.get("data_set") == name:
+        flags = {key: value for key, value in source.items() if key != "data_set"}
+        if "censored" in flags:  # its name in 0.2.0
+            old = flags.pop("censored")
+            flags.setdefault("bounds", "drop" if old == "exclude" else old)
+        _check_keys(flags, data_flags, file)
+        values |= flags
+    return values
+
+
+def _as_flags(training: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """Fields of a TrainingConfig as values of flags."""
+    values = {FLAGS[key]: value for key, value in training.items()}
+    for key in ("readout", "levels", "seed"):
+        if key in values:
+            values[key] = [values[key]]
+    if "readout_option" in values:
+        owner = values.setdefault("readout", ["gmpool"])[0]
+        options = _mapping(values["readout_option"], "readout_options", file)
+        values["readout_option"] = [f"{owner}.{key}={value}" for key, value in options.items()]
+    for key in NAMED_WEIGHTS:
+        if key in values:
+            values[key] = list(_mapping(values[key], key, file).items())
+    if "backbone_option" in values:
+        values.setdefault("backbone", "dmpnn")
+        options = _mapping(values["backbone_option"], "backbone_options", file)
+        values["backbone_option"] = [f"{key}={value}" for key, value in options.items()]
+    return values
+
+
+def _mapping(value: Any, key: str, file: Path) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"--config {file}: {key!r} is {value!r}; expected an object")
+    return value
+
+
+def _check_keys(
+    found: Mapping[str, Any], known: Sequence[str] | Mapping[str, Any], file: Path
+) -> None:
+    for key in found:
+        if key not in known:
+            raise unknown_name(f"key in --config {file}:", key, known)
