@@ -273,3 +273,9 @@ def _shuffled(units: list[list[int]], seed: int) -> list[list[int]]:
         return hashlib.sha256(f"dgl_gmpool splits {seed} {unit[0]}".encode()).digest()
 
     return sorted(units, key=key)
+
+
+def _folds_to_fill(folds: int) -> str:
+    if folds == 1:
+        return "training and validation rows; give more data"
+    return f"{folds} folds; give more data or fewer folds"

@@ -30,12 +30,6 @@ PARTS = {
 }
 
 
-def _folds_to_fill(folds: int) -> str:
-    if folds == 1:
-        return "training and validation rows; give more data"
-    return f"{folds} folds; give more data or fewer folds"
-
-
 FORMAT = 1
 
 
