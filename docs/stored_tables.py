@@ -328,6 +328,20 @@ def low_rank_slope(way: str, k: int) -> float:
     return pick(slopes, way=way, face="readout", k=k)["seconds"]
 
 
+# docs/results: the explained molecule
+
+
+def explained(name: str) -> Any:
+    return load("docs/results/figures/explained.json")[name]
+
+
+def explained_groups() -> Table:
+    return [
+        [str(each["group"]), f"`{each['fragment']}`", f"{each['contribution']:+.2f}"]
+        for each in explained("groups")
+    ]
+
+
 # docs/results: what 0.1.0 scored
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import runpy
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -54,6 +55,28 @@ def test_ci_runs_the_readme_test_command() -> None:
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "<!-- test command -->" in script
     assert "tox" in block("test command", "bash")
+
+
+def test_description_on_an_index_page_has_no_dead_link(monkeypatch) -> None:
+    described = {}
+    monkeypatch.setattr("setuptools.setup", lambda **given: described.update(given))
+    runpy.run_path(str(ROOT / "setup.py"))
+    text = described["long_description"]
+    assert text.startswith("# dgl-gmpool")
+    assert "dgl-gmpool predict" in text
+    assert "](https://www.dgl.ai)" in text
+    targets = re.findall(r"\]\(([^)]+)\)", text)
+    assert all(each.startswith("https://") for each in targets), targets
+    assert "<!--" not in text
+
+
+def test_first_screen_has_its_picture_commands_and_python() -> None:
+    first = README.partition("\n## ")[0]
+    (picture,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", first)
+    assert (ROOT / picture).stat().st_size < 100_000
+    commands = re.findall(r"^dgl-gmpool (\w+)", first, re.MULTILINE)
+    assert commands == ["train", "predict"]
+    assert "load_predictor(" in first
 
 
 def test_links_lead_somewhere() -> None:
