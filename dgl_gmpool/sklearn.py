@@ -87,7 +87,7 @@ class _GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
             hidden_feats=self.hidden_feats,
             num_steps=self.num_steps,
             dropout=self.dropout,
-            descriptors=tuple(self.descriptors),
+            descriptors=self.descriptors,  # type: ignore[arg-type]  # any list of names will do
             epochs=self.epochs,
             patience=self.epochs,
             batch_size=self.batch_size,

@@ -270,6 +270,7 @@ def test_predictions_are_those_of_the_training_table(run):
     ("flags", "message"),
     [
         (["--feature", "pH=7"], "no column 'T'"),
+        (["--feature", "pH=7"], "or give all rows one value: --feature T=VALUE"),
         (["--feature", "pH=7", "T=25", "ph=7"], "without a feature 'ph'; did you mean 'pH'?"),
         (["--feature", "pH=acid", "T=25"], "'pH=acid': expected NAME=VALUE"),
         (["--feature", "pH", "T=25"], "'pH': expected NAME=VALUE"),

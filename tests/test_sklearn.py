@@ -211,3 +211,10 @@ EXPECTED = {
 )
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
+
+
+def test_a_text_for_descriptors_is_no_list_of_letters():
+    with pytest.raises(ValueError, match="descriptors='rdkit': expected a list of names"):
+        GMPoolRegressor(epochs=1, hidden_feats=8, descriptors="rdkit").fit(
+            SMILES, range(len(SMILES))
+        )

@@ -254,3 +254,19 @@ def test_flags_that_do_not_say_how_to_split(flags, message, files, capsys, monke
     start = ["train", "csv", "--csv", "t.csv", "--target", "y", *SMALL, "--readout", "mean"]
     assert cli.main([*start, *flags, "--output", "run"]) != 0
     assert message in capsys.readouterr().err
+
+
+def test_splits_of_another_table_say_what_to_give_in_their_place(files, capsys):
+    make_splits(table_of(MOLECULES)).save(files / "other.json")
+    start = ["train", "csv", "--csv", str(files / "t.csv"), "--target", "y", *SMALL]
+    start += ["--splits-file", str(files / "other.json"), "--output", str(files / "run")]
+    assert cli.main(start) == 2
+    said = capsys.readouterr().err
+    assert f"--splits-file {files / 'other.json'} is of another table" in said
+    assert "columns row (or id) and part" in said
+
+
+def test_a_score_named_twice_is_named_by_its_flag(files, capsys):
+    start = ["train", "csv", "--csv", str(files / "t.csv"), "--target", "y", *SMALL]
+    assert cli.main([*start, "--metric", "mae", "mae", "--output", str(files / "run")]) == 2
+    assert "--metric ['mae', 'mae']: mae is named twice" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import gzip
 import pytest
 from rdkit import Chem
 
+from dgl_gmpool.cli.molecule_rows import MoleculeRows
 from dgl_gmpool.data import load_csv
 from dgl_gmpool.data.delimited_text import DelimitedText
 
@@ -68,6 +69,18 @@ def test_records_that_are_refused_keep_their_place(tmp_path):
     assert "valence" in rows[1]["refused"]
     assert "no structure" in rows[2]["refused"]
     assert "no atoms" in rows[3]["refused"]
+
+
+def test_what_rdkit_says_of_a_record_is_the_reason(tmp_path):
+    text = record("CCO", y="1") + BAD_VALENCE + "> <y>\n2\n\n$$$$\n" + record("CCN", y="3")
+    (tmp_path / "t.sdf").write_text(text)
+    report = load_csv(tmp_path / "t.sdf", smiles_column="smiles", target_columns=["y"]).report
+    assert report.left_out["refused by RDKit"] == 1
+    ((row, _, why),) = report.refused
+    assert row == "row 3"
+    assert "valence" in why
+    found = list(MoleculeRows(str(tmp_path / "t.sdf"), "smiles"))
+    assert ["valence" in each.wrong for each in found] == [False, True, False]
 
 
 @pytest.mark.parametrize("text", ["", "\n\n"])

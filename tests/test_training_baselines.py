@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,10 +14,13 @@ from test_target_kinds import load, table_file
 
 from dgl_gmpool import cli
 from dgl_gmpool.data import load_sodium_channel, make_splits
+from dgl_gmpool.data.features import Features
 from dgl_gmpool.training import TrainingConfig, markdown_table
 from dgl_gmpool.training.baselines import baseline_row, baseline_rows, mean_predictions
+from dgl_gmpool.training.forest import forest_predictions
 from dgl_gmpool.training.metrics import METRICS, choose_metrics, metrics_of
 from dgl_gmpool.training.scores import scores
+from dgl_gmpool.training.table_text import _by_target
 
 
 def test_numbers_against_their_definitions():
@@ -147,3 +151,29 @@ def test_a_metric_that_the_validation_rows_cannot_have_is_found_before_training(
     flags += ["--metric", "r2", "--output", str(tmp_path / "run")]
     assert cli.main(flags) == 2
     assert "two different values" in capsys.readouterr().err
+
+
+def test_the_forest_sees_the_feature_columns_too():
+    """The target is the column: without it there is nothing to predict from one molecule."""
+    table = load_sodium_channel().take([0] * 60)
+    column = np.arange(60, dtype=np.float32)[:, None] % 7
+    targets = column.astype(float)
+    train, asked = np.arange(40), np.arange(40, 60)
+    given = column.copy()
+    given[[3, 45]] = np.nan
+    table = replace(table, targets=targets, features=(Features("column", ("pH",), given),))
+    found = forest_predictions(table, train, asked, seed=0, trees=30)
+    known = np.arange(20) != 5
+    assert np.abs(found - targets[asked])[known].max() < 0.5
+    # What is not known is the training mean, which lies near 3.
+    assert 2 < found[5, 0] < 4
+
+
+def test_models_that_differ_in_their_levels_alone_are_told_apart_by_target():
+    row = {"readout": "gmpool", "readout_options": {}, "backbone": "dmpnn", "auxiliary": {}}
+    rows = [
+        {**row, "levels": levels, "targets": [("a", "rmse", 1.0), ("b", "rmse", 2.0)]}
+        for levels in (1, 2)
+    ]
+    assert "| gmpool, 1 levels | gmpool, 2 levels |" in _by_target(rows)
+    assert "| gmpool |" in _by_target(rows[:1])

@@ -74,6 +74,8 @@ class MoleculeRows:
         for row in self.text:
             wrong = BLANK_ROW if row.blank else self.text.wrong_length(row)
             smiles = "" if wrong else row.cells[self._smiles].strip()
+            if not wrong and not smiles:
+                wrong = self.text.refused(row)
             solvent = None
             if self._solvent is not None:
                 solvent = "" if wrong else row.cells[self._solvent].strip()

@@ -69,6 +69,14 @@ class FeatureSource:
 
         Whether commas are decimal marks is told from the first rows.
         """
+        for name in self.columns:
+            try:
+                text.column(name)
+            except ValueError as error:
+                raise ValueError(
+                    f"{error} The model was trained with {name} beside the molecule: name the "
+                    f"column so, or give all rows one value: --feature {name}=VALUE"
+                ) from error
         first = [row.cells for row in islice(text, _FIRST) if not text.wrong_length(row)]
         columns = FeatureColumns.of(text, self.columns, first)
         blank = [""] * len(self.columns)

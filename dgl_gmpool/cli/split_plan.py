@@ -27,7 +27,14 @@ def plan_splits(args: argparse.Namespace, table: MoleculeTable) -> dict[int, Spl
     for seed in args.seed:
         if args.splits_file is not None and _is_json(args.splits_file):
             splits = Splits.load(args.splits_file)
-            splits.check(table)
+            try:
+                splits.check(table)
+            except ValueError as error:
+                raise ValueError(
+                    f"--splits-file {args.splits_file} is of another table: {error}. Here that is: "
+                    "the table, targets and flags of the run that it comes from, or a table with "
+                    "the columns row (or id) and part in its place"
+                ) from error
             found[seed] = replace(splits, seed=seed)
             continue
         options = {"kind": args.split, "folds": args.folds, "stereo": args.featurizer == STEREO}

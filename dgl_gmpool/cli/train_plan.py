@@ -178,7 +178,7 @@ def in_words_of_the_flags() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        found = re.fullmatch(r"(\w+)=(\S+): (.*)", str(error), re.DOTALL)
+        found = re.fullmatch(r"(\w+)=(.+?): (.*)", str(error), re.DOTALL)
         if found is None or found[1] not in FLAGS:
             raise
         flag = FLAGS[found[1]].replace("_", "-")

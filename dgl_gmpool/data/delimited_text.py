@@ -15,7 +15,7 @@ from pathlib import Path
 from dgl_gmpool._options import closest
 from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.data.parquet_file import PARQUET_FILES, parquet_as_csv
-from dgl_gmpool.data.sdf_file import SDF_FILES, sdf_as_csv
+from dgl_gmpool.data.sdf_file import REFUSED_COLUMN, SDF_FILES, sdf_as_csv
 from dgl_gmpool.data.smiles_file import SMILES_FILES, tab_separated
 from dgl_gmpool.data.text_header import DELIMITERS, MOST_ABOVE, find_header, unquoted
 from dgl_gmpool.data.text_source import TextSource, damage_explained, existing_file
@@ -98,10 +98,11 @@ class DelimitedText:
         self._source = TextSource(path)
         self.path = self._source.path
         name = self.path.name.lower().removesuffix(".gz")
+        self._structures = name.endswith(SDF_FILES)
         if name.endswith(SMILES_FILES):
             with self._source.lines() as lines, self._source.lines() as again:
                 self._source.replace(tab_separated(lines, again, columns))
-        elif name.endswith(SDF_FILES):
+        elif self._structures:
             with self._source.lines() as lines:
                 self._source.replace(sdf_as_csv(lines))
             delimiter = ","
@@ -242,6 +243,12 @@ class DelimitedText:
         raise ValueError(
             f"{said}.{hint}{read} Columns: {', '.join(column for column in self.header if column)}."
         )
+
+    def refused(self, row: Row) -> str:
+        """Why a record of a file of structures has no SMILES, or ``""``."""
+        if not self._structures or REFUSED_COLUMN not in self.header or self.wrong_length(row):
+            return ""
+        return row.cells[self.header.index(REFUSED_COLUMN)].strip()
 
     def wrong_length(self, row: Row) -> str:
         """Why a row does not fit the header, or ``""``: its cells could be in wrong columns."""

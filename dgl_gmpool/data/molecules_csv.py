@@ -210,7 +210,9 @@ def load_csv(
             continue
         smiles = row.cells[smiles_at].strip()
         if is_missing(smiles):
-            refuse(row.number, row.cells[smiles_at], BLANK_SMILES, BLANK_SMILES)
+            unreadable = text.refused(row)
+            reason = REFUSED if unreadable else BLANK_SMILES
+            refuse(row.number, row.cells[smiles_at], unreadable or reason, reason)
             continue
         found = [column.read(row.cells[column.at]) for column in columns]
         faults = [f"target {task!r} {cell.why}" for task, cell in zip(tasks, found) if cell.why]

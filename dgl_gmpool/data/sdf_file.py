@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from rdkit import Chem, rdBase
 
 SDF_FILES = (".sdf", ".sd")
+#: Says why a record has no SMILES.
+REFUSED_COLUMN = "refused"
 
 _PROPERTY = re.compile(r">.*?<(.*)>")
 
@@ -31,7 +33,7 @@ def sdf_as_csv(lines: Iterable[str]) -> Iterator[str]:
             names.update(dict.fromkeys(properties))
             refused = refused or bool(why)
             rows.write(json.dumps([smiles, title, why, properties]) + "\n")
-        own = ["smiles", "name", *(["refused"] if refused else [])]
+        own = ["smiles", "name", *([REFUSED_COLUMN] if refused else [])]
         yield _line([*own, *(f"{name} (property)" if name in own else name for name in names)])
         rows.seek(0)
         for row in rows:

@@ -16,6 +16,7 @@ from rdkit.Chem import rdFingerprintGenerator
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from dgl_gmpool.data import MoleculeTable
+from dgl_gmpool.data.features import joined_features
 from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.training.batches import derived_seed
 
@@ -36,9 +37,10 @@ def forest_predictions(
 ) -> np.ndarray:
     """One forest per target, on the target's measured training rows.
 
-    The features are the Morgan fingerprint of the SMILES, then ``table.global_feats`` as they are
-    (a tree does not mind scales). Bounds teach it nothing; weights of rows count. One thread; a
-    repeated call gives the same bits.
+    The features are the Morgan fingerprint of the SMILES, then what stands beside the molecule
+    (``table.global_feats``, feature columns) as it is: a tree does not mind scales. What is not
+    known is the mean of the training rows, as it is for a network. Bounds teach it nothing; weights
+    of rows count. One thread; a repeated call gives the same bits.
 
     Parameters
     ----------
@@ -75,8 +77,10 @@ def forest_predictions(
     (10, 1)
     """
     prints = morgan_fingerprints(table.smiles, radius=radius, bits=bits, counts=counts)
-    seen = _features(prints, table.global_feats, train)
-    new = _features(prints, table.global_feats, asked)
+    beside, _ = joined_features(table)
+    if beside is not None:
+        beside = _filled(beside, train)
+    seen, new = _features(prints, beside, train), _features(prints, beside, asked)
     columns = []
     for task, (kind, classes) in enumerate(zip(table.kinds, table.classes)):
         targets = table.targets[train, task]
@@ -157,9 +161,16 @@ def _fingerprints(smiles: tuple[str, ...], radius: int, bits: int, counts: bool)
     return found
 
 
-def _features(prints: np.ndarray, global_feats: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
+def _filled(values: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """NaN as the mean of the training rows, or 0 where none of them is known."""
+    known = ~np.isnan(values[train])
+    mean = np.nan_to_num(values[train]).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return np.where(np.isnan(values), mean.astype(values.dtype), values)
+
+
+def _features(prints: np.ndarray, beside: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
     """``(rows, bits + g)`` float32, the type scikit-learn's trees would copy them into."""
-    columns = [prints[rows]] if global_feats is None else [prints[rows], global_feats[rows]]
+    columns = [prints[rows]] if beside is None else [prints[rows], beside[rows]]
     return np.hstack(columns, dtype=np.float32, casting="same_kind")
 
 

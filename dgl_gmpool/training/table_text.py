@@ -47,7 +47,9 @@ def _by_target(rows: Sequence[dict[str, Any]]) -> str:
     targets = max((row["targets"] for row in rows), key=len)
     if len(targets) < 2:
         return ""
-    lines = [["target, averaged", "score", *(_readout(row) for row in rows)]]
+    names = [_readout(row) for row in rows]
+    levels = [f", {row['levels']} levels" if names.count(_readout(row)) > 1 else "" for row in rows]
+    lines = [["target, averaged", "score", *map("".join, zip(names, levels))]]
     for place, (name, metric, _) in enumerate(targets):
         found = [row["targets"][place][2] if row["targets"] else None for row in rows]
         lines.append([name, METRICS[metric].label, *map(score_text, found)])
