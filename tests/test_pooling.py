@@ -40,6 +40,7 @@ def make(decomposition, similarity, **options):
     else:
         pool = GMPool.paper(WIDTH, decomposition=decomposition, **options)
     with torch.no_grad():
+        pool.grouping.pace.fill_(1.0)  # the weights as they stand
         pool.grouping.weight.normal_()
         if pool.grouping.bias is not None:
             pool.grouping.bias.normal_()
