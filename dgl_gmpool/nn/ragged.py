@@ -59,10 +59,6 @@ class Bucket:
         """True where a slot holds a node. Shape ``(b, w)``, bool."""
         return torch.arange(self.width, device=self.sizes.device) < self.sizes[:, None]
 
-    def ragged(self, block: Tensor) -> Tensor:
-        """The filled slots of a block ``(b, w, ...)``, ``(m, ...)``, in the order of ``nodes``."""
-        return block.flatten(0, 1).index_select(0, self.slots)
-
 
 @dataclass(frozen=True)
 class RaggedLayout:
