@@ -44,6 +44,8 @@ numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = f"dgl-gmpool {release}"
 html_show_sphinx = False
 html_math_renderer = "mathml"  # no script and no network
