@@ -30,7 +30,7 @@ class DMPNN(nn.Module):
 
     .. math::
         h^0_{ij} &= \mathrm{ReLU}(W_i [x_i, e_{ij}]) \\
-        m^{t+1}_{ij} &= \sum_{k \in N(i) \setminus j} a_{ki} h^t_{ki} && \text{(eq. 1)} \\
+        m^{t+1}_{ij} &= \sum_{k \in N(i), k \ne j} a_{ki} h^t_{ki} && \text{(eq. 1)} \\
         h^{t+1}_{ij} &= \mathrm{ReLU}(h^0_{ij} + W_e m^{t+1}_{ij}) && \text{(eq. 2)} \\
         m_i &= \sum_{k \in N(i)} a_{ki} h^T_{ki} && \text{(eq. 3)} \\
         h_i &= \mathrm{ReLU}(W_n [x_i, m_i]) && \text{(eq. 4)}
