@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import re
 from pathlib import Path
+
+import pytest
 
 from dgl_gmpool.cli import COMMANDS
 
@@ -36,3 +40,34 @@ def test_every_command_has_its_page():
     assert set(pages) - {"index"} == set(COMMANDS), "a command's page: docs/commands/NAME.md"
     for name in COMMANDS:
         assert f"```{{command}} {name}\n```" in pages[name]
+
+
+def own_flags() -> set[str]:
+    """Flags of every command and data set."""
+    found: set[str] = set()
+
+    def collect(parser: argparse.ArgumentParser) -> None:
+        for action in parser._actions:
+            found.update(action.option_strings)
+            if isinstance(action, argparse._SubParsersAction):
+                for each in action.choices.values():
+                    collect(each)
+
+    for command in COMMANDS.values():
+        parser = argparse.ArgumentParser()
+        importlib.import_module(command[0]).add_arguments(parser)
+        collect(parser)
+    assert {"--csv", "--tsv", "--coverage"} <= found
+    return found
+
+
+@pytest.mark.parametrize(("page", "column"), [("compared.md", 2), ("coming-from.md", 2)])
+def test_flags_that_are_said_to_be_here_are_here(page, column):
+    rows = [
+        re.split(r"(?<!\\)\|", line)
+        for line in (DOCS / page).read_text(encoding="utf-8").splitlines()
+        if line.startswith("|")
+    ]
+    said = {flag for row in rows for flag in re.findall(r"--[a-z][a-z-]*", row[column])}
+    assert said
+    assert said - {"--help"} <= own_flags()
