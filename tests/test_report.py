@@ -275,7 +275,7 @@ class TestCommands:
         assert [page.exists() for page in pages] == [True, False, False, False]
         metrics = pages[1].parent / "metrics.json"
         metrics.unlink()
-        assert main(["report", "--run", str(out)]) == 0
+        assert main(["report", "--model", str(out)]) == 0  # as the other commands call it
         assert [page.exists() for page in pages] == [True, False, True, True]
         said = capsys.readouterr().out
         assert f"{pages[1].parent}: not finished" in said

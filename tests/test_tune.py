@@ -80,6 +80,20 @@ def test_targets_of_several_kinds_are_searched_by_the_share_explained(tmp_path):
     assert cli.main([*train, "--output", str(tmp_path / "run")]) == 0
 
 
+def test_the_network_of_the_run_to_start_from_is_not_searched(tmp_path, capsys):
+    first = ["train", *table(tmp_path)[1:], "--no-report", "--baselines", "none"]
+    assert cli.main([*first, "--output", str(tmp_path / "first")]) == 0
+    # Width and depth come from the run.
+    tune = [*table(tmp_path)[:6], *SMALL[:2], *SMALL[6:], "--start-from", str(tmp_path / "first")]
+    tune += ["--trials", "2", "--output", str(tmp_path / "out")]
+    assert cli.main([*tune, "--space", "lr", "width=4,8"]) == 2
+    assert "--space width: these are as in the run to start from" in capsys.readouterr().err
+    assert cli.main([*tune, "--resume"]) == 0
+    assert "note: readout, width, depth are as in" in capsys.readouterr().out
+    assert len(rows(tmp_path / "out")) == 2
+    assert "width" not in rows(tmp_path / "out")[0]
+
+
 def test_a_search_goes_on_and_knows_its_data(tmp_path, capsys):
     out = ["--output", str(tmp_path / "out")]
     tune = [*table(tmp_path), *SPACE, *out]

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of ``dgl-gmpool report``."""
     parser.add_argument(
         "--run",
+        "--model",  # as the other commands call it
         type=Path,
         required=True,
         metavar="FOLDER",

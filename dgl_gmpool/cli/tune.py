@@ -25,6 +25,7 @@ from dgl_gmpool.training.search_space import (
     parse_space,
     suggest_config,
 )
+from dgl_gmpool.training.transfer import NETWORK
 from dgl_gmpool.training.tuning import (
     Search,
     best_trial,
@@ -103,6 +104,8 @@ def main(args: argparse.Namespace) -> int:
     if len(configs) > 1:
         space["readout"] = Choices(tuple(config.readout for config in configs))
     base, rows = configs[0], splits[args.seed[0]]
+    if base.start_from is not None:
+        space = _without_network(space, base.start_from, chosen=args.space != list(DEFAULT_SPACE))
     options = {config.readout: config.readout_options for config in configs}
     if "descriptors" in space:
         words = "+".join(map(str, getattr(space["descriptors"], "values", ())))
@@ -163,6 +166,21 @@ def main(args: argparse.Namespace) -> int:
         f"  dgl-gmpool train {args.data_set} --config {config} --output RUN"
     )
     return 0
+
+
+def _without_network(
+    space: dict[str, Choices | Range], start: str, *, chosen: bool
+) -> dict[str, Choices | Range]:
+    """What can be searched where the network is that of the run to start from."""
+    fixed = [name for name in space if SETTINGS[name][0] in NETWORK]
+    if fixed and chosen:
+        raise ValueError(
+            f"--space {' '.join(fixed)}: these are as in the run to start from ({start}); leave "
+            "them out of --space, or search without --start-from"
+        )
+    if fixed:
+        print(f"note: {', '.join(fixed)} are as in {start}, and not searched")
+    return {name: values for name, values in space.items() if name not in fixed}
 
 
 def _first(base: TrainingConfig, space: dict[str, Choices | Range]) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from dgl_gmpool.data.table import MoleculeTable
 #: Of the whole table, not of its rows.
 _OF_THE_TABLE = ("name", "kind", "task_names", "report", "units", "kinds", "classes")
 TRAIN, TEST = "train", "test"
-_BOTH = "usable rows, test table included"
 ALSO_IN_TEST = "the same molecule or group is in the test table"
 
 
@@ -82,7 +81,9 @@ def without_test_molecules(table: MoleculeTable, *, stereo: bool = True) -> Mole
             "so nothing is left to train on; give another --test-csv"
         )
     left_out = [(ALSO_IN_TEST, len(table) - len(rows))]
-    return table.take(rows, report=table.report.then(left_out, [], _BOTH))
+    return table.take(
+        rows, report=table.report.then(left_out, [], "usable rows, test table included")
+    )
 
 
 def _in_classes_of(table: MoleculeTable, test: MoleculeTable) -> MoleculeTable:
@@ -141,7 +142,7 @@ def _joined_report(table: MoleculeTable, test: MoleculeTable) -> SelectionReport
     )
     counts = [("rows in both files", ours.rows_read + theirs.rows_read)]
     counts += [(f"{label}{place}", count) for (label, place), count in steps.items()]
-    counts.append((_BOTH, len(table) + len(test)))
+    counts.append(("usable rows in both files", len(table) + len(test)))
 
     def named(rows: tuple[tuple[str, str, str], ...]) -> tuple[tuple[str, str, str], ...]:
         return tuple((f"test {row}", smiles, reason) for row, smiles, reason in rows)
