@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dgl_gmpool._io import check_output
-from dgl_gmpool.cli.molecule_rows import MoleculeRow, MoleculeRows, delimiter
+from dgl_gmpool.cli.molecule_rows import MoleculeRow, MoleculeRows, add_table_flags
 from dgl_gmpool.cli.streamed import (
     Job,
     Totals,
@@ -46,13 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="table of molecules, as for predict (- for standard input)",
     )
-    parser.add_argument(
-        "--delimiter",
-        type=delimiter,
-        metavar="CHAR",
-        help="between the columns, or 'tab' (default: recognised by the columns' names)",
-    )
-    parser.add_argument("--smiles-column", default="smiles", metavar="NAME", help="default: smiles")
+    add_table_flags(parser)
     parser.add_argument(
         "--output",
         type=Path,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dgl_gmpool.cli.molecule_rows import MoleculeRows, delimiter, one_process
+from dgl_gmpool.cli.molecule_rows import MoleculeRows, add_table_flags, one_process
 from dgl_gmpool.cli.row_features import FeatureSource, add_feature_flag
 from dgl_gmpool.explain.drawing import summary
 from dgl_gmpool.explain.explanation import (
@@ -38,13 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     molecules.add_argument(
         "--csv", metavar="FILE", help="table of them, as for predict (- for standard input)"
     )
-    parser.add_argument(
-        "--delimiter",
-        type=delimiter,
-        metavar="CHAR",
-        help="between the columns, or 'tab' (default: recognised by the columns' names)",
-    )
-    parser.add_argument("--smiles-column", default="smiles", metavar="NAME", help="default: smiles")
+    add_table_flags(parser)
     parser.add_argument(
         "--output",
         type=Path,

@@ -89,3 +89,14 @@ def delimiter(text: str) -> str:
     if len(found) != 1 or found in '"\r\n':
         raise argparse.ArgumentTypeError(f"{text!r}: expected one character such as ; or tab")
     return found
+
+
+def add_table_flags(parser: argparse.ArgumentParser) -> None:
+    """How a table of molecules is read."""
+    parser.add_argument(
+        "--delimiter",
+        type=delimiter,
+        metavar="CHAR",
+        help="between the columns, or 'tab' (default: recognised by the columns' names)",
+    )
+    parser.add_argument("--smiles-column", default="smiles", metavar="NAME", help="default: smiles")

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from dgl_gmpool._io import check_output, is_special, is_stdout
-from dgl_gmpool.cli.molecule_rows import MoleculeRow, MoleculeRows, delimiter
+from dgl_gmpool.cli.molecule_rows import MoleculeRow, MoleculeRows, add_table_flags
 from dgl_gmpool.cli.older_runs import load_uncertainty
 from dgl_gmpool.cli.prediction_columns import PredictionColumns
 from dgl_gmpool.cli.prediction_scores import score_lines
@@ -51,13 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="table of molecules (.csv, .tsv, .smi, .sdf, also .gz; .parquet; a pipe, or - for "
         "standard input)",
     )
-    parser.add_argument(
-        "--delimiter",
-        type=delimiter,
-        metavar="CHAR",
-        help="between the columns, or 'tab' (default: recognised by the columns' names)",
-    )
-    parser.add_argument("--smiles-column", default="smiles", metavar="NAME", help="default: smiles")
+    add_table_flags(parser)
     parser.add_argument(
         "--solvent-column",
         default=None,

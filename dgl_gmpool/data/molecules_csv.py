@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from dgl_gmpool.data.report import SelectionTally
 from dgl_gmpool.data.row_weights import read_weight
 from dgl_gmpool.data.size_rule import SEVERAL_FRAGMENTS, SizeRule
 from dgl_gmpool.data.table import MoleculeTable, overall_kind
-from dgl_gmpool.data.target_column import TargetColumn, kinds_of, settled
+from dgl_gmpool.data.target_column import TargetColumn, held_classes, kinds_of, settled
 from dgl_gmpool.data.target_notes import kind_notes, repeat_notes, unused_notes, used_notes
 
 BLANK_TARGET = "blank target"
@@ -276,7 +275,7 @@ def load_csv(
     targets = np.array(values, dtype=np.float64).reshape(len(ids), len(tasks))
     lower, upper = _limits(bounds_at, targets)
     if ids:
-        columns = [_held_classes(column, targets[:, i]) for i, column in enumerate(columns)]
+        columns = [held_classes(column, targets[:, i]) for i, column in enumerate(columns)]
         tally.notes += kind_notes(columns, targets)
         tally.notes += repeat_notes(
             [column.kind for column in columns],
@@ -323,25 +322,6 @@ def _limits(
     for row, task, cell in bounds:
         found[cell.relation][row, task] = cell.value
     return found[">"], found["<"]
-
-
-def _held_classes(column: TargetColumn, values: np.ndarray) -> TargetColumn:
-    """Without the classes that stood on unusable rows alone; ``values`` are numbered anew."""
-    if not column.classes:
-        return column
-    held = np.unique(values[~np.isnan(values)]).astype(int)
-    if len(held) < 2:
-        what = (
-            f"every label of {column.name!r} is {column.classes[held[0]]}"
-            if len(held)
-            else (f"no usable row has a label of {column.name!r}")
-        )
-        raise ValueError(
-            f"{what}: there is nothing to tell apart; a multiclass target needs rows of two classes"
-        )
-    known = ~np.isnan(values)
-    values[known] = np.searchsorted(held, values[known])
-    return replace(column, classes=tuple(column.classes[each] for each in held))
 
 
 def _named(tasks: Sequence[str]) -> str:

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from dgl_gmpool._options import check_choice, unknown_name
 from dgl_gmpool.data.molecule import is_missing
 from dgl_gmpool.data.number import (
@@ -203,3 +205,28 @@ def _guessed_classes(cells: Sequence[str]) -> tuple[str, ...]:
     wordy = all(re.match(r"[^\W\d]", word) and not re.search(r"\d", word) for word in words)
     few = 2 <= len(words) <= MOST_GUESSED and sum(words.values()) >= 3 * len(words)
     return tuple(sorted(words)) if wordy and few else ()
+
+
+def held_classes(column: TargetColumn, values: np.ndarray) -> TargetColumn:
+    """Without the classes that stood on unusable rows alone; ``values`` are numbered anew.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two classes are left.
+    """
+    if not column.classes:
+        return column
+    held = np.unique(values[~np.isnan(values)]).astype(int)
+    if len(held) < 2:
+        what = (
+            f"every label of {column.name!r} is {column.classes[held[0]]}"
+            if len(held)
+            else (f"no usable row has a label of {column.name!r}")
+        )
+        raise ValueError(
+            f"{what}: there is nothing to tell apart; a multiclass target needs rows of two classes"
+        )
+    known = ~np.isnan(values)
+    values[known] = np.searchsorted(held, values[known])
+    return replace(column, classes=tuple(column.classes[each] for each in held))

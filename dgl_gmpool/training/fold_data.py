@@ -13,7 +13,7 @@ from dgl_gmpool.data.features import FeatureNames, joined_features
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.feature_scaler import FeatureScaler
 from dgl_gmpool.training.metrics import choose_metric
-from dgl_gmpool.training.table_task import TableTask, labels_of
+from dgl_gmpool.training.table_task import TableTask
 from dgl_gmpool.training.task import Labels, Standardizer, Task, get_task
 
 
@@ -104,7 +104,7 @@ class FoldData:
         )
         return cls(
             task,
-            labels_of(
+            Labels.of(
                 table.targets,
                 table.lower,
                 table.upper,

@@ -9,7 +9,6 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from dgl_gmpool._options import unknown_name
@@ -260,26 +259,3 @@ class TableTask:
             if column.name == target:
                 return column
         raise unknown_name("target", target, [column.name for column in self.targets])
-
-
-def labels_of(
-    targets: np.ndarray,
-    lower: np.ndarray | None,
-    upper: np.ndarray | None,
-    weight: np.ndarray | None,
-    scaler: Standardizer,
-    device: torch.device,
-) -> Labels:
-    """What a table holds, in the units of ``scaler``, on a device."""
-
-    def scaled(values: np.ndarray | None) -> Tensor | None:
-        if values is None or np.isnan(values).all():
-            return None
-        return torch.as_tensor(scaler.transform(values)).to(device)
-
-    return Labels(
-        torch.as_tensor(scaler.transform(targets)).to(device),
-        scaled(lower),
-        scaled(upper),
-        None if weight is None else torch.as_tensor(weight, dtype=torch.float32).to(device),
-    )

@@ -30,6 +30,30 @@ class Labels(NamedTuple):
     upper: Tensor | None = None
     weight: Tensor | None = None
 
+    @classmethod
+    def of(
+        cls,
+        targets: np.ndarray,
+        lower: np.ndarray | None,
+        upper: np.ndarray | None,
+        weight: np.ndarray | None,
+        scaler: Standardizer,
+        device: torch.device,
+    ) -> Labels:
+        """What a table holds, in the units of ``scaler``, on a device."""
+
+        def scaled(values: np.ndarray | None) -> Tensor | None:
+            if values is None or np.isnan(values).all():
+                return None
+            return torch.as_tensor(scaler.transform(values)).to(device)
+
+        return cls(
+            torch.as_tensor(scaler.transform(targets)).to(device),
+            scaled(lower),
+            scaled(upper),
+            None if weight is None else torch.as_tensor(weight, dtype=torch.float32).to(device),
+        )
+
     def take(self, rows: Tensor | slice, columns: slice | list[int] = slice(None)) -> Labels:
         """Some of the rows, and of the columns."""
         parts = (None if part is None else part[rows][:, columns] for part in self)
