@@ -270,3 +270,24 @@ def test_a_score_named_twice_is_named_by_its_flag(files, capsys):
     start = ["train", "csv", "--csv", str(files / "t.csv"), "--target", "y", *SMALL]
     assert cli.main([*start, "--metric", "mae", "mae", "--output", str(files / "run")]) == 2
     assert "--metric ['mae', 'mae']: mae is named twice" in capsys.readouterr().err
+
+
+def test_what_a_run_knows_of_its_errors_is_made_again_from_the_table_it_was_made_from(
+    tmp_path, capsys
+):
+    """Standardised, merged, with the test table: all of the flags."""
+    lines = [f"{smiles},{i}" for i, smiles in enumerate(MOLECULES)]
+    lines += [f"{smiles}.Cl,{i + 1}" for i, smiles in enumerate(MOLECULES[:9])]
+    (tmp_path / "t.csv").write_text("\n".join(["smiles,y", *lines]))
+    (tmp_path / "held.csv").write_text("smiles,y\nCCCCCCCCCCS,2\nCCCCCCCCCF,1\n")
+    train = ["train", "csv", "--csv", str(tmp_path / "t.csv"), "--target", "y", *SMALL]
+    train += ["--test-csv", str(tmp_path / "held.csv"), "--standardize", "fragment"]
+    train += ["--replicates", "median", "--output", str(tmp_path / "run")]
+    assert cli.main(train) == 0
+    (file,) = tmp_path.glob("run/*/uncertainty.json")
+    before = json.loads(file.read_text())
+    file.unlink()
+    predict = ["predict", "--model", str(tmp_path / "run"), "--csv", str(tmp_path / "held.csv")]
+    assert cli.main([*predict, "--output", str(tmp_path / "out.csv")]) == 0
+    assert "no intervals" not in capsys.readouterr().out
+    assert json.loads(file.read_text()) == before

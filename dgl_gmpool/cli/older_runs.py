@@ -31,7 +31,7 @@ def load_uncertainty(path: Path, say: Callable[[str], None]) -> RunUncertainty |
         folder, _ = run_of(path)
         if RunUncertainty.load(path) is not None or not RunFolder(folder).config.exists():
             return
-        say(f"note: {folder} is of an earlier version: its intervals are worked out, this once")
+        say(f"note: {folder} lacks what tells its errors: intervals are worked out, this once")
         try:
             _complete(RunFolder(folder))
         except (ValueError, TypeError, KeyError, OSError, AttributeError) as error:
@@ -43,8 +43,10 @@ def load_uncertainty(path: Path, say: Callable[[str], None]) -> RunUncertainty |
 
 def _complete(files: RunFolder) -> None:
     from dgl_gmpool.cli.datasets import DATA_SETS
+    from dgl_gmpool.cli.load_table import load_table
     from dgl_gmpool.cli.train_flags import TrainFlags
     from dgl_gmpool.data import Splits, featurize
+    from dgl_gmpool.data.standardize import split_recipe
     from dgl_gmpool.training.config import TrainingConfig
     from dgl_gmpool.training.table_task import TableTask
 
@@ -55,7 +57,9 @@ def _complete(files: RunFolder) -> None:
     data = DATA_SETS[name]
     flags = TrainFlags(argparse.ArgumentParser(), data, output="unused")
     args = flags.resolve(argparse.Namespace(config=files.config), name=name)
-    table = featurize(data.load(args), featurizer=stored["data"]["featurizer"]).table
+    args.data_set = name
+    table = load_table(data, args, flags)
+    table = featurize(table, featurizer=split_recipe(stored["data"]["featurizer"])[0]).table
     splits = Splits.load(files.splits)
     splits.check(table)
     config = TrainingConfig.from_dict(stored["training"], str(files.config))
