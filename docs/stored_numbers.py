@@ -1,6 +1,7 @@
 """Numbers of the pages, from stored results: ``python -m docs.stored_numbers`` writes them again.
 
-In Markdown, invisible where it is read; EXPRESSION is Python over ``docs/stored_tables.py``:
+In Markdown, invisible where it is read; EXPRESSION is Python over the functions of
+``docs/stored_tables.py`` and ``docs/stored_benchmarks.py``:
 
 ``0.87<!--= EXPRESSION-->``
     The number before it is the value, with as many decimals as it is written with.
@@ -18,7 +19,7 @@ import re
 import sys
 from pathlib import Path
 
-from docs import stored_tables
+from docs import stored_benchmarks, stored_tables
 
 ROOT = Path(__file__).parent.parent
 
@@ -61,7 +62,7 @@ def written_again(text: str) -> str:
     def again(found: re.Match[str]) -> str:
         expression = (found["value"] or found["rows"]).strip()
         try:
-            value = eval(expression, vars(stored_tables))
+            value = eval(expression, vars(stored_benchmarks) | vars(stored_tables))
         except Exception as error:
             raise ValueError(f"<!-- {expression} -->: {error!r}") from error
         if found["shown"]:
