@@ -230,7 +230,7 @@ def test_resistance_against_the_pseudo_inverse():
     pseudo = torch.linalg.pinv(torch.diag_embed(both.sum(-1)) - both)
     own = pseudo.diagonal(dim1=1, dim2=2)
     expected = own[:, :, None] + own[:, None, :] - 2 * pseudo
-    torch.testing.assert_close(resistance(edge), expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(resistance(edge), expected, rtol=1e-11, atol=1e-11)
     # Foster's theorem: over the edges of a graph in one piece R adds up to n - 1.
     total = (resistance(both) * both).sum((1, 2)) / 2
     torch.testing.assert_close(total, torch.full((3,), 8.0).double(), rtol=1e-3, atol=0)

@@ -66,7 +66,7 @@ def test_the_feature_norm_is_what_it_says():
     for scale in (0.1, 1.0, 1e3):
         matrices = GMPool(WIDTH, locality="none").double().grouping_matrices(graph, scale * feat)
         off = torch.cat([m[~torch.eye(len(m), dtype=torch.bool)] for m in matrices])
-        assert 0.3 < off.mean() < 0.5
+        assert 0.4 < off.mean() < 0.7
 
 
 def test_paper_is_the_papers_reading():

@@ -135,7 +135,7 @@ class Diffusion(nn.Module):
             if given is None:
                 # Where there is no edge, R is not looked at.
                 apart = resistance(adjacency).clamp(min=torch.finfo(dtype).eps)
-                adjacency = adjacency * apart ** -self.paths_power.to(dtype)
+                adjacency = adjacency * (apart ** -self.paths_power.to(apart.dtype)).to(dtype)
             heat = heat_kernel(adjacency, time)
             if not bucket.full:
                 mask = bucket.mask[:, :, None] & bucket.mask[:, None, :]

@@ -54,8 +54,9 @@ def pivot_nodes(
     trace = matrix.diagonal(dim1=1, dim2=2).sum(-1)
     # Relative to the trace: squares of tiny entries would underflow, and all columns would tie.
     residual = matrix / trace.clamp(min=torch.finfo(dtype).tiny)[:, None, None]
-    # Below this there is nothing but rounding left to split.
-    least = torch.finfo(dtype).eps * width**2
+    # Below this there is nothing but rounding left to split: kernels that join all nodes, such as
+    # that of a small symmetric molecule after a long time, leave 1e-12, of which no digit is sure.
+    least = max(torch.finfo(dtype).eps * width**2, TIE)
     limit = torch.as_tensor(limit, dtype=dtype, device=matrix.device).clamp(min=least)
     margin = TIE * priority.abs().amax(1, keepdim=True)
     ranks = torch.zeros(len(matrix), dtype=torch.int64, device=matrix.device)
