@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dgl_gmpool.nn.grouping import compute_dtype
 
+
 @torch.no_grad()
 def resistance(adjacency: Tensor) -> Tensor:
     r"""Effective resistances of graphs whose edges all have a resistance of 1.
