@@ -113,12 +113,14 @@ def test_the_gradient_is_that_of_one_process(pair, name):
         assert len(steps) == len(expected)
         for theirs, ours in zip(steps, expected):
             # A gradient that is zero but for rounding (norms of one row) is that of the largest.
+            # Norms of three rows divide by what hardly varies: the last digit of the weights moves
+            # these gradients by 6e-6 in one process already. A wrong share moves them by 1e-2.
             largest = max(float(value.abs().max()) for value in ours.values() if value is not None)
             for key, value in ours.items():
                 assert (theirs[key] is None) == (value is None), key
                 if value is not None:
                     torch.testing.assert_close(
-                        theirs[key], value, rtol=1e-5, atol=4e-6 * max(largest, 0.25)
+                        theirs[key], value, rtol=1e-5, atol=1e-5 * max(largest, 1.0)
                     )
 
 
