@@ -114,7 +114,7 @@ def test_the_gradient_is_that_of_one_process(pair, name):
         for theirs, ours in zip(steps, expected):
             # A gradient that is zero but for rounding (norms of one row) is that of the largest.
             # Norms of three rows divide by what hardly varies: the last digit of the weights moves
-            # these gradients by 6e-6 in one process already. A wrong share moves them by 1e-2.
+            # these gradients by 6e-6 in one process already. A wrong share moves them by far more.
             largest = max(float(value.abs().max()) for value in ours.values() if value is not None)
             for key, value in ours.items():
                 assert (theirs[key] is None) == (value is None), key
