@@ -121,7 +121,8 @@ def test_missing_labels_teach_nothing(fit):
         # What stands in an unmeasured cell cannot matter, so only the training can: a set whose
         # second task is nearly unmeasured still gives finite predictions for both.
         two = np.hstack([targets, np.where(np.arange(36)[:, None] < 2, targets, np.nan)])
-        table = replace(dataset.table, task_names=("a", "b"), targets=two.astype(np.float32))
+        targets = two.astype(np.float32)
+        table = replace(dataset.table, task_names=("a", "b"), targets=targets, kinds=(), classes=())
         assert np.isfinite(fit(replace(dataset, table=table)).test).all()
 
 

@@ -362,7 +362,7 @@ def runs(tmp_path_factory) -> Path:
 def test_the_untrained_model_is_the_one_that_training_started_from(runs):
     adaptive = find_forced_runs(runs).adaptive[0]
     models = load_fold(adaptive.folder, fold=1)
-    again = build_model(models.config, node_in_feats=74, edge_in_feats=12, fold=1)
+    again = build_model(models.config, node_in_feats=78, edge_in_feats=12, fold=1)
     for (name, before), after in zip(models.before.named_parameters(), models.after.parameters()):
         torch.testing.assert_close(before, again.get_parameter(name))
         # These molecules are one group each, of which a mean and a maximum teach M nothing.

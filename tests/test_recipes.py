@@ -332,7 +332,7 @@ def test_ctrl_c_says_how_to_continue(capsys):
     ("command", "said"),
     [
         ("quickstart", "continue with: dgl-gmpool quickstart --folds 2\n"),
-        ("predict", "Stopped. \n"),
+        ("predict", "with: dgl-gmpool predict --model=m --csv=c --output=o --resume\n"),
     ],
 )
 def test_ctrl_c_in_a_command(command, said, monkeypatch, capsys):

@@ -25,6 +25,7 @@ class CrossEntropy(Task):
 
     Examples
     --------
+    >>> import torch
     >>> targets = torch.tensor([[1.0], [float("nan")]])
     >>> CrossEntropy().loss(torch.tensor([[0.0], [9.0]]), targets).item()
     0.6931471824645996
@@ -120,6 +121,7 @@ class SquaredError(Numbers):
 
     Examples
     --------
+    >>> import torch
     >>> targets = torch.tensor([[3.0, float("nan")]])
     >>> SquaredError().loss(torch.tensor([[1.0, 5.0]]), targets).item()
     4.0
