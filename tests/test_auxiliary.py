@@ -16,7 +16,6 @@ from training_data import rows_of, small_dataset, small_options, with_small_auxi
 
 from dgl_gmpool.data import (
     AuxiliaryTargets,
-    load_sodium_channel,
     load_tox21,
     make_splits,
     molecule_properties,
@@ -76,7 +75,7 @@ def test_tox21_offers_the_assays_behind_its_label(tmp_path):
 
 
 def test_properties_are_those_of_rdkit():
-    table = load_sodium_channel()
+    table = small_dataset().table
     found = molecule_properties(table)
     molecule = Chem.MolFromSmiles(table.canonical[5])
     row = dict(zip(found.task_names, found.values[5]))
