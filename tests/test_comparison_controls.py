@@ -146,8 +146,8 @@ def test_groups_are_local_on_the_random_graph(data, graph):
     assert all(not torch.allclose(a, b, atol=0.1) for a, b in zip(there, plain))
     direct = GMPool(8).eval()
     other = rewired(GraphStructure(graph, torch.device("cpu")))
-    other.set_batch_num_nodes(graph.batch_num_nodes())
-    other.set_batch_num_edges(graph.batch_num_edges())
+    other.set_batch_num_nodes(graph.batch_num_nodes().to(other.idtype))
+    other.set_batch_num_edges(graph.batch_num_edges().to(other.idtype))
     for a, b in zip(there, direct.grouping_matrices(other, x)):
         torch.testing.assert_close(a, b)
     # The exchange sees it too, and takes what the readout made.
