@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -66,6 +67,19 @@ def test_the_average_of_five_folds_is_scored_once_they_are_there(finished):
     # Of other rows the first seed alone has all folds.
     assert ("small", "sum" + ENSEMBLE, 100, 0) in results.scores
     assert ("small", "sum" + ENSEMBLE, 101, 0) not in results.scores
+
+
+def test_a_kill_between_the_last_fold_and_the_average_loses_no_average(finished, tmp_path):
+    shutil.copytree(finished.output, tmp_path / "out")
+    results = ResultsFolder(tmp_path / "out")
+    key = ("small", "mean" + ENSEMBLE, 100, 0)
+    before = results.scores.pop(key)
+    results.outputs(key).unlink()
+    results.add([])
+    assert Comparison(replace(finished, output=tmp_path / "out")).run() == []
+    found = ResultsFolder(tmp_path / "out")
+    assert found.scores[key].test == before.test
+    assert found.load_outputs(key) is not None
 
 
 def test_logits_are_averaged_as_probabilities():

@@ -75,7 +75,9 @@ def main(args: argparse.Namespace) -> int:
             folder = args.output / config.run_name
             results.append(train_run(dataset, splits, config, folder, resume=True))
             current_world().on_main(partial(page_after_training, folder))
-    baselines = baseline_rows(None, dataset.table, {args.seed: splits})
+    baselines = current_world().on_main(
+        partial(baseline_rows, None, dataset.table, {args.seed: splits})
+    )
     print()
     print(write_table(results, args.output, baselines=baselines))
     current_world().on_main(partial(index_after_training, args.output))

@@ -126,7 +126,7 @@ def _length(share: float, colour: str) -> str:
 def worst(run: RunData) -> Iterator[str]:
     """The molecules with the largest errors, drawn."""
     name, part = next(iter(run.parts.items()))
-    near = _nearest(run, part)
+    near = _similarities(run, part)
     count = WORST if len(run.task_names) == 1 else WORST_OF_SEVERAL
     yield f"<p>Of the {name} rows: look for wrong measurements and wrong structures first, then for"
     yield " what these molecules have in common.</p>"
@@ -143,7 +143,7 @@ def worst(run: RunData) -> Iterator[str]:
 
 
 def _card(
-    run: RunData, part: PredictedRows, row: int, task: int, near: tuple[float, str] | None
+    run: RunData, part: PredictedRows, row: int, task: int, near: float | None
 ) -> Iterator[str]:
     measured, predicted = part.measured[row, task], part.predicted[row, task]
     shown, what = part.measured_text(row, task), "predicted"
@@ -156,14 +156,14 @@ def _card(
     yield f"<div>measured <strong>{escape(shown)}</strong>, {what}"
     yield f" <strong>{score_text(predicted)}</strong></div>"
     if near is not None:
-        yield f"<div class='quiet'>similarity to training {near[0]:.2f}</div>"
+        yield f"<div class='quiet'>similarity to training {near:.2f}</div>"
     yield f"<div class='quiet'>{escape(part.ids[row])}<br><code>{escape(part.smiles[row])}</code>"
     yield "</div></div>"
 
 
-def _nearest(run: RunData, part: PredictedRows) -> dict[int, tuple[float, str]]:
+def _similarities(run: RunData, part: PredictedRows) -> dict[int, float]:
     try:
         found = novelty(run, part)
     except ValueError:  # the section above says why there is none
         return {}
-    return dict(zip(found.rows.tolist(), zip(found.similarity.tolist(), found.nearest)))
+    return dict(zip(found.rows.tolist(), found.similarity.tolist()))

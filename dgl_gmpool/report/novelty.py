@@ -34,8 +34,6 @@ class Novelty:
         Which of its rows.
     similarity : numpy.ndarray
         To the nearest molecule that the model was trained on (Tanimoto, Morgan 2, 2048 bits).
-    nearest : tuple of str
-        That molecule.
     same_scaffold : numpy.ndarray
         How many molecules the model was trained on have the same Bemis-Murcko scaffold; -1 for a
         molecule without rings, which has none.
@@ -43,10 +41,11 @@ class Novelty:
 
     rows: np.ndarray
     similarity: np.ndarray
-    nearest: tuple[str, ...]
     same_scaffold: np.ndarray
 
 
+# Two sections of the page ask for it, of two parts.
+@lru_cache(maxsize=2)
 def novelty(run: RunData, part: PredictedRows) -> Novelty:
     """Compare the rows of a part with what the models that predict them were trained on.
 
@@ -61,7 +60,6 @@ def novelty(run: RunData, part: PredictedRows) -> Novelty:
     own = tuple(part.canonical(row) for row in rows)
     own_prints, own_frames = fingerprints_of(own), scaffolds(own)
     similarity, same = np.zeros(len(rows)), np.zeros(len(rows), np.int64)
-    found = [""] * len(rows)
     folds = part.folds[rows]
     for fold in np.unique(folds):
         mine = np.flatnonzero(folds == fold)
@@ -71,11 +69,10 @@ def novelty(run: RunData, part: PredictedRows) -> Novelty:
         if not len(seen):
             continue
         frames = Counter(known_frames[place] for place in seen)
-        similarity[mine], places = nearest(own_prints[mine], prints[seen])
-        for row, place in zip(mine, places):
-            found[row] = known.smiles[seen[place]]
+        similarity[mine], _ = nearest(own_prints[mine], prints[seen])
+        for row in mine:
             same[row] = frames.get(own_frames[row], 0) if _has_ring(own[row]) else -1
-    return Novelty(np.asarray(rows, np.int64), similarity, tuple(found), same)
+    return Novelty(np.asarray(rows, np.int64), similarity, same)
 
 
 class Known(NamedTuple):

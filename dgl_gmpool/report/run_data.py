@@ -16,7 +16,7 @@ from dgl_gmpool.training.run_folder import RunFolder, read_json
 from dgl_gmpool.training.words import score_text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PredictedRows:
     """Rows of the test set, or the validation rows of all folds.
 
@@ -66,7 +66,7 @@ class PredictedRows:
         return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RunData:
     """A finished run.
 

@@ -51,6 +51,8 @@ class Comparison:
                 started, done = time.monotonic(), 0
                 for number, each in enumerate(trainings):
                     if each.key in self.folder.scores:
+                        # A kill may have come between the last fold and the average.
+                        self._add_ensemble(each)
                         continue
                     self.train(each)
                     done += 1
@@ -145,7 +147,7 @@ class Comparison:
             row = self._trained(each, text)
         folder.add([row])
         print(f"{data.name}, {each.name}, seed {each.seed}, fold {each.fold}: {row.test:.4g}")
-        self._add_ensemble(each, row)
+        self._add_ensemble(each)
 
     def _twin(self, each: Training, text: str) -> FoldScore | None:
         for key, row in self.folder.scores.items():
@@ -187,24 +189,23 @@ class Comparison:
             seconds=found.seconds,
         )
 
-    def _add_ensemble(self, each: Training, row: FoldScore) -> None:
+    def _add_ensemble(self, each: Training) -> None:
         """The average of the folds of a seed, once all of them are there."""
-        keys = [(*each.key[:3], fold) for fold in range(FOLDS)]
-        parts = [self.folder.scores.get(key) for key in keys]
-        known = [self.folder.load_outputs(key) for key in keys]
-        if None in parts or None in known:
-            return
-        kind, targets = each.data.kind, known[0][1]  # type: ignore[index]
-        outputs = ensemble_outputs(
-            kind, [found[0] for found in known if found], each.row.kind == "network"
-        )
-        score = scores(kind, targets, outputs)[row.metric]
         name = each.name + ENSEMBLE
-        sums = {
-            part: sum(getattr(p, part) or 0 for p in parts if p)
-            for part in ("parameters", "seconds")
-        }
         key = (each.data.name, name, each.seed, 0)
+        keys = [(*each.key[:3], fold) for fold in range(FOLDS)]
+        parts = [self.folder.scores[k] for k in keys if k in self.folder.scores]
+        if key in self.folder.scores or len(parts) < FOLDS:
+            return
+        known = [found for k in keys if (found := self.folder.load_outputs(k)) is not None]
+        if len(known) < FOLDS:
+            return
+        kind, row, targets = each.data.kind, self.folder.scores[each.key], known[0][1]
+        outputs = ensemble_outputs(kind, [found[0] for found in known], each.row.kind == "network")
+        score = scores(kind, targets, outputs)[row.metric]
+        sums = {
+            part: sum(getattr(p, part) or 0 for p in parts) for part in ("parameters", "seconds")
+        }
         self.folder.save_outputs(key, outputs, targets)
         self.folder.add(
             [replace(row, method=name, fold=0, valid=None, test=score, best_epoch=None, **sums)]
