@@ -179,8 +179,10 @@ class FlatGraphs:
             idtype=torch.int32,
         )
         if batched:
-            graph.set_batch_num_nodes(torch.from_numpy(node_counts).to(graph.idtype))
-            graph.set_batch_num_edges(torch.from_numpy(edge_counts).to(graph.idtype))
+            # As this DGL has its own: int64 before 2.1, from then on the graph's id type.
+            dtype = graph.batch_num_nodes().dtype
+            graph.set_batch_num_nodes(torch.from_numpy(node_counts).to(dtype))
+            graph.set_batch_num_edges(torch.from_numpy(edge_counts).to(dtype))
         graph.ndata["h"] = torch.from_numpy(self.node_rows[self.node_kinds[nodes]])
         graph.edata["e"] = torch.from_numpy(self.edge_rows[self.edge_kinds[edges]])
         if self.fragments is not None:
