@@ -154,6 +154,20 @@ def test_learns():
         assert losses[-1] < 0.3 * losses[0], (readout, levels)
 
 
+def test_two_levels_of_0_2_0_load():
+    """They had a readout on both levels, and used the second."""
+    model = MoleculePredictor(16, 12, levels=2, hidden_feats=8)
+    state = model.state_dict()
+    readout = {name: value for name, value in state.items() if "poolings.1.group_readout" in name}
+    assert readout
+    state |= {name.replace("poolings.1", "poolings.0"): value for name, value in readout.items()}
+    other = MoleculePredictor(**model.config)
+    other.load_state_dict(state)
+    graph = batch_of("aspirin", "ethanol")
+    feats = graph.ndata["h"], graph.edata["e"]
+    assert torch.equal(other.eval()(graph, *feats), model.eval()(graph, *feats))
+
+
 def test_reset_parameters_draws_new_ones():
     model = make(levels=2)
     before = {name: value.clone() for name, value in model.state_dict().items()}

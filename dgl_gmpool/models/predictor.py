@@ -276,6 +276,15 @@ class MoleculePredictor(nn.Module):
         """Draw new initial parameters."""
         reset_parameters(self)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # In models of 0.2.0 every level had a readout, and that of the last alone was used.
+        for level, pool in enumerate(self.poolings[:-1]):
+            unused = f"{prefix}poolings.{level}.group_readout."
+            if getattr(pool, "group_readout", None) is None:
+                for name in [name for name in state_dict if name.startswith(unused)]:
+                    del state_dict[name]
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     def freeze_backbone(self) -> None:
         """Train no longer what makes the atoms' states: networks, exchange, what bonds conduct.
 
