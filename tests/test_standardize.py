@@ -84,16 +84,21 @@ def test_replicates_of_classes_that_disagree_are_named():
 def test_bounds_count_only_where_nothing_was_measured():
     nan = np.nan
     table = replace(
-        table_of(["a", "a", "b", "b", "c", "c"]),
-        targets=np.array([[5.0], [nan], [nan], [nan], [nan], [nan]]),
-        lower=np.array([[nan], [6], [6], [7], [6], [nan]]),
-        upper=np.array([[nan], [nan], [nan], [nan], [nan], [8]]),
+        table_of(["a", "a", "b", "b", "c", "c", "d", "d"]),
+        targets=np.array([[5.0], [nan], [nan], [nan], [nan], [nan], [nan], [nan]]),
+        lower=np.array([[nan], [6], [6], [7], [6], [nan], [9], [nan]]),
+        upper=np.array([[nan], [nan], [nan], [nan], [nan], [8], [nan], [8]]),
     )
     found = merged_replicates(table, "median")
-    assert found.canonical == ("a", "b")
+    assert found.canonical == ("a", "b", "c")
     assert found.targets[0, 0] == 5
     assert np.isnan(found.lower[0, 0])
     assert found.lower[1, 0] == 7
+    # Two sides are an interval; those that exclude each other are named as what they are.
+    assert (found.lower[2, 0], found.upper[2, 0]) == (6, 8)
+    assert found.report.left_out["bounds that exclude each other"] == 1
+    assert "replicates disagree on the class" not in found.report.left_out
+    assert "is >9.0, <8.0 on rows" in found.report.cells[0][2]
 
 
 @pytest.mark.slow

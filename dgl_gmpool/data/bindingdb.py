@@ -23,7 +23,7 @@ from dgl_gmpool.data.molecule import (
     split_smiles,
 )
 from dgl_gmpool.data.number import APPROXIMATE, BOUNDS, parse_value
-from dgl_gmpool.data.potency import bound_notes, combined
+from dgl_gmpool.data.potency import CONTRADICTION, bound_notes, combined
 from dgl_gmpool.data.report import SelectionTally
 from dgl_gmpool.data.size_rule import SEVERAL_FRAGMENTS, SizeRule
 from dgl_gmpool.data.table import MoleculeTable
@@ -46,7 +46,6 @@ ROW_ID = "BindingDB Reactant_set_id"
 BLANK_ROW = "blank row"
 OTHER_TARGET = "another target"
 NOT_A_NUMBER = "a value that is not a number"
-CONTRADICTION = "bounds that exclude each other"
 NOT_POSITIVE = "a value of zero or below"
 
 _ACCESSION = re.compile(r"[OPQ][0-9][A-Z0-9]{3}[0-9]|[A-NR-Z][0-9](?:[A-Z][A-Z0-9]{2}[0-9]){1,2}")

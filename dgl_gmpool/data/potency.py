@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+CONTRADICTION = "bounds that exclude each other"
+
 
 @dataclass(frozen=True)
 class Potency:

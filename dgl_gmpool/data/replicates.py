@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from dgl_gmpool._options import check_choice
-from dgl_gmpool.data.report import MERGED
+from dgl_gmpool.data.potency import CONTRADICTION, combined
+from dgl_gmpool.data.report import LEFT_OUT, MERGED
 from dgl_gmpool.data.splits import PARTS
 from dgl_gmpool.data.table import MoleculeTable
 
@@ -20,8 +21,8 @@ def merged_replicates(table: MoleculeTable, how: str) -> MoleculeTable:
     """One row for each molecule and what stands beside it (a solvent, feature columns).
 
     Numbers become their median or mean; of bounds, which count only where nothing was measured,
-    the tightest is kept. Classes that agree are kept; where they disagree the cell is left out and
-    named. The report has the spread.
+    the tightest are kept. Classes that agree are kept; where they disagree, or bounds exclude each
+    other, the cell is left out and named. The report has the spread.
 
     Parameters
     ----------
@@ -52,6 +53,14 @@ def merged_replicates(table: MoleculeTable, how: str) -> MoleculeTable:
     weights = None if one.weights is None else one.weights.copy()
     spreads: dict[int, list[tuple[float, int]]] = {}
     named: list[tuple[str, str, str]] = []
+    contradicting: set[int] = set()
+
+    def name(rows: Sequence[int], task: int) -> None:
+        labels = ", ".join(table.measured_text(row, task) or "-" for row in rows)
+        where = ", ".join(table.ids[row] for row in rows)
+        detail = f"{table.task_names[task]!r} is {labels} on rows {where}"
+        named.append((f"row {table.ids[rows[0]]}", table.smiles[rows[0]], detail))
+
     for rows in several:
         at = place[rows[0]]
         if weights is not None and table.weights is not None:
@@ -62,15 +71,14 @@ def merged_replicates(table: MoleculeTable, how: str) -> MoleculeTable:
             if kind != "regression":
                 targets[at, task] = values[0] if len(set(values)) == 1 else np.nan
                 if len(set(values)) > 1:
-                    labels = ", ".join(table.measured_text(row, task) or "-" for row in rows)
-                    where = ", ".join(table.ids[row] for row in rows)
-                    detail = f"{table.task_names[task]!r} is {labels} on rows {where}"
-                    named.append((f"row {table.ids[rows[0]]}", table.smiles[rows[0]], detail))
+                    name(rows, task)
                 continue
             if len(values):
                 targets[at, task] = np.median(values) if how == "median" else np.mean(values)
                 spreads.setdefault(task, []).append((float(np.ptp(values)), rows[0]))
-            _tightest(table, bounds, rows, task, at, measured=bool(len(values)))
+            if not _tightest(table, bounds, rows, task, at, measured=bool(len(values))):
+                name(rows, task)
+                contradicting.add(at)
     one = replace(
         one, targets=targets, weights=weights, lower=bounds["lower"], upper=bounds["upper"]
     )
@@ -78,12 +86,14 @@ def merged_replicates(table: MoleculeTable, how: str) -> MoleculeTable:
     if not left.any():
         raise ValueError("no molecule is left: its replicates disagree; use --replicates keep")
     kept = np.flatnonzero(left).tolist()
+    lost = len(contradicting - set(kept))
+    reasons = ((DISAGREE, len(one) - len(kept) - lost), (CONTRADICTION, lost))
     report = table.report
     merged = len(table) - len(one)
     counts = [
         *report.counts,
         (f"{MERGED}more measurements of one molecule ({how})", merged),
-        *([(f"left out: {DISAGREE}", len(one) - len(kept))] if len(kept) < len(one) else []),
+        *((f"{LEFT_OUT}{reason}", count) for reason, count in reasons if count),
         ("molecules", len(kept)),
     ]
     notes = [*report.notes]
@@ -117,13 +127,18 @@ def _tightest(
     at: int,
     *,
     measured: bool,
-) -> None:
-    """Set the bounds of a merged row; none beside a measured value, none where two cross."""
+) -> bool:
+    """Set the bounds of a merged row; none beside a measured value. Where two exclude each other
+    there are none either, and the answer is False."""
     lower, upper = bounds["lower"], bounds["upper"]
     if lower is None or upper is None or table.lower is None or table.upper is None:
-        return
+        return True
     above, below = table.lower[rows, task], table.upper[rows, task]
-    above, below = above[~np.isnan(above)], below[~np.isnan(below)]
-    use = not measured and bool(len(above)) != bool(len(below))
-    lower[at, task] = above.max() if use and len(above) else np.nan
-    upper[at, task] = below.min() if use and len(below) else np.nan
+    found = combined(
+        [(">", bound) for bound in above[~np.isnan(above)].tolist()]
+        + [("<", bound) for bound in below[~np.isnan(below)].tolist()]
+    )
+    use = not measured and not found.impossible
+    lower[at, task] = found.lower if use else np.nan
+    upper[at, task] = found.upper if use else np.nan
+    return measured or not found.impossible
