@@ -189,6 +189,9 @@ def test_long_cells_and_the_limit_of_the_process(tmp_path):
     path = write(tmp_path / "t.csv", f"a,b\n{'x' * 300_000},1\n")
     assert len(cells_of(path)[0][0]) == 300_000
     assert csv.field_size_limit() == before
+    # Nor are they in the way where the header is looked for.
+    with pytest.raises(ValueError, match="no column 'c'"):
+        DelimitedText(path, columns=["c"]).column("c")
 
 
 @pytest.mark.parametrize("pack", [lambda data: data, gzip.compress])

@@ -118,9 +118,10 @@ class DelimitedText:
             delimiter = sep.group(1)
         self._chosen = delimiter is not None
         found = [delimiter] if delimiter else sorted(DELIMITERS, key=lambda d: d != first)
-        self.delimiter, self.rows_above = find_header(
-            head[self._skipped : self._skipped + MOST_ABOVE + 1], found, columns
-        )
+        with damage_explained(self.path), _long_fields():
+            self.delimiter, self.rows_above = find_header(
+                head[self._skipped : self._skipped + MOST_ABOVE + 1], found, columns
+            )
         self._skipped += self.rows_above
         self.above = "".join(head[: self._skipped])
         self.header: list[str] = []
