@@ -228,7 +228,7 @@ def with_fragments(dataset: MoleculeDataset) -> MoleculeDataset:
         if mol is not None:
             first = flat.node_starts[graph]
             nodes = slice(first, first + flat.node_counts[graph])
-            fragments[nodes] = brics_fragments(mol)[atom_order(smiles)]
+            fragments[nodes] = brics_fragments(mol)[list(Chem.CanonicalRankAtoms(mol))]
     return replace(dataset, graphs=GraphList(replace(flat, fragments=fragments), which))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import fields, replace
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from dgl_gmpool.data.auxiliary import AuxiliaryTargets
 from dgl_gmpool.data.features import Features
-from dgl_gmpool.data.report import SelectionReport
+from dgl_gmpool.data.report import LEFT_OUT, MERGED, SelectionReport
 from dgl_gmpool.data.stereo import without_stereo
 from dgl_gmpool.data.table import MoleculeTable
 
@@ -132,16 +131,13 @@ def _join(name: str, first: MoleculeTable, second: MoleculeTable) -> Any:
 def _joined_report(table: MoleculeTable, test: MoleculeTable) -> SelectionReport:
     """One account of both: the rows of both files, less what was left out of either."""
     ours, theirs = table.report, test.report
-    steps = Counter(
-        {
-            (label, place): count
-            for report, place in ((ours, ""), (theirs, " (test table)"))
-            for label, count in report.counts
-            if ": " in label and label.startswith(("left out", "merged"))
-        }
-    )
     counts = [("rows in both files", ours.rows_read + theirs.rows_read)]
-    counts += [(f"{label}{place}", count) for (label, place), count in steps.items()]
+    counts += [
+        (f"{label}{place}", count)
+        for report, place in ((ours, ""), (theirs, " (test table)"))
+        for label, count in report.counts
+        if label.startswith((LEFT_OUT, MERGED))
+    ]
     counts.append(("usable rows in both files", len(table) + len(test)))
 
     def named(rows: tuple[tuple[str, str, str], ...]) -> tuple[tuple[str, str, str], ...]:

@@ -231,7 +231,7 @@ def load_csv(
         if not canonical:
             refuse(row.number, smiles, why, refusal(why))
             continue
-        atoms = count_atoms(smiles)
+        atoms = None if rule.takes_all else count_atoms(smiles)
         outside = "" if atoms is None else rule.reason_against(atoms)
         if outside:
             tally.leave_out(outside)
