@@ -112,6 +112,8 @@ LAYERS = {
         k(D, OUT, ["mean", "dir1-av"], ["identity"], 2.5, edge_feat_size=EDGE),
         lambda c: (c.graph, c.feat, c.edge_feat), lambda c: {"eig_vec": c.feat[:, :3]}),
 }  # fmt: skip
+if hasattr(convolutions, "GatedGCNConv"):  # DGL 2.1 has it
+    LAYERS["GatedGCNConv"] = lambda k: featured(k(D, EDGE, OUT))
 
 
 def test_no_layer_is_left_out():
