@@ -151,6 +151,27 @@ def test_two_commands_do_not_write_one_output(run, table, tmp_path, capsys):
     assert (tmp_path / "out.csv").read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_what_another_process_finishes_meanwhile_is_left_alone(tmp_path, monkeypatch, resume):
+    output = tmp_path / "out.csv"
+    first = PartialOutput(output, {}, resume=False).__enter__()
+    first.add(b"mine", {})
+    second = PartialOutput(output, {}, resume=resume)
+    lock = PartialOutput._lock
+
+    def end():
+        first.finish()
+        first.__exit__(None, None, None)
+
+    if resume:  # before the second one opens what it goes on with
+        end()
+    else:  # or between opening and locking
+        monkeypatch.setattr(PartialOutput, "_lock", lambda self: (end(), lock(self)))
+    with pytest.raises(ValueError, match="another process has just written"):
+        second.__enter__()
+    assert output.read_bytes() == b"mine"
+
+
 def test_rows_of_one_molecule_get_equal_numbers_across_chunks(run, table, tmp_path, chunks):
     assert command("predict", run, table, tmp_path / "out.csv") == 0
     rows = rows_of((tmp_path / "out.csv").read_text())

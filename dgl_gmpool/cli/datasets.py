@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
-from dgl_gmpool.cli.molecule_rows import delimiter
+from dgl_gmpool.cli.molecule_rows import add_delimiter_flag
 from dgl_gmpool.data import (
     HUMAN_ATP_RECEPTORS,
     MoleculeTable,
@@ -122,12 +122,7 @@ blank cell is a missing measurement. Rows that cannot be used are listed with th
             metavar="NAME",
             help="how much each row counts in training, 0 or more (default: all alike)",
         )
-        add(
-            "--delimiter",
-            type=delimiter,
-            metavar="CHAR",
-            help="between the columns, or 'tab' (default: recognised by the columns' names)",
-        )
+        add_delimiter_flag(add)
         _add_bounds(add)
 
     def load(self, args: argparse.Namespace) -> MoleculeTable:

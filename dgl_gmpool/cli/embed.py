@@ -11,35 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from dgl_gmpool._io import check_output
-from dgl_gmpool.cli.molecule_rows import MoleculeRow, MoleculeRows, add_table_flags
-from dgl_gmpool.cli.streamed import (
-    Job,
-    Totals,
-    add_stream_flags,
-    check_several,
-    check_text_output,
-    parse,
-    record_of,
-    run_streamed,
-    say_to,
-)
-from dgl_gmpool.data.featurize import worker_count
+from dgl_gmpool.cli.molecule_rows import MoleculeRow, MoleculeRows, add_model_flag, add_table_flags
+from dgl_gmpool.cli.streamed import Job, Totals, add_stream_flags, begin_stream, run_streamed
 from dgl_gmpool.data.parsed_rows import ParsedRows
-from dgl_gmpool.training import TrainedModel, choose_device, current_world, load_models
+from dgl_gmpool.training import TrainedModel, choose_device
 from dgl_gmpool.training.embed import embed_rows, embedding_width
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of ``dgl-gmpool embed``."""
-    parser.add_argument(
-        "--model",
-        type=Path,
-        required=True,
-        metavar="RUN_FOLDER",
-        help="folder of a finished run (the vectors of its folds are put side by side), or one "
-        "fold_N/model.pt",
-    )
+    add_model_flag(parser, of_folds="the vectors of its folds are put side by side")
     parser.add_argument(
         "--csv",
         required=True,
@@ -61,10 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """``dgl-gmpool embed``: write the vectors, a part of the table at a time."""
-    check_text_output(args.output)
-    current_world().on_main(partial(check_output, args.output, overwrite=args.overwrite))
-    check_several(args.csv, args.output)
-    models, say = load_models(args.model), say_to(args.output)
+    models, say = begin_stream(args)
     choose_device(args.device)
     rows = MoleculeRows(args.csv, args.smiles_column, delimiter=args.delimiter)
     width = embedding_width(models)
@@ -80,22 +58,11 @@ def main(args: argparse.Namespace) -> int:
     job = Job(
         "embed",
         head.getvalue(),
-        partial(parse, featurizer=models[0].featurizer),
+        models[0].featurizer,
         partial(_embedded, models, args, separator="" if as_array else separator),
-        record_of(
-            rows.text.file,
-            args.model,
-            {name: getattr(args, name) for name in ("smiles_column", "delimiter")},
-        ),
+        ("smiles_column", "delimiter"),
     )
-    totals = run_streamed(
-        job,
-        iter(rows),
-        len(rows),
-        args.output,
-        resume=args.resume,
-        processes=worker_count(len(rows), models[0].featurizer, args.processes),
-    )
+    totals = run_streamed(job, rows, args)
     say(
         f"{args.output}: {totals.rows} rows of {width} numbers from {len(models)} model(s)"
         + (f", {totals.failed} without" if totals.failed else "")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dgl_gmpool.cli.molecule_rows import MoleculeRows, add_table_flags, one_process
+from dgl_gmpool.cli.molecule_rows import MoleculeRows, add_model_flag, add_table_flags, one_process
 from dgl_gmpool.cli.row_features import FeatureSource, add_feature_flag
 from dgl_gmpool.explain.drawing import summary
 from dgl_gmpool.explain.explanation import (
@@ -26,13 +26,7 @@ from dgl_gmpool.training.model_features import feature_columns
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of ``dgl-gmpool explain``."""
-    parser.add_argument(
-        "--model",
-        type=Path,
-        required=True,
-        metavar="RUN_FOLDER",
-        help="folder of a finished run (its folds are averaged), or one fold_N/model.pt",
-    )
+    add_model_flag(parser)
     molecules = parser.add_mutually_exclusive_group(required=True)
     molecules.add_argument("--smiles", nargs="+", metavar="SMILES", help="molecules to explain")
     molecules.add_argument(

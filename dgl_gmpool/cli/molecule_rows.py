@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from dgl_gmpool.cli.row_features import FeatureSource
 from dgl_gmpool.data.delimited_text import BLANK_ROW, DelimitedText, Row
@@ -91,12 +92,30 @@ def delimiter(text: str) -> str:
     return found
 
 
-def add_table_flags(parser: argparse.ArgumentParser) -> None:
-    """How a table of molecules is read."""
-    parser.add_argument(
+def add_delimiter_flag(add: Callable[..., Any]) -> None:
+    """``--delimiter``, by ``parser.add_argument`` or what stands for it."""
+    add(
         "--delimiter",
         type=delimiter,
         metavar="CHAR",
         help="between the columns, or 'tab' (default: recognised by the columns' names)",
     )
+
+
+def add_model_flag(
+    parser: argparse.ArgumentParser, *, of_folds: str = "its folds are averaged"
+) -> None:
+    """``--model``, of a command that uses all models of a run."""
+    parser.add_argument(
+        "--model",
+        type=Path,
+        required=True,
+        metavar="RUN_FOLDER",
+        help=f"folder of a finished run ({of_folds}), or one fold_N/model.pt",
+    )
+
+
+def add_table_flags(parser: argparse.ArgumentParser) -> None:
+    """How a table of molecules is read."""
+    add_delimiter_flag(parser.add_argument)
     parser.add_argument("--smiles-column", default="smiles", metavar="NAME", help="default: smiles")

@@ -86,6 +86,7 @@ class PartialOutput:
             self._partial.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self._partial, "ab")
             self._lock()
+            self._check_ours()
             self._file.truncate(self._bytes)
             if not self._bytes:
                 self._about.unlink(missing_ok=True)
@@ -103,6 +104,20 @@ class PartialOutput:
             ) from error
         except OSError:
             pass  # a file system without locks
+
+    def _check_ours(self) -> None:
+        """Between opening and locking, another process may have finished: what is open is then its
+        output, or a new file without what was to be gone on from."""
+        opened = os.fstat(self._file.fileno())
+        try:
+            same = os.path.samestat(opened, os.stat(self._partial))
+        except FileNotFoundError:
+            same = False
+        if not same or opened.st_size < self._bytes:
+            self._file.close()
+            raise ValueError(
+                f"another process has just written {self.path}; look at it, or give --overwrite"
+            )
 
     def add(self, data: bytes, state: Mapping[str, Any]) -> None:
         """The next part, and all that is needed to go on behind it, plain values."""

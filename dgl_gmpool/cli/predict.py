@@ -7,29 +7,17 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from dgl_gmpool._io import check_output, is_special, is_stdout
-from dgl_gmpool.cli.molecule_rows import MoleculeRow, MoleculeRows, add_table_flags
+from dgl_gmpool._io import is_special, is_stdout
+from dgl_gmpool.cli.molecule_rows import MoleculeRow, MoleculeRows, add_model_flag, add_table_flags
 from dgl_gmpool.cli.older_runs import load_uncertainty
 from dgl_gmpool.cli.prediction_columns import PredictionColumns
 from dgl_gmpool.cli.prediction_scores import score_lines
 from dgl_gmpool.cli.row_features import FeatureSource, add_feature_flag
-from dgl_gmpool.cli.streamed import (
-    Job,
-    Totals,
-    add_stream_flags,
-    check_several,
-    check_text_output,
-    parse,
-    record_of,
-    run_streamed,
-    say_to,
-)
+from dgl_gmpool.cli.streamed import Job, Totals, add_stream_flags, begin_stream, run_streamed
 from dgl_gmpool.data.delimited_text import DelimitedText
-from dgl_gmpool.data.featurize import worker_count
 from dgl_gmpool.data.parsed_rows import ParsedRows
 from dgl_gmpool.training.distributed import current_world
 from dgl_gmpool.training.model_features import RowFeatures, check_solvents
-from dgl_gmpool.training.model_file import load_models
 from dgl_gmpool.training.predict import RowPredictor
 from dgl_gmpool.training.row_bounds import COVERAGE, check_coverage
 from dgl_gmpool.training.table_task import TableTask
@@ -37,13 +25,7 @@ from dgl_gmpool.training.table_task import TableTask
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of ``dgl-gmpool predict``."""
-    parser.add_argument(
-        "--model",
-        type=Path,
-        required=True,
-        metavar="RUN_FOLDER",
-        help="folder of a finished run (its folds are averaged), or one fold_N/model.pt",
-    )
+    add_model_flag(parser)
     parser.add_argument(
         "--csv",
         required=True,
@@ -82,10 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """``dgl-gmpool predict``: write the input's rows with predictions behind them."""
     check_coverage(args.coverage)
-    check_text_output(args.output)
-    current_world().on_main(partial(check_output, args.output, overwrite=args.overwrite))
-    check_several(args.csv, args.output)
-    models, say = load_models(args.model), say_to(args.output)
+    models, say = begin_stream(args)
     predictor = RowPredictor(
         models,
         uncertainty=load_uncertainty(args.model, say),
@@ -103,22 +82,14 @@ def main(args: argparse.Namespace) -> int:
     )
     columns = PredictionColumns(predictor, rows.text.header)
     head = rows.text.above + _line(rows.text, rows.text.raw_header, columns.names)
-    options = ("smiles_column", "solvent_column", "delimiter", "coverage", "feature")
     job = Job(
         "predict",
         head.encode(),
-        partial(parse, featurizer=models[0].featurizer),
+        models[0].featurizer,
         partial(_predicted, predictor, rows.text, columns),
-        record_of(rows.text.file, args.model, {name: getattr(args, name) for name in options}),
+        ("smiles_column", "solvent_column", "delimiter", "coverage", "feature"),
     )
-    totals = run_streamed(
-        job,
-        iter(rows),
-        len(rows),
-        args.output,
-        resume=args.resume,
-        processes=worker_count(len(rows), models[0].featurizer, args.processes),
-    )
+    totals = run_streamed(job, rows, args)
     say(
         f"{args.output}: {totals.rows} rows, {totals.rows - totals.failed} predicted by "
         f"{len(models)} model(s)"

@@ -6,7 +6,7 @@ import argparse
 import hashlib
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import dgl_gmpool
-from dgl_gmpool._io import is_stdout
+from dgl_gmpool._io import check_output, is_stdout
 from dgl_gmpool._options import whole_number
-from dgl_gmpool.cli.molecule_rows import MoleculeRow
+from dgl_gmpool.cli.molecule_rows import MoleculeRow, MoleculeRows
 from dgl_gmpool.cli.partial_output import PartialOutput
 from dgl_gmpool.cli.row_progress import RowProgress
+from dgl_gmpool.data.featurize import worker_count
 from dgl_gmpool.data.parsed_rows import ParsedRows, parse_rows
 from dgl_gmpool.training.distributed import current_world
+from dgl_gmpool.training.model_file import TrainedModel, load_models
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -88,59 +90,63 @@ class Job:
         Of the command.
     head : bytes
         What stands before the first row.
-    prepare : callable
-        From a chunk's rows to what can be worked out in another process.
+    featurizer : str
+        Of the models; molecules are read for it, in other processes if they are many.
     finish : callable
-        From the rows and what ``prepare`` gave to ``(bytes, totals)``.
-    record : dict
-        What decides the output, for ``--resume``.
+        From a chunk's rows and their molecules to ``(bytes, totals)``.
+    options : sequence of str
+        Flags that decide the output, besides the table and the models, for ``--resume``.
     """
 
     name: str
     head: bytes
-    prepare: Callable[[Sequence[MoleculeRow]], Any]
-    finish: Callable[[Sequence[MoleculeRow], Any], tuple[bytes, Totals]]
-    record: Mapping[str, Any]
+    featurizer: str
+    finish: Callable[[Sequence[MoleculeRow], ParsedRows], tuple[bytes, Totals]]
+    options: Sequence[str]
 
 
-def run_streamed(
-    job: Job,
-    rows: Iterator[MoleculeRow],
-    total: int,
-    output: Path,
-    *,
-    resume: bool = False,
-    processes: int = 1,
-) -> Totals:
+def begin_stream(args: argparse.Namespace) -> tuple[list[TrainedModel], Callable[[str], None]]:
+    """The models, and what tells the user something, once nothing stands against the output.
+
+    Raises
+    ------
+    ValueError
+        The output is there or cannot be written, several processes cannot read the table, or there
+        are no models.
+    """
+    _check_text_output(args.output)
+    current_world().on_main(partial(check_output, args.output, overwrite=args.overwrite))
+    _check_several(args.csv)
+    # Where the output itself goes to standard output, words go to standard error.
+    say = partial(print, file=sys.stderr if is_stdout(args.output) else sys.stdout)
+    return load_models(args.model), say
+
+
+def run_streamed(job: Job, rows: MoleculeRows, args: argparse.Namespace) -> Totals:
     """Every row through the job, in order, into one output.
 
     Under ``torchrun`` each process takes a chunk in turn, and process 0 writes them. Every process
-    of these may have ``processes`` more that prepare chunks ahead.
+    of these may have ``--processes`` more that read molecules ahead.
 
     Parameters
     ----------
     job : Job
-    rows : iterator of MoleculeRow
-        All of the table's.
-    total : int
-        How many.
-    output : Path
-    resume : bool
-        Go on with what an earlier command left.
-    processes : int
-        Of ``job.prepare``.
+    rows : MoleculeRows
+    args : argparse.Namespace
+        With the flags of :func:`add_stream_flags`, ``model`` and ``output``.
 
     Raises
     ------
     ValueError
         As :class:`~dgl_gmpool.cli.partial_output.PartialOutput` has it.
     """
-    world, totals = current_world(), Totals()
+    world, totals, total = current_world(), Totals(), len(rows)
+    processes = worker_count(total, job.featurizer, args.processes)
     with ExitStack() as stack:
         files: list[PartialOutput] = []
 
         def begin() -> dict[str, Any]:
-            file = PartialOutput(output, job.record, resume=resume)
+            file = PartialOutput(args.output, _record(job, rows, args), resume=args.resume)
             files.append(stack.enter_context(file))
             if not file.state:
                 file.add(job.head, {"rows": 0, "failed": 0, "notes": {}})
@@ -154,10 +160,11 @@ def run_streamed(
         pool = _pool(processes)
         if pool is not None:
             stack.callback(pool.shutdown, kill_workers=True)
-        prepared = _in_order(job.prepare, mine, pool, ahead=2 * processes)
+        parse = partial(_parse, featurizer=job.featurizer)
+        parsed = _in_order(parse, mine, pool, ahead=2 * processes)
         rounds = -(-(total - totals.rows) // (CHUNK * world.size))
         for _ in range(rounds):
-            part = next(prepared, None)
+            part = next(parsed, None)
             done = None if part is None else job.finish(*part)
             for each in world.gather(done):
                 if each is None or not files:
@@ -234,12 +241,11 @@ def add_stream_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
 
 
-def parse(rows: Sequence[MoleculeRow], *, featurizer: str) -> ParsedRows:
-    """The ``prepare`` of a job."""
+def _parse(rows: Sequence[MoleculeRow], *, featurizer: str) -> ParsedRows:
     return parse_rows([row.smiles for row in rows], featurizer)
 
 
-def check_text_output(path: Path) -> None:
+def _check_text_output(path: Path) -> None:
     """Raise a ValueError for a name that promises another kind of file than text."""
     if path.suffix.lower() in (".parquet", ".pq", ".sdf", ".sd", ".xlsx", ".xls"):
         raise ValueError(
@@ -247,7 +253,7 @@ def check_text_output(path: Path) -> None:
         )
 
 
-def check_several(path: str, output: Path) -> None:
+def _check_several(path: str) -> None:
     """Refuse under ``torchrun`` what only one process can read.
 
     Raises
@@ -262,15 +268,15 @@ def check_several(path: str, output: Path) -> None:
         )
 
 
-def record_of(file: Path, models: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+def _record(job: Job, rows: MoleculeRows, args: argparse.Namespace) -> dict[str, Any]:
     """What decides an output: the table's content, the models' and the command's options."""
-    folder = models if models.is_dir() else models.parent
+    folder = args.model if args.model.is_dir() else args.model.parent
     files = sorted([*folder.rglob("model.pt"), *folder.glob("uncertainty.json")])
     return {
-        "table": _checksum([file]),
+        "table": _checksum([rows.text.file]),
         "model": _checksum(files),
         "version": dgl_gmpool.__version__,
-        **{f"--{key.replace('_', '-')}": value for key, value in options.items()},
+        **{f"--{key.replace('_', '-')}": getattr(args, key) for key in job.options},
     }
 
 
@@ -281,8 +287,3 @@ def _checksum(files: Sequence[Path]) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
-
-
-def say_to(output: Path) -> Callable[[str], None]:
-    """``print``; to standard error where the output itself goes to standard output."""
-    return partial(print, file=sys.stderr if is_stdout(output) else sys.stdout)
