@@ -44,7 +44,9 @@ def resistance(adjacency: Tensor) -> Tensor:
     # Constants on a component are what L takes to 0. Shifted by their projection it has an inverse
     # without large entries that would cancel, and of the same differences as L^+.
     shift = together / together.sum(-1, keepdim=True)
-    inverse = torch.linalg.inv(torch.diag_embed(edge.sum(-1)) - edge + shift)
+    # _ex: on a GPU the other one waits, to look for what has no inverse; this always has one.
+    laplacian = torch.diag_embed(edge.sum(-1)) - edge
+    inverse = torch.linalg.inv_ex(laplacian + shift).inverse
     own = inverse.diagonal(dim1=-2, dim2=-1)
     return own[:, :, None] + own[:, None, :] - inverse - inverse.mT
 
