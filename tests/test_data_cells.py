@@ -184,6 +184,11 @@ def test_every_float_is_read_as_it_is_written(value):
         assert parse_value(text) == ("", float(text))
 
 
+@pytest.mark.parametrize("cell", ["-0", "-0.00", "-0e3"])
+def test_zero_has_no_sign(cell):
+    assert math.copysign(1, read_cell(cell).value) == 1
+
+
 def test_a_decimal_comma_is_one_only_without_doubt():
     assert has_decimal_commas(["-4,14", "5", "n.d."])
     assert not has_decimal_commas(["1,036", "107"])

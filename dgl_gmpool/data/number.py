@@ -43,7 +43,8 @@ def parse_value(text: str) -> tuple[str, float] | None:
     match = _VALUE.fullmatch(text.strip())
     if match is None:
         return None
-    value, relation = float(match.group(2)), (match.group(1) or "=")[0]
+    # Rounding writes "-0.00", which is no other number than 0, to the bit.
+    value, relation = float(match.group(2)) + 0.0, (match.group(1) or "=")[0]
     return (_RELATION.get(relation, relation), value) if math.isfinite(value) else None
 
 
