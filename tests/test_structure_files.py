@@ -59,6 +59,13 @@ def test_a_row_for_each_record(tmp_path):
     assert table(tmp_path / "t.sdf.gz") == (header, rows)
 
 
+def test_nobody_chose_a_separator_of_structures(tmp_path):
+    path = tmp_path / "t.sdf"
+    path.write_text(record("CCO", "a", logS="1"))
+    with pytest.raises(ValueError, match=r"^(?!.*separated by).*no column 'logs'"):
+        DelimitedText(path, columns=["logs"]).column("logs")
+
+
 def test_records_that_are_refused_keep_their_place(tmp_path):
     empty = "none\n\n\n  0  0  0  0  0  0  0  0  0  0999 V2000\nM  END\n"
     text = record("CCO") + BAD_VALENCE + "$$$$\n" + "no structure\n$$$$\n" + empty + "$$$$\n"

@@ -116,7 +116,8 @@ class DelimitedText:
         first = "\t" if name.endswith((".tsv", ".tab", *SMILES_FILES)) else ","
         if delimiter is None and sep:
             delimiter = sep.group(1)
-        self._chosen = delimiter is not None
+        turned = name.endswith((*SDF_FILES, *PARQUET_FILES))
+        self._chosen = delimiter is not None and not turned
         found = [delimiter] if delimiter else sorted(DELIMITERS, key=lambda d: d != first)
         with damage_explained(self.path), _long_fields():
             self.delimiter, self.rows_above = find_header(
