@@ -19,8 +19,9 @@ from dgl_gmpool.cli import main
 from dgl_gmpool.data import make_splits
 from dgl_gmpool.report import novelty as novelty_module
 from dgl_gmpool.report import write_report
+from dgl_gmpool.report.groups import _typical
 from dgl_gmpool.report.novelty import novelty
-from dgl_gmpool.report.run_data import RunData
+from dgl_gmpool.report.run_data import PredictedRows, RunData
 from dgl_gmpool.training import TrainingConfig, train_run
 
 WITH_PAGE = [flag for flag in SMALL if flag != "--no-report"]
@@ -174,6 +175,13 @@ def test_groups_are_drawn_with_what_they_add(regression):
     text = Page(regression).parts["Groups of a few molecules"]
     assert text.count("agreement of the models") == 4
     assert "contribution" in text
+
+
+def test_typical_molecules_are_those_in_the_middle_of_the_errors():
+    smiles = ("C", "CC", "CCC", "CCCC", "CC")
+    errors = np.array([[0.1], [0.2], [0.3], [0.4], [np.nan]])
+    part = PredictedRows(smiles, smiles, np.full(5, -1), np.zeros((5, 1)), errors)
+    assert list(_typical(part)) == [1, 2, 0, 3]
 
 
 def test_command_and_versions(regression):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from dgl_gmpool.cli.prediction_columns import PredictionColumns
+from dgl_gmpool.cli.row_features import first_cells
 from dgl_gmpool.data.delimited_text import DelimitedText
 from dgl_gmpool.data.target_column import TargetColumn
 from dgl_gmpool.training.metrics import METRICS, choose_metrics
@@ -17,9 +17,6 @@ from dgl_gmpool.training.run_folder import RunFolder, read_json, run_of
 from dgl_gmpool.training.scores import scores
 from dgl_gmpool.training.table_task import TableTask
 from dgl_gmpool.training.words import score_text
-
-#: Rows that it is told from how a measured column is written.
-_FIRST = 10_000
 
 
 def score_lines(
@@ -62,7 +59,7 @@ def _line(
     if target.classes:
         column = TargetColumn(name, at, kind, True, classes=target.classes)
     else:
-        first = [row.cells[at] for row in islice(table, _FIRST) if not table.wrong_length(row)]
+        first = [cells[at] for cells in first_cells(table)]
         column = TargetColumn.from_cells(
             name, at, first, kind=kind, sep=table.delimiter, bounds="use"
         )

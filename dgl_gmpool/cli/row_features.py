@@ -11,8 +11,13 @@ from dgl_gmpool.data.feature_columns import FeatureColumns, read_features
 from dgl_gmpool.training.model_features import check_feature_names, feature_columns
 from dgl_gmpool.training.model_file import TrainedModel
 
-#: Rows that decimal commas are told from.
+#: Rows that it is told from how numbers are written, such as with decimal commas.
 _FIRST = 10_000
+
+
+def first_cells(text: DelimitedText) -> list[Sequence[str]]:
+    """The cells of a table's first rows, without those that do not fit the header."""
+    return [row.cells for row in islice(text, _FIRST) if not text.wrong_length(row)]
 
 
 def add_feature_flag(parser: argparse.ArgumentParser) -> None:
@@ -77,8 +82,7 @@ class FeatureSource:
                     f"{error} The model was trained with {name} beside the molecule: name the "
                     f"column so, or give all rows one value: --feature {name}=VALUE"
                 ) from error
-        first = [row.cells for row in islice(text, _FIRST) if not text.wrong_length(row)]
-        columns = FeatureColumns.of(text, self.columns, first)
+        columns = FeatureColumns.of(text, self.columns, first_cells(text))
         blank = [""] * len(self.columns)
 
         def read(cells: Sequence[str] | None) -> dict[str, str]:

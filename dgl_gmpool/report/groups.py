@@ -62,12 +62,13 @@ def _shares(each: Explanation) -> np.ndarray:
 
 
 def _typical(part: PredictedRows) -> Iterator[int]:
-    """Rows of the first target by how near their error is to the median; distinct molecules."""
+    """Rows of the first target from the middle of their errors outwards; distinct molecules."""
     rows = part.of_task(0)
-    errors = part.errors(0)[rows]
-    middle = np.median(errors) if len(rows) else 0.0
+    ranked = rows[np.argsort(part.errors(0)[rows], kind="stable")]
+    # In ranks: the two errors beside a median are equally far from it but for rounding.
+    away = np.abs(2 * np.arange(len(ranked)) - (len(ranked) - 1))
     seen: set[str] = set()
-    for row in rows[np.argsort(np.abs(errors - middle), kind="stable")].tolist():
+    for row in ranked[np.argsort(away, kind="stable")].tolist():
         if part.canonical(row) not in seen:
             seen.add(part.canonical(row))
             yield row
