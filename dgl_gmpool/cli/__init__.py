@@ -23,7 +23,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "quickstart": Command(
         "dgl_gmpool.cli.quickstart",
-        "train three readouts on 1,017 measured potencies that come with RDKit (2 minutes)",
+        "train three readouts on 1,017 measured potencies that come with RDKit (2 to 3 minutes)",
         resume="",
     ),
     "train": Command(

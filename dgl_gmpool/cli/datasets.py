@@ -77,7 +77,11 @@ blank cell is a missing measurement. Rows that cannot be used are listed with th
     }
 
     def add_flags(self, add: AddFlag) -> None:
-        add("--csv", metavar="FILE", help="the table: .csv or .tsv, also .gz (required)")
+        add(
+            "--csv",
+            metavar="FILE",
+            help="the table: .csv, .tsv, .smi or .sdf, also .gz; .parquet (required)",
+        )
         add("--target", nargs="+", metavar="NAME", help="columns to predict (required)")
         add("--smiles-column", default="smiles", metavar="NAME", help="default: smiles")
         add(
