@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted
@@ -122,17 +122,7 @@ class _GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
         train, valid = self._split(dataset.table, strata[rows], seed)
         device = choose_device(self.device)
         fitted = fit_fold(dataset, train, valid, config, device=device)
-        self._trained = TrainedModel(
-            fitted.model,
-            table.kind,
-            table.task_names,
-            "",
-            fitted.target_scaler,
-            fitted.global_scaler,
-            dataset.featurizer,
-            config.loss,
-            fitted.features,
-        )
+        self._trained = fitted.trained(dataset, config)
         with TemporaryDirectory() as folder:
             file = Path(folder) / "model.pt"
             save_model(file, self._trained)
@@ -156,8 +146,8 @@ class _GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
         classes, counts = np.unique(strata, return_counts=True)
         if molecules < 2 * parts or (self._kind == "classification" and counts.min() < parts):
             return everything, everything
-        kind = StratifiedGroupKFold if len(classes) > 1 else GroupKFold
-        splitter = kind(parts, shuffle=True, random_state=seed)
+        # Numbers are one class: GroupKFold itself does not shuffle before scikit-learn 1.6.
+        splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
         train, valid = next(splitter.split(everything, strata, table.groups))
         if self._kind == "classification" and set(strata[valid]) != set(classes):
             return everything, everything

@@ -19,8 +19,7 @@ import numpy as np
 from dgl_gmpool._io import atomic_write_json, atomic_write_text
 from dgl_gmpool.data import MoleculeDataset, featurize, load_sodium_channel, make_splits
 from dgl_gmpool.training import TrainingConfig, fit_fold
-from dgl_gmpool.training.model_file import TrainedModel
-from dgl_gmpool.training.provenance import featurizer_name, library_versions, source_commit
+from dgl_gmpool.training.provenance import library_versions, source_commit
 
 WAYS = ("drop", "as_measured", "use")
 HIDDEN = (0.3, 0.6)
@@ -50,11 +49,7 @@ def trial(dataset: MoleculeDataset, *, seed: int, share: float, way: str) -> tup
     if way == "drop":
         train = [row for row in train if measured[row]]
     config = TrainingConfig(hidden_feats=64, epochs=25, batch_size=40, lr=2e-3, seed=seed)
-    fitted = fit_fold(data, train, valid, config)
-    model = TrainedModel(
-        *(fitted.model, "regression", data.table.task_names, "pIC50"),
-        *(fitted.target_scaler, fitted.global_scaler, featurizer_name(dataset)),
-    )
+    model = fit_fold(data, train, valid, config).trained(data, config)
     found = model.predict([dataset.graphs[row] for row in splits.test])
     truth = dataset.table.targets[splits.test]
     off, above = (found - truth) ** 2, truth >= np.quantile(dataset.table.targets, share)

@@ -25,7 +25,10 @@ from dgl_gmpool.training.fold_data import check_fold
 from dgl_gmpool.training.fold_trainer import FoldTrainer
 from dgl_gmpool.training.history import EpochListener
 from dgl_gmpool.training.model import detached_state
+from dgl_gmpool.training.model_file import TrainedModel
+from dgl_gmpool.training.provenance import featurizer_name
 from dgl_gmpool.training.task import Standardizer
+from dgl_gmpool.training.words import score_text
 
 
 @dataclass
@@ -44,6 +47,29 @@ class FittedFold:
     def seconds(self) -> float:
         """Training and validation time, over all the times the fold was started."""
         return float(sum(row["seconds"] for row in self.history))
+
+    def trained(self, dataset: MoleculeDataset, config: TrainingConfig) -> TrainedModel:
+        """The model with all that is needed to use it on new molecules.
+
+        Parameters
+        ----------
+        dataset, config
+            What the fold was fitted with.
+        """
+        table = dataset.table
+        return TrainedModel(
+            self.model,
+            table.kind,
+            table.task_names,
+            table.units,
+            self.target_scaler,
+            self.global_scaler,
+            featurizer_name(dataset),
+            config.loss,
+            self.features,
+            table.kinds,
+            table.classes,
+        )
 
 
 def fit_fold(
@@ -137,7 +163,7 @@ def fit_fold(
                 stopping.best_epoch, stopping.best_score = epoch, score
             if is_best:
                 best = detached_state(trainer.model)
-            bar.set_postfix_str(f"epoch {epoch}, valid {metric.label} {score:.3f}")
+            bar.set_postfix_str(f"epoch {epoch}, valid {metric.label} {score_text(score)}")
             history.append(
                 {
                     "epoch": epoch,

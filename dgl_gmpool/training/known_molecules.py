@@ -123,7 +123,8 @@ class KnownMolecules:
         return fingerprints_of(self.smiles)
 
     @cached_property
-    def _place(self) -> dict[str, int]:
+    def place(self) -> dict[str, int]:
+        """SMILES -> its number."""
         return {smiles: at for at, smiles in enumerate(self.smiles)}
 
     def nearest(self, query: np.ndarray, canonical: Sequence[str] = ()) -> Neighbours:
@@ -131,7 +132,7 @@ class KnownMolecules:
         nearest, whatever else has the same fingerprint."""
         similarity, place = nearest(query, self.fingerprints)
         for row, smiles in enumerate(canonical):
-            place[row] = self._place.get(smiles, place[row])
+            place[row] = self.place.get(smiles, place[row])
         return Neighbours(similarity, tuple(self.smiles[i] for i in place), self.targets[place])
 
 

@@ -52,8 +52,8 @@ class RowBounds:
             )
         self._known, self._models, self._task = uncertainty, models, trained.task
         self._tasks = () if uncertainty is None else uncertainty.tasks
-        intervals = [each for each in self._tasks if isinstance(each, Intervals)]
-        limit = min((each.largest_coverage for each in intervals), default=1.0)
+        intervals = any(isinstance(each, Intervals) for each in self._tasks)
+        limit = 1.0 if uncertainty is None else uncertainty.largest_coverage
         if coverage > limit and coverage != COVERAGE:
             raise ValueError(
                 f"coverage is {coverage:g}, and the run has too few validation rows to tell more "

@@ -21,16 +21,15 @@ from dgl_gmpool.data.features import joined_features
 from dgl_gmpool.data.featurize import with_fragments
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.distributed import World, current_world
-from dgl_gmpool.training.fold import FittedFold, fit_fold
+from dgl_gmpool.training.fold import fit_fold
 from dgl_gmpool.training.fold_data import check_folds, table_task
 from dgl_gmpool.training.history import EpochLog
 from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.model import count_parameters
-from dgl_gmpool.training.model_file import TrainedModel, save_model
+from dgl_gmpool.training.model_file import save_model
 from dgl_gmpool.training.provenance import (
     data_record,
     environment,
-    featurizer_name,
     library_versions,
     source_commit,
     splits_record,
@@ -39,6 +38,7 @@ from dgl_gmpool.training.run_folder import FoldFiles, RunFolder, read_json, writ
 from dgl_gmpool.training.summary import write_summary
 from dgl_gmpool.training.transfer import check_start, known_already
 from dgl_gmpool.training.uncertainty_check import uncertainty_lines
+from dgl_gmpool.training.words import score_text
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,9 @@ def train_run(
                 f"{len(dataset)} rows, {epochs} epochs, {finals[-1]['seconds']:.0f} s"
             )
             if len(finals) == len(splits.folds):
-                write_summary(files, dataset, splits, config, results, finals)
+                # All else was written when the last fold was.
+                summary = read_json(files.metrics)
+                write_json(files.metrics, {**summary, "complete": True, "final": finals})
 
         finals: list[dict[str, Any]] = []
         states = world.on_main(enter)
@@ -307,7 +309,7 @@ def _train_fold(
         log=log,
     )
     table = dataset.table
-    trained = _trained(dataset, config, fitted)
+    trained = fitted.trained(dataset, config)
     world.on_main(partial(save_model, files.model, trained))
     outputs: dict[str, Any] = {}
     results: dict[str, Any] = {}
@@ -349,23 +351,6 @@ def _train_fold(
     )
 
 
-def _trained(dataset: MoleculeDataset, config: TrainingConfig, fitted: FittedFold) -> TrainedModel:
-    table = dataset.table
-    return TrainedModel(
-        fitted.model,
-        table.kind,
-        table.task_names,
-        table.units,
-        fitted.target_scaler,
-        fitted.global_scaler,
-        featurizer_name(dataset),
-        config.loss,
-        fitted.features,
-        table.kinds,
-        table.classes,
-    )
-
-
 def _chosen_epochs(results: Sequence[Mapping[str, Any]]) -> int:
     """The mean of the folds' best epochs."""
     return max(1, round(float(np.mean([result["best_epoch"] for result in results]))))
@@ -396,7 +381,7 @@ def _train_final(
         world=world,
         epochs=epochs,
     )
-    world.on_main(partial(save_model, files.model, _trained(dataset, config, fitted)))
+    world.on_main(partial(save_model, files.model, fitted.trained(dataset, config)))
     if world.is_main:
         write_json(
             files.result,
@@ -417,7 +402,7 @@ def _fold_line(
 
     def shown(part: str) -> str:
         value = result[part].get(metric.name)
-        return "not defined" if value is None else f"{value:.3f}"
+        return "not defined" if value is None else score_text(value)
 
     return (
         f"{config.label}, fold {result['fold'] + 1} of {folds}: best epoch "

@@ -27,17 +27,16 @@ def write_summary(
     splits: Splits,
     config: TrainingConfig,
     results: list[dict[str, Any]],
-    finals: Sequence[dict[str, Any]] = (),
 ) -> None:
-    """Write everything that follows from the folds and final models finished so far;
-    ``metrics.json`` comes last."""
+    """Write everything that follows from the folds finished so far; ``metrics.json`` comes last,
+    and is complete once final models, where they are asked for, are in it."""
     table, complete = dataset.table, len(results) == len(splits.folds)
     write_history(files.history, [(result["fold"], result["history"]) for result in results])
 
     metric = choose_metric(table.kinds, config.metric)
     summary: dict[str, Any] = {
         "format": 1,
-        "complete": complete and (not config.final or len(finals) == len(results)),
+        "complete": complete and not config.final,
         "metric": metric.name,
         "higher_is_better": metric.higher_is_better,
         "kind": table.kind,
@@ -54,7 +53,7 @@ def write_summary(
         ],
     }
     if config.final:
-        summary["final"] = list(finals)
+        summary["final"] = []
     if complete:
         task = table_task(table, config)
         outputs = [_outputs(files.fold(result["fold"]), "test") for result in results]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def check_start(dataset: MoleculeDataset, config: TrainingConfig) -> None:
     found = trained.model.config
     for name in NETWORK:
         wanted, have = found[name], getattr(config, name)
-        if (dict(have) if name == "readout_options" else have) != wanted:
+        have = dict(have) if isinstance(have, Mapping) else have
+        if have != wanted:
             raise ValueError(
                 f"{name}={have!r}: expected {wanted!r}, as in the run to start from "
                 f"({config.start_from}); leave it out, and it is taken from there"

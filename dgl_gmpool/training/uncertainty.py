@@ -99,7 +99,7 @@ class RunUncertainty:
             names = tuple(str(each["name"]) for each in saved["tasks"])
             limits = saved["domain"]
             domain = None if limits is None else Domain(**limits)
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{files.uncertainty} is not readable ({type(error).__name__}: {error}); was it "
                 "edited? Delete it to predict without intervals, or copy the run again"
@@ -156,8 +156,7 @@ def write_uncertainty(
     test = np.asarray(splits.test, np.int64)
     others = np.setdiff1d(np.arange(len(table)), test)
     known = KnownMolecules.of(table, others.tolist())
-    place = {smiles: at for at, smiles in enumerate(known.smiles)}
-    bits = known.fingerprints
+    place, bits = known.place, known.fingerprints
 
     rows, found, folds, similarity = [], [], [], []
     test_outputs = []

@@ -13,11 +13,9 @@ import numpy as np
 from dgl_gmpool.data import MoleculeDataset, Splits
 from dgl_gmpool.training.batches import derived_seed
 from dgl_gmpool.training.config import TrainingConfig
-from dgl_gmpool.training.fold import fit_fold
+from dgl_gmpool.training.fold import FittedFold, fit_fold
 from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.model import count_parameters
-from dgl_gmpool.training.model_file import TrainedModel
-from dgl_gmpool.training.provenance import featurizer_name
 from dgl_gmpool.training.scores import scores
 from experiments.table2.chemprop_rival import fit_chemprop
 from experiments.table2.controls import control_readouts
@@ -147,20 +145,11 @@ def train(
 
 
 def _network_outputs(
-    fitted: Any, dataset: MoleculeDataset, splits: Splits, config: TrainingConfig
+    fitted: FittedFold, dataset: MoleculeDataset, splits: Splits, config: TrainingConfig
 ) -> np.ndarray:
     table = dataset.table
-    model = TrainedModel(
-        fitted.model,
-        table.kind,
-        table.task_names,
-        table.units,
-        fitted.target_scaler,
-        fitted.global_scaler,
-        featurizer_name(dataset),
-    )
     extra = table.global_feats
-    return model.outputs(
+    return fitted.trained(dataset, config).outputs(
         dataset.graphs[np.asarray(splits.test)],
         global_feats=None if extra is None else extra[np.asarray(splits.test)],
         batch_size=config.batch_size,
