@@ -289,3 +289,8 @@ def test_damaged_files_say_what_to_do(run, tmp_path):
     (copy / "uncertainty.json").write_text('{"tasks": [{}]}')
     with pytest.raises(ValueError, match=r"uncertainty.json is not readable.*Delete it"):
         RunUncertainty.load(copy)
+    # Fewer curves than folds.
+    task = {"name": "y", "method": "platt", "curves": [], "brier": {"none": 0.2}}
+    (copy / "uncertainty.json").write_text(json.dumps({"tasks": [task], "domain": None}))
+    with pytest.raises(ValueError, match=r"uncertainty.json is not readable.*Delete it"):
+        RunUncertainty.load(copy / "fold_0" / "model.pt")
