@@ -51,7 +51,7 @@ def embed_smiles(
 
     They are what stands between readout and head, before its normalisation, and depend on the
     molecule alone: not on a solvent. Rows of one molecule, however it is written, get the same
-    numbers.
+    numbers; where more than 2000 rows lie between them, the same to rounding.
 
     Parameters
     ----------
