@@ -123,9 +123,10 @@ class GraphStructure:
         source, destination = self.host_edges
         proper = source != destination
         there, back = source[proper], destination[proper]
-        both = np.concatenate([there, back]), np.concatenate([back, there])
-        pairs = np.unique(np.stack(both), axis=1)
-        degree = np.bincount(pairs[0], minlength=self.graph.num_nodes())
+        nodes = self.graph.num_nodes()
+        # As one number each, which sorts many times faster than pairs do.
+        pairs = np.unique(np.concatenate([there * nodes + back, back * nodes + there]))
+        degree = np.bincount(pairs // max(nodes, 1), minlength=nodes)
         end = (degree[source] == 1) | (degree[destination] == 1)
         return on_device([end], self.device)[0].float()
 

@@ -180,18 +180,31 @@ def heat_kernel(adjacency: Tensor, time: Tensor | float) -> Heat:
     # All terms are non-negative, so nothing cancels; the polynomial is positive on [-1, 1] and its
     # square positive semidefinite. e^-t, the same for all entries, drops out in the end.
     step = torch.as_tensor(time, dtype=walk.dtype, device=walk.device) / 2**SQUARINGS
-    square = _Square.apply(walk)
+    square = _Symmetric.apply(_Square.apply(walk))
     low = unit + step * walk + (step**2 / 2) * square
     heat = low + square @ ((step**3 / 6) * walk + (step**4 / 24) * square)
     heat = heat * torch.exp(-step)
     for _ in range(SQUARINGS - 2):
         heat = _Square.apply(heat)
-    half = _Square.apply(heat)
-    return Heat(_unit(_Square.apply(half)), _unit(half), heat / heat.sum(-1, keepdim=True))
+    early, half = heat, _Square.apply(heat)
+    whole, half, early = (_Symmetric.apply(each) for each in (_Square.apply(half), half, early))
+    return Heat(_unit(whole), _unit(half), early / early.sum(-1, keepdim=True))
+
+
+class _Symmetric(torch.autograd.Function):
+    """A symmetric matrix as it is, its gradient made symmetric."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor) -> Tensor:
+        return matrix.view_as(matrix)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return (grad + grad.mT) / 2
 
 
 class _Square(torch.autograd.Function):
-    """H H of symmetric H, whose gradient takes one product where autograd takes two."""
+    """H H of symmetric H for a symmetric gradient: one product where autograd takes two."""
 
     @staticmethod
     def forward(ctx: Any, matrix: Tensor) -> Tensor:
@@ -201,8 +214,8 @@ class _Square(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (matrix,) = ctx.saved_tensors
-        half = (grad + grad.mT) @ matrix
-        return (half + half.mT) / 2
+        product = grad @ matrix
+        return product + product.mT
 
 
 def _unit(heat: Tensor) -> Tensor:
