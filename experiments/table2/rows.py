@@ -99,7 +99,17 @@ def _paper(pool: type[GMPool] | type[NGMPool], *changes: Mapping[str, Any]) -> A
 _CONTROL = "control"
 
 #: Trained first, so that a stopped run leaves a table of what the claims need.
-KEY_ROWS = ("mean", "mean_and_max", "phi", "frozen", "default", "gmpool", "ngmpool", "forest")
+KEY_ROWS = (
+    "mean",
+    "mean_and_max",
+    "phi",
+    "frozen",
+    "default",
+    "exchange",
+    "gmpool",
+    "ngmpool",
+    "forest",
+)
 
 #: Against which every row is held.
 BASELINE = "mean_and_max"
@@ -187,6 +197,13 @@ ROWS: tuple[Row, ...] = (
         {"readout": "gmpool"},
         ({}, {"exchange": False}, *_DROPOUT[1:], *_options({"similarity": "cauchy"})),
         wide=True,
+    ),
+    Row(
+        "exchange",
+        "mean and max, exchange",
+        "this package",
+        {"readout": "mean_and_max", "exchange": True},
+        _DROPOUT,
     ),
     Row(
         "default_2levels",
