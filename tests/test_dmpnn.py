@@ -68,15 +68,20 @@ def test_equals_the_loop(name, steps, weighted):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", [name for name in GRAPHS if GRAPHS[name][1]])
-def test_gradcheck(name, weighted):
+@pytest.mark.parametrize("exchanging", [False, True])
+def test_gradcheck(name, weighted, exchanging):
     """The messages' gradient is written by hand: features, weights and parameters."""
     graph, x, e, weight = inputs(name)
     model = make(steps=2)
     names = [key for key, _ in model.named_parameters()]
+    options = {"exchange": lambda step, arriving: arriving + arriving.sin() * (step + 1)}
 
     def run(x, e, weight, *values):
         return torch.func.functional_call(
-            model, dict(zip(names, values)), (graph, x, e), {"edge_weight": weight}
+            model,
+            dict(zip(names, values)),
+            (graph, x, e),
+            {"edge_weight": weight, **(options if exchanging else {})},
         )
 
     values = [p.detach().clone().requires_grad_() for p in model.parameters()]

@@ -188,8 +188,7 @@ class DMPNN(nn.Module):
                 )
             else:
                 arriving = exchange(step - 1, _sum(weighted, destination, graph.num_nodes()))
-                own = _of_reverse(weighted, reverse, mask)
-                message = arriving.index_select(0, source) - own
+                message = _LessReverse.apply(arriving, weighted, source, reverse, mask)
             updated = initial + self.edge_update(message)
             if self.step_norms:
                 updated = self.step_norms[step](updated)
@@ -277,6 +276,34 @@ class _DirectedMessage(torch.autograd.Function):
         leaving = _arriving(grad, source, ctx.num_nodes)
         grad_hidden = leaving.index_select(0, destination) - _of_reverse(grad, reverse, mask)
         return grad_hidden, None, None, None, None, None
+
+
+class _LessReverse(torch.autograd.Function):
+    """What has arrived at the source of each edge, less the state of the edge's reverse."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        arriving: Tensor,
+        hidden: Tensor,
+        source: Tensor,
+        reverse: Tensor,
+        mask: Tensor | None,
+    ) -> Tensor:
+        ctx.save_for_backward(source, reverse, mask)
+        ctx.num_nodes = len(arriving)
+        return arriving.index_select(0, source).sub_(_of_reverse(hidden, reverse, mask))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        source, reverse, mask = ctx.saved_tensors
+        return (
+            _arriving(grad, source, ctx.num_nodes),
+            _of_reverse(grad, reverse, mask).neg_(),
+            None,
+            None,
+            None,
+        )
 
 
 def _of_reverse(hidden: Tensor, reverse: Tensor, mask: Tensor | None) -> Tensor:
