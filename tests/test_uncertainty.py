@@ -139,7 +139,7 @@ def overconfident(rows, *, shift=0.0, seed=0):
 
 def test_models_that_lie_apart_are_each_set_right():
     pairs = [overconfident(400, shift=s, seed=n) for n, s in enumerate((2.0, -2.0))]
-    curves, scores = choose_calibrators(*zip(*pairs))
+    curves, scores = choose_calibrators(Calibrator, *zip(*pairs))
     assert {curve.method for curve in curves} == {"platt"}
     assert scores["platt"] < scores["none"]
     fresh = [overconfident(4000, shift=s, seed=9) for s in (2.0, -2.0)]
@@ -152,7 +152,7 @@ def test_probabilities_that_are_right_are_left_alone_or_nearly():
     rng = np.random.default_rng(3)
     predicted = rng.random(2000)
     labels = (rng.random(2000) < predicted).astype(float)
-    (curve,), _ = choose_calibrators([predicted], [labels])
+    (curve,), _ = choose_calibrators(Calibrator, [predicted], [labels])
     grid = np.linspace(0.05, 0.95, 10)
     assert np.abs(curve(grid) - grid).max() < 0.08
 
@@ -171,7 +171,7 @@ def test_a_curve_never_turns_an_order_round_and_keeps_nan():
 @pytest.mark.parametrize("positive", [0, 9, 31])
 def test_too_few_of_a_class_and_nothing_is_fitted(positive):
     labels = (np.arange(40) < positive).astype(float)
-    curves, scores = choose_calibrators([np.linspace(0, 1, 40)], [labels])
+    curves, scores = choose_calibrators(Calibrator, [np.linspace(0, 1, 40)], [labels])
     assert curves == [Calibrator()]
     assert scores == {"none": None, "platt": None, "isotonic": None}
 

@@ -56,7 +56,11 @@ class PredictionColumns:
                 add(f"{target.name} lower", "lower", at)
                 add(f"{target.name} upper", "upper", at)
             elif kind is Calibrator:
-                add(f"{target.name} calibrated", "calibrated", at)
+                shown = [f"{target.name} calibrated"]
+                if target.classes:
+                    shown = [f"{shown[0]} probability of {name}" for name in target.classes]
+                for name, output in zip(shown, outputs):
+                    add(name, "calibrated", output)
             if len(predictor.models) > 1 and not target.classes:
                 add(f"{target.name} std over models", "std", at)
         self.similarity = None

@@ -112,8 +112,8 @@ def uncertainty(run: RunData) -> Iterator[str]:
         if checked
         else " not checked: no test row was measured.</p>"
     )
-    for kind, show in (("regression", _intervals), ("classification", _probabilities)):
-        of_kind = [task for task in checked if task["kind"] == kind]
+    for numbers, show in ((True, _intervals), (False, _probabilities)):
+        of_kind = [task for task in checked if (task["kind"] == "regression") is numbers]
         if of_kind:
             yield from show(of_kind)
     domain = saved.get("domain")
@@ -164,7 +164,10 @@ def _probabilities(tasks: list[dict[str, Any]]) -> Iterator[str]:
             for when, colour in (("before", plots.BEFORE), ("after", plots.COLOURS["test"]))
             if test.get(f"curve_{when}")
         ]
-        pictures.append(plots.shares(f"probability of {task['name']}", "share of actives", lines))
+        axes = f"probability of {task['name']}", "share of actives"
+        if task["kind"] == "multiclass":
+            axes = f"highest probability of {task['name']}", "share of rows that are right"
+        pictures.append(plots.shares(*axes, lines))
     yield from _beside(pictures)
     header = ["target", "method", "Brier score before", "after", "calibration error before"]
     yield table([*header, "after"], rows, text=2)

@@ -1,5 +1,7 @@
 """Probabilities that mean what they say: of rows given 0.8, four of five are active.
 
+For several classes: :mod:`~dgl_gmpool.training.class_calibration`.
+
 Each fold's model has its own curve, from its probabilities of its validation rows to the classes
 measured: models of one run can lie far apart (the epoch is chosen by the order of the rows, which
 says nothing of the level). The curves are Platt's logistic ones or isotonic ones (scikit-learn), or
@@ -11,7 +13,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.isotonic import IsotonicRegression
@@ -21,7 +23,6 @@ from sklearn.model_selection import StratifiedKFold
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.training.task import probabilities
 
-METHODS = ("none", "platt", "isotonic")
 #: Validation rows of either class, in each fold, below which nothing is fitted.
 FEWEST = 10
 
@@ -39,13 +40,21 @@ class Calibrator:
         and ``y`` (probabilities), straight between and constant beyond.
     """
 
+    METHODS: ClassVar[tuple[str, ...]] = ("none", "platt", "isotonic")
+
     method: str = "none"
     curve: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
+    def possible(cls, predicted: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> list[str]:
+        """The methods for which every model has enough validation rows; none for too few."""
+        few = any(min(y.sum(), len(y) - y.sum()) < FEWEST for y in labels)
+        return [] if few else list(cls.METHODS)
+
+    @classmethod
     def fit(cls, method: str, predicted: np.ndarray, labels: np.ndarray) -> Calibrator:
         """From probabilities ``(rows,)`` and classes 0 and 1 of validation rows."""
-        check_choice("calibration", method, METHODS)
+        check_choice("calibration", method, cls.METHODS)
         x = _logits(predicted)
         if method == "platt":
             with warnings.catch_warnings():
@@ -76,38 +85,69 @@ class Calibrator:
 
 
 def choose_calibrators(
-    predicted: Sequence[np.ndarray], labels: Sequence[np.ndarray]
+    kind: type[Calibrator], predicted: Sequence[np.ndarray], labels: Sequence[np.ndarray]
 ) -> tuple[list[Calibrator], dict[str, float | None]]:
     """A curve for each model, all by the method with the smallest Brier score, and all scores.
 
-    Scores are of rows left out of the fit, a fifth of a model's rows at a time.
+    Scores are of rows left out of the fit, a fifth of a model's rows at a time; None of a method
+    for which there are too few rows.
 
     Parameters
     ----------
+    kind : type
+        :class:`Calibrator`, or for several classes ``ClassCalibrator``.
     predicted, labels : sequence of numpy.ndarray
-        Per model ``(rows,)``: its probabilities of its validation rows, and their classes.
+        Per model its probabilities of its validation rows, ``(rows,)`` or ``(rows, classes)``, and
+        their classes ``(rows,)``.
     """
-    found: dict[str, float | None] = dict.fromkeys(METHODS)
-    if any(min(y.sum(), len(y) - y.sum()) < FEWEST for y in labels):
-        return [Calibrator() for _ in labels], found
+    found: dict[str, float | None] = dict.fromkeys(kind.METHODS)
+    possible = kind.possible(predicted, labels)
+    if not possible:
+        return [kind() for _ in labels], found
     truth = np.concatenate(labels)
-    for method in METHODS:
-        left_out = [_left_out(method, *pair) for pair in zip(predicted, labels)]
+    for method in possible:
+        left_out = [_left_out(kind, method, *pair) for pair in zip(predicted, labels)]
         found[method] = brier(np.concatenate(left_out), truth)
-    best = min(METHODS, key=lambda method: found[method] or 0.0)
-    return [Calibrator.fit(best, *pair) for pair in zip(predicted, labels)], found
+    best = min(possible, key=lambda method: found[method] or 0.0)
+    return [kind.fit(best, *pair) for pair in zip(predicted, labels)], found
 
 
-def _left_out(method: str, predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    found = np.full(len(labels), np.nan)
-    for fit, out in StratifiedKFold(5, shuffle=True, random_state=0).split(predicted, labels):
-        found[out] = Calibrator.fit(method, predicted[fit], labels[fit])(predicted[out])
+def _left_out(
+    kind: type[Calibrator], method: str, predicted: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    found = np.full(predicted.shape, np.nan)
+    with warnings.catch_warnings():
+        # A rare class may have fewer rows than there are parts.
+        warnings.filterwarnings("ignore", message="The least populated class in y")
+        parts = list(StratifiedKFold(5, shuffle=True, random_state=0).split(predicted, labels))
+    for fit, out in parts:
+        found[out] = kind.fit(method, predicted[fit], labels[fit])(predicted[out])
     return found
 
 
 def brier(predicted: np.ndarray, labels: np.ndarray) -> float:
-    """Mean squared difference of probability and class."""
-    return float(np.mean((predicted - labels) ** 2))
+    """Mean squared difference of probability and class.
+
+    Of several classes, probabilities ``(rows, classes)``: summed over the classes (Brier, 1950), so
+    that two of them have twice what the probability of one of them has.
+
+    Examples
+    --------
+    >>> brier(np.array([0.8, 0.4]), np.array([1, 0]))
+    0.1
+    >>> brier(np.array([[0.2, 0.8], [0.6, 0.4]]), np.array([1, 0]))
+    0.2
+    """
+    if predicted.ndim == 1:
+        return float(np.mean((predicted - labels) ** 2))
+    measured = np.eye(predicted.shape[1])[labels.astype(np.int64)]
+    return float(np.mean(((predicted - measured) ** 2).sum(axis=1)))
+
+
+def most_probable(predicted: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of several classes the highest probability of each row, and 1 where that class is right, else
+    0: what calibration curves and errors are of."""
+    return predicted.max(axis=1), (predicted.argmax(axis=1) == labels).astype(float)
 
 
 def calibration_curve(

@@ -87,7 +87,8 @@ class RowBounds:
                 for row, note in zip(some, self._known.domain.notes(similarity[some], sizes)):
                     notes[row] = "; ".join(filter(None, [notes[row], note]))
             for number, task in enumerate(self._tasks):
-                column = self._task.outputs_of(number).start
+                outputs = self._task.outputs_of(number)
+                column = outputs if targets[number].classes else outputs.start
                 of_models = values[:, some, column]
                 if isinstance(task, Intervals) and self.coverage is not None:
                     half = task.half_width(similarity[some], self.coverage)
@@ -134,7 +135,7 @@ class RowBounds:
         return self._known is not None
 
     def kind(self, target: int) -> type | None:
-        """``Intervals``, ``Calibrator``, or None where a target has neither."""
+        """``Intervals``, ``Calibrator`` (of two classes or of several), or None for neither."""
         if target >= len(self._tasks):
             return None
         task = self._tasks[target]

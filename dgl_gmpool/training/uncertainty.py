@@ -23,14 +23,17 @@ Two files of the run folder hold it. ``training_molecules.csv``: see
       inside), ``mean_width``, and ``std_over_models`` (share inside a normal interval of the spread
       over the folds; null for one fold); ``calibration_error_before`` (of that spread) and
       ``calibration_error_after``: mean distance of ``found`` and ``coverage`` over the levels.
-    - of a classification ``method`` (``"none"``, ``"platt"`` or ``"isotonic"``), ``curves`` (one of
-      :class:`~dgl_gmpool.training.calibration.Calibrator` for each fold's model) and ``brier`` (of
-      all three, on left-out rows; null where nothing could be fitted). ``test`` has ``rows``,
-      ``brier_before``, ``brier_after``, ``calibration_error_before``, ``calibration_error_after``,
-      and ``curve_before``, ``curve_after``: lists of ``predicted``, ``measured`` and ``rows``.
+    - of a classification ``method`` (``"none"``, ``"platt"`` or ``"isotonic"``; of several classes
+      ``"none"``, ``"temperature"`` or ``"isotonic"``), ``curves`` (one of
+      :class:`~dgl_gmpool.training.calibration.Calibrator` or
+      :class:`~dgl_gmpool.training.class_calibration.ClassCalibrator` for each fold's model) and
+      ``brier`` (of all three, on left-out rows; null where nothing could be fitted). ``test`` has
+      ``rows``, ``brier_before``, ``brier_after``, ``calibration_error_before``,
+      ``calibration_error_after``, and ``curve_before``, ``curve_after``: lists of ``predicted``,
+      ``measured`` and ``rows``; of several classes, error and curves are of the most probable one.
 
-    ``test`` is null where no test row was measured. A target without a measured validation row,
-    and one of several classes, has no more keys than ``name``, ``kind`` and ``test``.
+    ``test`` is null where no test row was measured. A target without a measured validation row
+    has no more keys than ``name``, ``kind`` and ``test``; so had, in 0.3.0, one of several classes.
 
 Validation rows also chose the epoch of their fold, which makes their errors a little small; the
 mean over the folds' models, which is what is predicted, has smaller errors than one of them. The
@@ -49,6 +52,7 @@ from dgl_gmpool.data import MoleculeTable, Splits
 from dgl_gmpool.data.molecule import count_atoms
 from dgl_gmpool.data.similarity import nearest
 from dgl_gmpool.training.calibration import Calibrator, choose_calibrators
+from dgl_gmpool.training.class_calibration import ClassCalibrator
 from dgl_gmpool.training.conformal import Intervals, choose_intervals, leave_out_parts
 from dgl_gmpool.training.known_molecules import Domain, KnownMolecules, fingerprints_of
 from dgl_gmpool.training.run_folder import RunFolder, read_json, run_of, write_json
@@ -121,7 +125,8 @@ def _read(
         return Intervals.from_dict(saved)
     if curves and "method" in saved and saved["brier"]["none"] is not None:
         own = saved["curves"] if fold is None else [saved["curves"][fold]]
-        return tuple(Calibrator(saved["method"], curve) for curve in own)
+        kind = ClassCalibrator if saved.get("kind") == "multiclass" else Calibrator
+        return tuple(kind(saved["method"], curve) for curve in own)
     return None
 
 
@@ -185,19 +190,22 @@ def write_uncertainty(
         kind = table.kinds[column]
         entry: dict[str, Any] = {"name": name, "kind": kind, "test": None}
         tasks.append(entry)
-        if kind == "multiclass":
-            continue
-        targets, at = table.targets[:, column], task.outputs_of(column).start
-        use = np.isfinite(targets[all_rows]) & np.isfinite(predicted[:, at])
-        check = np.isfinite(targets[test]) & np.isfinite(test_predicted[:, :, at]).all(axis=0)
+        targets, several = table.targets[:, column], kind == "multiclass"
+        outputs_of = task.outputs_of(column)
+        at = outputs_of if several else outputs_of.start
+        use = np.isfinite(targets[all_rows]) & np.isfinite(predicted[:, outputs_of]).all(axis=1)
+        check = np.isfinite(targets[test])
+        check &= np.isfinite(test_predicted[:, :, outputs_of]).all(axis=(0, 2))
         if not use.any():
             continue
         y, z = targets[all_rows][use], predicted[use, at]
         y_test, z_test = targets[test][check], test_predicted[:, check, at]
-        if kind == "classification":
+        if kind != "regression":
             folds_of_y = [fold_of[use] == number for number in range(len(splits.folds))]
             calibrators, scores = choose_calibrators(
-                [z[mine] for mine in folds_of_y], [y[mine] for mine in folds_of_y]
+                ClassCalibrator if several else Calibrator,
+                [z[mine] for mine in folds_of_y],
+                [y[mine] for mine in folds_of_y],
             )
             entry |= {
                 "method": calibrators[0].method,

@@ -14,6 +14,7 @@ from dgl_gmpool.training.calibration import (
     brier,
     calibration_curve,
     calibration_error,
+    most_probable,
 )
 from dgl_gmpool.training.conformal import Intervals
 
@@ -25,21 +26,22 @@ def check_calibrators(
     calibrators: Sequence[Calibrator], labels: np.ndarray, predicted: np.ndarray
 ) -> dict[str, Any]:
     """The entry ``test`` of a classification, from labels ``(rows,)`` and probabilities ``(models,
-    rows)``."""
-    before, after = predicted.mean(axis=0), calibrated_mean(calibrators, predicted)
-    return {
-        "rows": len(labels),
-        "brier_before": brier(before, labels),
-        "brier_after": brier(after, labels),
-        "calibration_error_before": calibration_error(before, labels),
-        "calibration_error_after": calibration_error(after, labels),
-        "curve_before": calibration_curve(before, labels),
-        "curve_after": calibration_curve(after, labels),
-    }
+    rows)``, of several classes ``(models, rows, classes)``."""
+    found: dict[str, Any] = {"rows": len(labels)}
+    both = {"before": predicted.mean(axis=0), "after": calibrated_mean(calibrators, predicted)}
+    for when, values in both.items():
+        pair = (values, labels) if values.ndim == 1 else most_probable(values, labels)
+        found |= {
+            f"brier_{when}": brier(values, labels),
+            f"calibration_error_{when}": calibration_error(*pair),
+            f"curve_{when}": calibration_curve(*pair),
+        }
+    return found
 
 
 def calibrated_mean(calibrators: Sequence[Calibrator], predicted: np.ndarray) -> np.ndarray:
-    """``(rows,)``: the mean of probabilities ``(models, rows)``, each model's by its own curve."""
+    """``(rows,)`` or ``(rows, classes)``: the mean of probabilities ``(models, ...)``, each model's
+    by its own curve."""
     curves = zip(calibrators, predicted, strict=True)
     found: np.ndarray = np.mean([curve(values) for curve, values in curves], axis=0)
     return found
@@ -117,5 +119,7 @@ def uncertainty_lines(summary: dict[str, Any]) -> list[str]:
 
 def _why_none(task: dict[str, Any]) -> str:
     if task["brier"]["none"] is None:
-        return f"too few validation rows for a curve: fewer than {FEWEST} of a class in a fold"
+        several = task["kind"] == "multiclass"
+        which = "the most common class, or of all others," if several else "a class"
+        return f"too few validation rows for a curve: fewer than {FEWEST} of {which} in a fold"
     return "no curve is better on left-out validation rows"
