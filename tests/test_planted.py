@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from rdkit import Chem
+from torch.nn import functional as F
 
 from dgl_gmpool import GMPool
 from dgl_gmpool.data.fragments import brics_fragments, ring_systems
@@ -25,7 +26,7 @@ from experiments.planted.generators import (
     unicyclic,
 )
 from experiments.planted.measures import Found, compare, found_groups, pair_auc
-from experiments.planted.networks import PlantedNetwork
+from experiments.planted.networks import PlantedNetwork, fit, outputs
 from experiments.planted.rows import Rows
 
 
@@ -276,6 +277,22 @@ def test_every_pooling_is_counted(method):
     local = not method.endswith((", none", ".paper", "BN-Pool", "DiffPool"))
     local &= "eigen" not in method
     assert (found["time"] is not None) == local
+
+
+@pytest.mark.parametrize("method", paying.METHODS)
+def test_every_network_learns_and_takes_graphs_alone_or_together(method):
+    graphs, targets = paying.graphs_of(0, paying.QUICK)
+    target = targets["rings_with_both"][:, None]
+    torch.manual_seed(0)
+    model = paying.METHODS[method]()
+    before = {name: each.detach().clone() for name, each in model.named_parameters()}
+    fit(model, graphs[:12], target[:12], F.mse_loss, paying.QUICK)
+    still = {name for name, now in model.named_parameters() if torch.equal(now, before[name])}
+    first, *_, last = before
+    assert not still & {first, last}
+    out = outputs(model, graphs, 6)
+    assert out.shape == (len(graphs), 1)
+    torch.testing.assert_close(out, outputs(model, graphs, 1), rtol=1e-4, atol=1e-5)
 
 
 def test_a_quick_run_is_complete_and_continued(tmp_path, capsys, monkeypatch):
