@@ -20,14 +20,14 @@ import torch  # noqa: E402
 from sizes import memory  # noqa: E402
 
 from dgl_gmpool import cli  # noqa: E402
-from dgl_gmpool.training import fold  # noqa: E402
+from dgl_gmpool.training import fold_trainer  # noqa: E402
 
 
 def stop_after(steps: int, folder: Path) -> None:
     """End the process ``steps`` steps after the first, with a line about it in ``folder``."""
     times: list[float] = []
     counts: list[int] = []
-    step, count = torch.optim.Adam.step, fold.count_batches
+    step, count = torch.optim.Adam.step, fold_trainer.count_batches
 
     def counted(*given: Any) -> int:
         counts.append(count(*given))
@@ -48,7 +48,7 @@ def stop_after(steps: int, folder: Path) -> None:
             os._exit(0)
         return result
 
-    fold.count_batches = counted
+    fold_trainer.count_batches = counted
     torch.optim.Adam.step = timed  # type: ignore[method-assign]
 
 
