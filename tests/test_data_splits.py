@@ -12,7 +12,7 @@ from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 
 from dgl_gmpool.data import MoleculeTable, SelectionReport, Splits, load_sodium_channel, make_splits
-from dgl_gmpool.data.split_units import scaffolds
+from dgl_gmpool.data.split_units import scaffolds, tied
 
 
 def table_of(canonical, groups=None) -> MoleculeTable:
@@ -159,6 +159,23 @@ def test_saved_splits_come_back(tmp_path):
     loaded.check(table)
 
 
+@given(columns=st.lists(st.lists(st.integers(0, 9), min_size=12, max_size=12), max_size=3))
+def test_tied_rows_are_those_that_a_walk_from_value_to_value_reaches(columns):
+    found = tied(12, columns)
+
+    def reached(row):
+        seen, new = set(), {row}
+        while new:
+            seen |= new
+            new = {b for c in columns for a in seen for b in range(12) if c[a] == c[b]} - seen
+        return sorted(seen)
+
+    assert found == sorted(found)
+    assert sorted(row for unit in found for row in unit) == list(range(12))
+    for unit in found:
+        assert unit == reached(unit[0])
+
+
 def test_check_refuses_another_table_and_leaks():
     table = table_of([f"m{i}" for i in range(40)])
     splits = make_splits(table)
@@ -177,6 +194,15 @@ def test_check_refuses_another_table_and_leaks():
     )
     with pytest.raises(ValueError, match="'same' is both in test and train"):
         forged.check(leaky)
+    grouped = table_of([f"m{i}" for i in range(40)], ["g", *(f"g{i}" for i in range(38)), "g"])
+    forged = replace(
+        splits,
+        fingerprint=grouped.fingerprint(),
+        test=[],
+        folds=[(list(range(39)), [39])],
+    )
+    with pytest.raises(ValueError, match="fold 0: 'g' is both in train and valid"):
+        forged.check(grouped)
     twice = replace(splits, folds=[(train, [*valid, train[0]])])
     with pytest.raises(ValueError, match="each of the 40 rows once"):
         twice.check(table)

@@ -149,8 +149,9 @@ def featurize(
     flat, failed = found
 
     why = {unique[index]: reason for index, reason in failed}
-    position = {s: i for i, s in enumerate(s for s in unique if s not in why)}
-    rows = [row for row, smiles in enumerate(table.smiles) if smiles not in why]
+    kept = [smiles for smiles in unique if smiles not in why] if why else unique
+    position = dict(zip(kept, range(len(kept))))
+    rows = [row for row, smiles in enumerate(table.smiles) if smiles in position]
     if not rows:
         raise ValueError(
             f"none of the {len(table)} rows of {table.name!r} can be featurised"
@@ -176,7 +177,7 @@ def featurize(
         table = replace(table, report=report)
     return MoleculeDataset(
         table=table,
-        graphs=GraphList(flat, [position[smiles] for smiles in table.smiles]),
+        graphs=GraphList(flat, list(map(position.__getitem__, table.smiles))),
         node_in_feats=flat.node_rows.shape[1],
         edge_in_feats=flat.edge_rows.shape[1],
         featurizer=featurizer,

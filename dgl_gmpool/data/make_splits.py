@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
+
+import numpy as np
 
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.data.split_units import clusters, scaffolds, tied, times
@@ -127,7 +129,7 @@ def make_splits(
         kind=kind,
         test=sorted(held),
         folds=[
-            (sorted(row for other in parts if other is not part for row in other), sorted(part))
+            (_sorted_rows(other for other in parts if other is not part), _sorted_rows([part]))
             for part in parts[:folds]
         ],
         rows=len(table),
@@ -240,6 +242,9 @@ def _test_set(
             test.extend(unit)
         else:
             rest.append(unit)
+        if rest and (in_order or len(test) >= wanted):
+            rest.extend(units[position + 1 :])  # nothing fits any more
+            break
     if not test:
         smallest = min(rest, key=len)
         rest.remove(smallest)
@@ -263,16 +268,30 @@ def _parts(units: list[list[int]], count: int, *, in_order: bool) -> list[list[i
     else:
         # Largest first, each to the emptiest fold: the folds come out equal, and sorting is
         # stable, so units of one size keep their shuffled order.
-        for unit in sorted(units, key=len, reverse=True):
+        by_size = sorted(units, key=len, reverse=True)
+        for position, unit in enumerate(by_size):
+            if len(unit) == 1 and len({len(part) for part in parts}) == 1:
+                # Single rows in turn, which is the same, and fast for a million.
+                for at, part in enumerate(parts):
+                    part.extend(row for (row,) in by_size[position + at :: count])
+                break
             min(parts, key=len).extend(unit)
     return [part for part in parts if part]
 
 
 def _shuffled(units: list[list[int]], seed: int) -> list[list[int]]:
-    def key(unit: list[int]) -> bytes:
-        return hashlib.sha256(f"dgl_gmpool splits {seed} {unit[0]}".encode()).digest()
+    """In the order of a hash of each unit's first row."""
+    start = f"dgl_gmpool splits {seed} ".encode()
+    hashes = b"".join(hashlib.sha256(b"%b%d" % (start, unit[0])).digest() for unit in units)
+    words = np.frombuffer(hashes, ">u8").reshape(-1, 4).astype(np.uint64)
+    return [units[at] for at in np.lexsort(words.T[::-1]).tolist()]
 
-    return sorted(units, key=key)
+
+def _sorted_rows(parts: Iterable[list[int]]) -> list[int]:
+    """The rows of some parts, sorted."""
+    rows = np.concatenate([np.array(part, np.int64) for part in parts])
+    found: list[int] = np.sort(rows).tolist()
+    return found
 
 
 def _folds_to_fill(folds: int) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import numpy as np
 
+from dgl_gmpool.data.equal_rows import first_rows_of_each
 from dgl_gmpool.data.molecule import is_missing, read_molecule
 
 #: Tanimoto distance (Morgan fingerprints, radius 2, 2,048 bits) up to which a molecule belongs to
@@ -123,20 +124,26 @@ def tied(rows: int, columns: Sequence[Sequence[Hashable]]) -> list[list[int]]:
     >>> tied(4, [["a", "a", "b", "c"], [1, 2, 2, 3]])
     [[0, 1, 2], [3]]
     """
-    parent = list(range(rows))
+    firsts = first_rows_of_each(columns) or [np.arange(rows)]
+    label = firsts[0] if len(firsts) == 1 else _connected(firsts)
+    order = np.argsort(label, kind="stable")
+    starts = np.flatnonzero(np.diff(label[order], prepend=-1))
+    # By the first row of each set, whatever scipy's numbers are.
+    ends = np.append(starts[1:], rows)
+    by_first = np.argsort(order[starts])
+    members = order.tolist()
+    return [
+        members[start:end] for start, end in zip(starts[by_first].tolist(), ends[by_first].tolist())
+    ]
 
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
 
-    for column in columns:
-        first: dict[Hashable, int] = {}
-        for row, value in enumerate(column):
-            a, b = root(first.setdefault(value, row)), root(row)
-            parent[max(a, b)] = min(a, b)
-    members: dict[int, list[int]] = {}
-    for row in range(rows):
-        members.setdefault(root(row), []).append(row)
-    return list(members.values())
+def _connected(firsts: Sequence[np.ndarray]) -> np.ndarray:
+    """A number for each set of rows that are tied to each other through the first of their kind."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    everything, others = np.arange(len(firsts[0])), np.concatenate(firsts)
+    rows = np.tile(everything, len(firsts))
+    ties = coo_array((np.ones(len(rows), bool), (rows, others)), shape=(len(everything),) * 2)
+    label: np.ndarray = connected_components(ties, directed=False)[1]
+    return label

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from dgl_gmpool._io import atomic_write_text
 from dgl_gmpool._options import check_choice
+from dgl_gmpool.data.equal_rows import first_rows_of_each
 from dgl_gmpool.data.table import MoleculeTable
 
 SPLIT_KINDS = ("random", "scaffold", "group", "time", "cluster")
@@ -100,7 +101,8 @@ class Splits:
                 f"{path} is not a file of splits ({type(error).__name__}: {error}); "
                 f"make new ones with make_splits(table).save(path)"
             ) from error
-        splits._check_rows()
+        for _ in splits._checked_rows():
+            pass
         return splits
 
     def check(self, table: MoleculeTable) -> None:
@@ -116,42 +118,33 @@ class Splits:
                 f"{table.fingerprint()[:12]}): the data, its selection or the RDKit version "
                 f"changed. Make new splits, or load the data the old way"
             )
-        self._check_rows()
         names = ("test", "train", "valid")
-        columns = [(column, _equal_runs(column)) for column in (table.canonical, table.groups)]
-        for fold, (train, valid) in enumerate(self.folds):
+        columns = first_rows_of_each([table.canonical, table.groups])
+        for fold, (train, valid) in enumerate(self._checked_rows()):
             side = np.zeros(self.rows, np.int8)
             side[train], side[valid] = 1, 2
-            for column, (order, starts) in columns:
-                first, last = (
-                    pick.reduceat(side[order], starts) for pick in (np.minimum, np.maximum)
-                )
-                torn = np.flatnonzero(first != last)
+            for first in columns:
+                torn = first[side != side[first]]
                 if len(torn):
-                    value, sides = column[order[starts[torn[0]]]], (first[torn[0]], last[torn[0]])
-                    one, other = (names[each] for each in sides)
+                    sides = side[first == torn.min()]
+                    column = table.canonical if first is columns[0] else table.groups
                     raise ValueError(
-                        f"fold {fold}: {value!r} is both in {one} and {other}; "
-                        f"make new splits with make_splits(table)"
+                        f"fold {fold}: {column[torn.min()]!r} is both in {names[sides.min()]} and "
+                        f"{names[sides.max()]}; make new splits with make_splits(table)"
                     )
 
-    def _check_rows(self) -> None:
-        everything = np.arange(self.rows)
+    def _checked_rows(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Training and validation rows of each fold; an error if a row is not there once."""
+        everything, test = np.arange(self.rows), np.array(self.test, np.int64)
         for fold, (train, valid) in enumerate(self.folds):
-            held = np.sort(np.array([*self.test, *train, *valid], np.int64))
+            parts = [test, np.array(train, np.int64), np.array(valid, np.int64)]
+            held = np.sort(np.concatenate(parts), kind="stable")  # fast, as each part is sorted
             if not np.array_equal(held, everything):
                 raise ValueError(
                     f"fold {fold}: test, train and valid do not hold each of the {self.rows} rows "
                     f"once; make new splits with make_splits(table)"
                 )
-
-
-def _equal_runs(column: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows ordered such that equal values follow each other, and where each value starts."""
-    numbers: dict[str, int] = {}
-    of_row = np.fromiter((numbers.setdefault(v, len(numbers)) for v in column), np.int64)
-    order = np.argsort(of_row, kind="stable")
-    return order, np.flatnonzero(np.diff(of_row[order], prepend=-1))
+            yield parts[1], parts[2]
 
 
 def _row_numbers(values: object) -> list[int]:

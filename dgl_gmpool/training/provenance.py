@@ -126,7 +126,8 @@ def featurizer_name(dataset: MoleculeDataset) -> str:
 def splits_record(splits: Splits) -> dict[str, Any]:
     """Facts that identify the splits, JSON-able; ``fingerprint`` covers every row number."""
     rows = [splits.test, *(part for fold in splits.folds for part in fold)]
-    text = ";".join(",".join(str(int(row)) for row in part) for part in rows)
+    names = list(map(str, range(splits.rows)))  # each is needed once a fold
+    text = ";".join(",".join(map(names.__getitem__, part)) for part in rows)
     return {
         "kind": splits.kind,
         "seed": splits.seed,
