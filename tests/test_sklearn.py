@@ -13,14 +13,17 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import validate_data
 from training_data import SMILES
 
 from dgl_gmpool.sklearn import GMPoolClassifier, GMPoolRegressor, smiles_of
+from dgl_gmpool.training.predict import predict_smiles
 
 SMALL = {"epochs": 2, "hidden_feats": 8, "num_steps": 1, "batch_size": 16}
 Y = np.array([len(smiles) for smiles in SMILES], float)
+THIRDS = np.arange(len(SMILES)) % 3
 LABELS = np.where(np.median(Y) < Y, "long", "short")
 
 
@@ -86,7 +89,7 @@ def test_a_pickle_holds_bytes_and_plain_values(classifier):
     text = pickle.dumps(classifier)
     words = (argument for code, argument, _ in pickletools.genops(text) if "UNICODE" in code.name)
     named = {word for word in words if word.startswith(("torch", "dgl"))}
-    assert named == {"dgl_gmpool.sklearn"}
+    assert named == {"dgl_gmpool.sklearn.classifier"}
     other = pickle.loads(text)
     assert np.array_equal(other.predict_proba(SMILES), classifier.predict_proba(SMILES))
 
@@ -111,14 +114,116 @@ def test_calibration():
     assert found.sum(axis=1) == pytest.approx(1)
 
 
-def test_three_classes():
-    labels = np.array([5, 7, 9])[np.arange(len(SMILES)) % 3]
-    model = GMPoolClassifier(**SMALL).fit(SMILES, labels)
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([5, 7, 9])[THIRDS],
+        np.array([-1.0, 0.0, 2.0])[THIRDS],
+        np.array(["blue", "green", "red"])[THIRDS],
+        np.array(["blue", "green", "red"], object)[THIRDS].tolist(),
+        pd.Series(pd.Categorical.from_codes(THIRDS, ["blue", "green", "red"])),
+        pd.Series([3, 1, 2], dtype="Int64")[THIRDS],
+        np.array([False, True])[THIRDS % 2],
+        pd.Series([False, True], dtype="boolean")[THIRDS % 2],
+    ],
+    ids=lambda labels: f"{type(labels).__name__} {getattr(labels, 'dtype', '')}",
+)
+def test_labels_of_any_kind_come_back(labels):
+    model = GMPoolClassifier(**SMALL, class_weight="balanced").fit(SMILES, labels)
+    given = np.asarray(labels)
+    assert model.classes_.tolist() == sorted(set(given.tolist()))
     found = model.predict_proba(SMILES)
-    assert found.shape == (len(SMILES), 3)
+    assert found.shape == (len(SMILES), len(model.classes_))
+    assert found.sum(axis=1) == pytest.approx(1, abs=1e-12)
+    predicted = model.predict(SMILES)
+    assert predicted.tolist() == model.classes_[found.argmax(axis=1)].tolist()
+    assert 0 <= model.score(SMILES, labels) <= 1
+    trained = model.trained_model_
+    several = len(model.classes_) > 2
+    assert trained.task_names == ("y0",)
+    assert trained.kind == ("multiclass" if several else "classification")
+    assert trained.task.width == (3 if several else 1)
+    assert trained.classes == ((tuple(map(str, model.classes_)),) if several else ((),))
+    assert model.n_iter_ == 2
+    assert model.validation_score_ >= 0
+
+
+def test_three_classes_are_learnt():
+    size = np.digitize(Y, np.quantile(Y, [1 / 3, 2 / 3]))
+    model = GMPoolClassifier(epochs=40, hidden_feats=16, lr=5e-3).fit(SMILES, size)
+    assert model.score(SMILES, size) > 0.7
+
+
+def test_three_classes_in_scikit_learns_tools():
+    labels, smiles = np.array(["a", "b", "c"])[THIRDS], np.array(SMILES)
+    model = GMPoolClassifier(**SMALL)
+    scores = cross_val_score(
+        model, smiles, labels, cv=2, scoring="neg_log_loss", error_score="raise"
+    )
+    assert np.isfinite(scores).all()
+    grid = GridSearchCV(
+        make_pipeline(FunctionTransformer(), model),
+        {"gmpoolclassifier__class_weight": [None, "balanced", {"a": 2.0}]},
+        cv=2,
+        error_score="raise",
+    ).fit(smiles, labels)
+    assert grid.predict(smiles).shape == (len(SMILES),)
+    calibrated = CalibratedClassifierCV(model, cv=2).fit(
+        smiles, labels, sample_weight=np.linspace(0, 1, len(smiles))
+    )
+    assert calibrated.predict_proba(smiles).sum(axis=1) == pytest.approx(1)
+    other = pickle.loads(pickle.dumps(model.fit(smiles, labels)))
+    assert np.array_equal(other.predict_proba(smiles), model.predict_proba(smiles))
+    assert clone(other).get_params() == model.get_params()
+    assert not hasattr(model, "decision_function")
+
+
+def test_a_class_of_one_molecule_is_a_class():
+    labels = ["rare", *np.array(["a", "b"])[np.arange(len(SMILES) - 1) % 2]]
+    model = GMPoolClassifier(**SMALL, class_weight="balanced").fit(SMILES, labels)
+    assert model.classes_.tolist() == ["a", "b", "rare"]
+    assert np.isfinite(model.predict_proba(SMILES)).all()
+
+
+def test_weights():
+    rng = np.random.default_rng(0)
+    weights, labels = rng.random(len(SMILES)), np.array([0, 0, 1, 2])[np.arange(len(SMILES)) % 4]
+
+    def chances(sample_weight=None, **options):
+        model = GMPoolClassifier(**SMALL, **options).fit(SMILES, labels, sample_weight)
+        return model.predict_proba(SMILES)
+
+    assert not np.allclose(chances(weights), chances(), atol=1e-4)
+    assert np.allclose(chances(2.0), chances(), atol=1e-6)
+    balanced = compute_sample_weight("balanced", labels)
+    assert np.array_equal(chances(class_weight="balanced"), chances(balanced))
+    assert np.array_equal(chances(weights, class_weight="balanced"), chances(weights * balanced))
+    # Rows of no weight teach nothing.
+    wrong = np.where(np.arange(len(SMILES)) % 2 == 0, Y, 1e6)
+    kept = (wrong == Y).astype(float)
+    model = GMPoolRegressor(**SMALL).fit(SMILES, wrong, sample_weight=kept)
+    assert np.abs(model.predict(SMILES)).max() < 1000
+    for bad in (-kept, kept[1:], np.full(len(SMILES), np.nan)):
+        with pytest.raises(ValueError, match="weight"):
+            GMPoolRegressor(**SMALL).fit(SMILES, Y, sample_weight=bad)
+    with pytest.raises(ValueError, match="every sample weight is zero"):
+        GMPoolRegressor(**SMALL).fit(SMILES, Y, sample_weight=0 * kept)
+
+
+def test_a_pickle_of_0_3_0_with_three_classes_still_predicts():
+    """There each class was told from the others by an output of its own."""
+    model = GMPoolClassifier(**SMALL)
+    model.classes_ = np.array(["a", "b", "c"])
+    model._fit(list(SMILES), np.eye(3)[THIRDS], None, kind="classification")
+    state = model.__getstate__()
+    del state["class_weight"]
+    old = GMPoolClassifier.__new__(GMPoolClassifier)
+    old.__setstate__(state)
+    found = old.predict_proba(SMILES)
     assert found.sum(axis=1) == pytest.approx(1)
-    assert model.predict(SMILES).tolist() == model.classes_[found.argmax(axis=1)].tolist()
-    assert model.classes_.tolist() == [5, 7, 9]
+    each = predict_smiles([model.trained_model_], list(SMILES)).mean
+    assert found == pytest.approx(each / each.sum(axis=1, keepdims=True))
+    assert clone(old).class_weight is None
 
 
 def test_several_targets_and_missing_cells():
@@ -131,7 +236,7 @@ def test_several_targets_and_missing_cells():
 
 
 def test_rows_that_are_no_molecules(regressor, classifier):
-    rows, y = [*SMILES, "C1CC", None], [*Y, 1.0, 2.0]
+    rows, y = [*SMILES, "C1CC", pd.NA], [*Y, 1.0, 2.0]
     with pytest.raises(ValueError, match=r"row 36 is no molecule \(and 1 more\): 'C1CC': not a"):
         GMPoolRegressor(**SMALL).fit(rows, y)
     skip = GMPoolRegressor(**SMALL, invalid="skip")
@@ -171,6 +276,10 @@ def test_wrong_targets():
         GMPoolRegressor(**SMALL).fit(SMILES, Y[:-1])
     with pytest.raises(ValueError, match="y is missing in row 0"):
         GMPoolClassifier(**SMALL).fit(SMILES, [None, *LABELS[1:]])
+    with pytest.raises(ValueError, match="y is missing in row 1"):
+        GMPoolClassifier(**SMALL).fit(SMILES, pd.Series([LABELS[0], pd.NA, *LABELS[2:]]))
+    with pytest.raises(ValueError, match="Unknown label type"):
+        GMPoolClassifier(**SMALL).fit(SMILES, Y + 0.5)
 
 
 class _Numbers:
@@ -202,6 +311,7 @@ EXPECTED = {
     "check_regressors_train": "one epoch is too few to learn (test_it_learns has 40)",
     "check_classifiers_train": "one epoch is too few to learn (test_it_learns has 40)",
     "check_array_api_input": "graphs are no arrays",
+    "check_sample_weight_equivalence_on_dense_data": "rows of no weight fill batches, too",
 }
 
 
