@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ class Predictor:
         self.device = device
         self.uncertainty = uncertainty
         self._source = source
+        self._warned = False
         first = self.models[0]
         self.task_names, self.units, self.kind = first.task_names, first.units, first.kind
 
@@ -105,6 +107,16 @@ class Predictor:
         ValueError
             Solvents or features are missing or superfluous.
         """
+        if self.uncertainty is None and self._source and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{self._source} lacks what tells its errors (uncertainty.json, written since "
+                "0.3.0), so intervals, calibrated probabilities and nearest molecules are NaN or "
+                f"blank; 'dgl-gmpool predict --model {self._source} --csv FILE --output FILE' "
+                "works them out once and keeps them in the run",
+                UserWarning,
+                stacklevel=2,
+            )
         return predict_smiles(
             self.models,
             _texts("smiles", smiles),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from training_data import rows_of, small_dataset, small_options
 
 from dgl_gmpool.cli import main
 from dgl_gmpool.data import make_splits
+from dgl_gmpool.data.delimited_text import DelimitedText
 from dgl_gmpool.data.smiles_to_graphs import featurize_smiles
 from dgl_gmpool.load import Predictor, load_predictor
 from dgl_gmpool.training import TrainingConfig, load_models, predict_smiles, train_run
@@ -184,3 +188,42 @@ def test_it_is_found_in_the_package():
 
     assert dgl_gmpool.load_predictor is load_predictor
     assert "load_predictor" in dgl_gmpool.__all__
+
+
+def test_a_run_that_does_not_know_its_errors_says_so_once(run, tmp_path):
+    folder = tmp_path / "old"
+    shutil.copytree(run, folder)
+    for name in ("uncertainty.json", "training_molecules.csv"):  # as 0.2.0 left it
+        (folder / name).unlink()
+    old = load_predictor(folder)
+    with pytest.warns(UserWarning, match="lacks what tells its errors") as said:
+        found = old.predict(["CCO"])
+    assert len(said) == 1
+    assert f"dgl-gmpool predict --model {folder} " in str(said[0].message)
+    assert np.isnan(found.lower).all()
+    assert np.isfinite(found.mean).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        old.predict(["CCO"])
+        load_predictor(run).predict(["CCO"])
+
+
+def test_scores_of_several_targets_come_from_one_reading_of_the_output(
+    run, predictor, tmp_path, capsys, monkeypatch
+):
+    read = []
+
+    def counted(path, **options):
+        read.append(path)
+        return DelimitedText(path, **options)
+
+    monkeypatch.setattr("dgl_gmpool.cli.prediction_scores.DelimitedText", counted)
+    (tmp_path / "t.csv").write_text("smiles,task0,task1\nCCO,1.5,\nCC,2,3\nCCC,,4\nC1CC,5,5\n")
+    output = tmp_path / "out.csv"
+    command = ["predict", "--model", str(run), "--csv", str(tmp_path / "t.csv")]
+    assert main([*command, "--output", str(output)]) == 0
+    assert read == [output]
+    said = capsys.readouterr().out
+    first, second = predictor.predict(["CCO", "CC", "CCC"]).mean.T
+    for name, off in (("task0", first[:2] - [1.5, 2]), ("task1", second[1:] - [3, 4])):
+        assert f"{name}, 2 measured rows: RMSE {np.sqrt(np.mean(off**2)):.3f}" in said

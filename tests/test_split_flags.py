@@ -13,10 +13,12 @@ from test_data_splits import sides, table_of
 from test_recipes import SMALL
 
 from dgl_gmpool import cli
-from dgl_gmpool.data import MoleculeTable, make_splits
+from dgl_gmpool.data import MoleculeTable, load_bindingdb, load_csv, make_splits
 from dgl_gmpool.data.held_out_table import with_test_table
 from dgl_gmpool.data.make_splits import splits_of_parts
+from dgl_gmpool.data.replicates import merged_replicates
 from dgl_gmpool.data.split_units import clusters, times
+from dgl_gmpool.data.tox21 import TOX21_TASKS
 
 RINGS = ["c1ccccc1", "c1ccncc1", "C1CCCCC1", "C1CCNCC1", "c1ccsc1", "c1ccoc1"]
 MOLECULES = [
@@ -291,3 +293,94 @@ def test_what_a_run_knows_of_its_errors_is_made_again_from_the_table_it_was_made
     assert cli.main([*predict, "--output", str(tmp_path / "out.csv")]) == 0
     assert "no intervals" not in capsys.readouterr().out
     assert json.loads(file.read_text()) == before
+
+
+ANILIDES = [f"O=C(Nc1ccc({x})cc1)c1ccc({y})cc1CCCCC" for x in "CNO" for y in "CNOFI" + "S"]
+FLUORANILIDES = [f"O=C(Nc1ccc(F)cc1)c1ccc({y})cc1CCCCC" for y in "CNOFIS"]
+OWN_FILES = {"tox21": "--data", "bindingdb": "--tsv", "chromophores": "--csv"}
+
+
+def published(folder, name, molecules, parts) -> str:
+    """A file as the data set's publisher writes it, with a column of parts."""
+    if name == "tox21":
+        head, sep = ["mol_id", "smiles", *TOX21_TASKS, "part"], ","
+        rows = [
+            [f"T{i}", each, *("0", str(i % 2)) * 6, part]
+            for i, (each, part) in enumerate(zip(molecules, parts))
+        ]
+    elif name == "bindingdb":
+        ends = ["UniProt (SwissProt) Primary ID of Target Chain"]
+        head, sep = (
+            ["Ligand SMILES", "IC50 (nM)", "part", "BindingDB Target Chain Sequence", *ends],
+            "\t",
+        )
+        rows = [
+            [each, str(10 * i + 1), part, "MKV", "Q99572"]
+            for i, (each, part) in enumerate(zip(molecules, parts))
+        ]
+    else:
+        head, sep = ["Chromophore", "Solvent", "Emission max (nm)", "Quantum yield", "part"], ","
+        rows = [
+            [each, each, str(400 + i), str(i / 100), part]
+            for i, (each, part) in enumerate(zip(molecules, parts))
+        ]
+    path = folder / f"{name}.txt"
+    path.write_text("".join(sep.join(row) + "\n" for row in [head, *rows]), encoding="utf-8")
+    return str(path)
+
+
+def split_of(output):
+    return json.loads((output / "mean-seed0" / "splits.json").read_text())
+
+
+@pytest.mark.parametrize("name", OWN_FILES)
+def test_published_sets_take_parts_and_a_test_table_of_their_own(tmp_path, name):
+    (tmp_path / "new").mkdir()
+    parts = ["test" if i % 6 == 5 else "train" for i in range(len(ANILIDES))]
+    file = published(tmp_path, name, ANILIDES, parts)
+    command = ["train", name, OWN_FILES[name], file, *SMALL, "--readout", "mean"]
+    column, table = tmp_path / "column", tmp_path / "table"
+    assert cli.main([*command, "--split-column", "part", "--output", str(column)]) == 0
+    assert split_of(column)["test"] == [i for i, part in enumerate(parts) if part == "test"]
+
+    # Two of the test table's molecules are in the table too: they go.
+    test = published(tmp_path / "new", name, [*ANILIDES[:2], *FLUORANILIDES], ["x"] * 8)
+    assert cli.main([*command, "--test-csv", test, "--output", str(table)]) == 0
+    assert split_of(table)["test"] == list(range(len(ANILIDES) - 2, len(ANILIDES) + 6))
+    saved = json.loads((table / "mean-seed0" / "config.json").read_text())["source"]
+    assert saved["test_csv"] == test
+    assert saved["split_column"] is None
+
+
+@pytest.mark.parametrize("name", ["bindingdb", "chromophores"])
+def test_parts_of_one_molecule_must_agree_where_its_rows_become_one(tmp_path, name, capsys):
+    file = published(tmp_path, name, [*ANILIDES, ANILIDES[0]], ["train"] * len(ANILIDES) + ["test"])
+    command = ["train", name, OWN_FILES[name], file, *SMALL, "--split-column", "part"]
+    assert cli.main([*command, "--output", str(tmp_path / "run")]) == 2
+    assert "train and test on rows of one molecule" in capsys.readouterr().err
+
+
+def test_a_molecule_of_several_measurements_is_as_old_as_its_first(tmp_path):
+    dates = [f"{2000 + i}-01-01" for i in range(len(ANILIDES))]
+    file = published(tmp_path, "bindingdb", [*ANILIDES, ANILIDES[0]], [*dates, "1990-01-01"])
+    table = load_bindingdb(file, split_column="part", split="time", progress=False)
+    assert table.split_values == ("1990-01-01", *dates[1:])
+    # Groups that share a molecule are one, whichever of them a row names.
+    table = load_bindingdb(file, split_column="part", split="group", progress=False)
+    assert table.split_values == tuple(dates)
+    rows = [("CCO", "b"), ("CCN", "a"), ("CCO", "a"), ("CCC", "c"), ("CCC", "")]
+    text = "smiles,y,part\n" + "".join(f"{s},{i},{p}\n" for i, (s, p) in enumerate(rows))
+    (tmp_path / "own.csv").write_text(text)
+    own = load_csv(
+        tmp_path / "own.csv", smiles_column="smiles", target_columns="y", split_column="part"
+    )
+    assert merged_replicates(own, "median", split="group").split_values == ("b", "b", "c")
+
+
+def test_replicates_are_as_old_as_the_first_of_them(tmp_path):
+    text = "smiles,y,year\nCCO,1,2020\nCCN,2,2021\nCCO,3,2010\n"
+    (tmp_path / "own.csv").write_text(text)
+    own = load_csv(
+        tmp_path / "own.csv", smiles_column="smiles", target_columns="y", split_column="year"
+    )
+    assert merged_replicates(own, "median", split="time").split_values == ("2010", "2021")

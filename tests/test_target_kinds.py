@@ -77,6 +77,16 @@ def test_whole_numbers_are_classes_where_that_is_said(tmp_path):
         load(write(tmp_path, *many), "y", kind="multiclass")
 
 
+@pytest.mark.parametrize("words", ["low mid high low", "blocker opener opener blocker"])
+def test_words_that_do_not_say_which_class_is_1_are_for_multiclass(tmp_path, words):
+    first, second, third, fourth = words.split()
+    rows = (f"C,{first}", f"CC,{second}", f"CCC,{third}", "CCO,", f"CCCC,{fourth}")
+    path = write(tmp_path, *rows)
+    with pytest.raises(ValueError, match=f"'y' holds .*'{first}'.*--kind multiclass"):
+        load(path, "y", kind="classification")
+    assert set(load(path, "y", kind="multiclass").classes[0]) == set(words.split())
+
+
 def test_kinds_by_target(tmp_path):
     path = table_file(tmp_path)
     table = load(path, ["logS", "toxic", "colour"])

@@ -100,18 +100,7 @@ blank cell is a missing measurement. Rows that cannot be used are listed with th
             help="rows with the same value here (a series, a project) stay on one side of every "
             "split",
         )
-        add(
-            "--split-column",
-            metavar="NAME",
-            help="what the split is made by: dates or numbers (--split time), groups (--split "
-            "group), or the words train, valid and test",
-        )
-        add(
-            "--test-csv",
-            metavar="FILE",
-            help="a table of its own for the test set, with the same columns; molecules of it are "
-            "left out of training",
-        )
+        _add_parts(add)
         add(
             "--feature-columns",
             nargs="+",
@@ -174,9 +163,10 @@ Scores are ROC-AUC on a test set of 10 %%, one per fold; mean and spread are in 
             help="predict the 12 assays side by side, with blanks left out of loss and score "
             "(default: one label, active in any)",
         )
+        _add_parts(add)
 
     def load(self, args: argparse.Namespace) -> MoleculeTable:
-        return load_tox21(args.data, multitask=args.multitask)
+        return _with_test(args, args.data, partial(load_tox21, multitask=args.multitask))
 
     def downloads(self, args: argparse.Namespace) -> bool:
         return args.data is None
@@ -215,14 +205,17 @@ log units."""
             help="which measured quantity (default: IC50)",
         )
         _add_bounds(add)
+        _add_parts(add)
 
     def load(self, args: argparse.Namespace) -> MoleculeTable:
-        return load_bindingdb(
-            args.tsv,
+        read = partial(
+            load_bindingdb,
             accessions=args.accession,
             measure=args.measure,
             bounds=args.bounds,
+            split=args.split,
         )
+        return _with_test(args, args.tsv, read)
 
 
 class Chromophores(DataSet):
@@ -250,9 +243,34 @@ stays on one side of every split, and the solvent goes into the model as descrip
             help="plqy: quantum yield in films; emission_film, emission_solvent: emission maximum "
             "in nm (default: plqy)",
         )
+        _add_parts(add)
 
     def load(self, args: argparse.Namespace) -> MoleculeTable:
-        return load_chromophores(args.csv, target=args.target)
+        read = partial(load_chromophores, target=args.target, split=args.split)
+        return _with_test(args, args.csv, read)
+
+
+def _add_parts(add: AddFlag) -> None:
+    add(
+        "--split-column",
+        metavar="NAME",
+        help="what the split is made by: dates or numbers (--split time), groups (--split "
+        "group), or the words train, valid and test",
+    )
+    add(
+        "--test-csv",
+        metavar="FILE",
+        help="a table of its own for the test set, with the same columns; molecules of it are "
+        "left out of training",
+    )
+
+
+def _with_test(
+    args: argparse.Namespace, path: str | None, read: Callable[..., MoleculeTable]
+) -> MoleculeTable:
+    """``read`` of the data set's own file, with the rows of ``--test-csv`` behind it."""
+    table = read(path, split_column=args.split_column)
+    return table if args.test_csv is None else with_test_table(table, read(args.test_csv))
 
 
 def _add_bounds(add: AddFlag) -> None:

@@ -27,7 +27,7 @@ def load_table(data: DataSet, args: argparse.Namespace, flags: TrainFlags) -> Mo
         table = standardized_table(data.load(args), args.standardize)
         if getattr(args, "test_csv", None) is not None:
             table = without_test_molecules(table, stereo=told_apart)
-        table = merged_replicates(table, args.replicates)
+        table = merged_replicates(table, args.replicates, split=args.split)
         return with_twins_noted(table, told_apart=told_apart)
 
     source = {**flags.source(args, args.data_set), "featurizer": args.featurizer}

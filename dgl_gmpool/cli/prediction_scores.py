@@ -39,69 +39,93 @@ def score_lines(
     config = RunFolder(run_of(model)[0]).config
     wanted = read_json(config).get("training", {}).get("metric") if config.exists() else None
     wanted = [wanted] if isinstance(wanted, str) else wanted or []
-    return [
-        _line(table, output, columns, task, number, wanted)
+    first = first_cells(table)
+    targets = [
+        _MeasuredTarget(table, first, columns, task, number)
         for number, target in enumerate(task.targets)
         if table.header.count(target.name) == 1
     ]
-
-
-def _line(
-    table: DelimitedText,
-    output: Path,
-    columns: PredictionColumns,
-    task: TableTask,
-    number: int,
-    wanted: Sequence[str],
-) -> str:
-    target, kind = task.targets[number], task.kinds[number]
-    name, at = target.name, table.column(target.name)
-    if target.classes:
-        column = TargetColumn(name, at, kind, True, classes=target.classes)
-    else:
-        first = [cells[at] for cells in first_cells(table)]
-        column = TargetColumn.from_cells(
-            name, at, first, kind=kind, sep=table.delimiter, bounds="use"
-        )
-    places = [table.width + place for place in columns.numbers[number]]
-    measured, predicted, unread, known = [], [], 0, 0
-    limits: list[tuple[float, float]] = []
+    similarity = None if columns.similarity is None else table.width + columns.similarity
     for row in DelimitedText(output, delimiter=table.delimiter, columns=columns.names):
-        texts = [row.cells[place] for place in places]
+        known = similarity is not None and bool(row.cells[similarity])
+        known = known and float(row.cells[similarity or 0]) == 1
+        for each in targets:
+            each.add(row.cells, known=known)
+    return [each.line(wanted) for each in targets]
+
+
+class _MeasuredTarget:
+    """What was measured and predicted of one target, row by row."""
+
+    def __init__(
+        self,
+        table: DelimitedText,
+        first: Sequence[Sequence[str]],
+        columns: PredictionColumns,
+        task: TableTask,
+        number: int,
+    ) -> None:
+        self.target, self.kind = task.targets[number], task.kinds[number]
+        name, self.at = self.target.name, table.column(self.target.name)
+        if self.target.classes:
+            self.column = TargetColumn(name, self.at, self.kind, True, classes=self.target.classes)
+        else:
+            cells = [each[self.at] for each in first]
+            self.column = TargetColumn.from_cells(
+                name, self.at, cells, kind=self.kind, sep=table.delimiter, bounds="use"
+            )
+        self.places = [table.width + place for place in columns.numbers[number]]
+        self.measured: list[float] = []
+        self.predicted: list[list[float]] = []
+        self.limits: list[tuple[float, float]] = []
+        self.unread = self.known = 0
+
+    def add(self, cells: Sequence[str], *, known: bool) -> None:
+        """A row of the output; ``known``: its molecule, or one that looks like it, was trained
+        on."""
+        texts = [cells[place] for place in self.places]
         if not all(texts):
-            continue
-        cell = column.read(row.cells[at])
-        unread += bool(cell.why)
+            return
+        cell = self.column.read(cells[self.at])
+        self.unread += bool(cell.why)
         if math.isnan(cell.value):
-            continue
-        limits.append(
+            return
+        self.limits.append(
             (
                 cell.value if cell.relation == ">" else math.nan,
                 cell.value if cell.relation == "<" else math.nan,
             )
         )
-        measured.append(math.nan if cell.relation else cell.value)
-        predicted.append([float(text) for text in texts])
-        if columns.similarity is not None:
-            known += float(row.cells[table.width + columns.similarity]) == 1
-    if kind == "classification" and not set(measured) <= {0.0, 1.0}:
-        return f"no scores of {name!r}: its column holds other values than 0 and 1"
-    beside = f"; {unread} cells could not be used" if unread else ""
-    if not measured:
-        return f"no scores of {name!r}: its column holds no value of a predicted row{beside}"
-    lower, upper = np.array(limits).T[:, :, None]
-    found = scores(
-        [kind],
-        np.array(measured)[:, None],
-        np.array(predicted),
-        widths=[target.width],
-        lower=lower,
-        upper=upper,
-    )
-    if found.get("bounds"):
-        beside = f"; {found['bounds_respected']:.0%} of {found['bounds']} bounds respected{beside}"
-    chosen = choose_metrics(kind, [each for each in wanted if kind in METRICS[each].kinds] or None)
-    said = ", ".join(f"{metric.label} {score_text(found[metric.name])}" for metric in chosen)
-    if known:
-        beside += f"; {known} rows are molecules that the run was trained on, or look like one"
-    return f"{name}, {found['cells']} measured rows: {said}{beside}"
+        self.measured.append(math.nan if cell.relation else cell.value)
+        self.predicted.append([float(text) for text in texts])
+        self.known += known
+
+    def line(self, wanted: Sequence[str]) -> str:
+        """The scores, in words."""
+        name, kind = self.target.name, self.kind
+        if kind == "classification" and not set(self.measured) <= {0.0, 1.0}:
+            return f"no scores of {name!r}: its column holds other values than 0 and 1"
+        beside = f"; {self.unread} cells could not be used" if self.unread else ""
+        if not self.measured:
+            return f"no scores of {name!r}: its column holds no value of a predicted row{beside}"
+        lower, upper = np.array(self.limits).T[:, :, None]
+        found = scores(
+            [kind],
+            np.array(self.measured)[:, None],
+            np.array(self.predicted),
+            widths=[self.target.width],
+            lower=lower,
+            upper=upper,
+        )
+        if found.get("bounds"):
+            kept = f"{found['bounds_respected']:.0%} of {found['bounds']} bounds respected"
+            beside = f"; {kept}{beside}"
+        chosen = choose_metrics(
+            kind, [each for each in wanted if kind in METRICS[each].kinds] or None
+        )
+        said = ", ".join(f"{metric.label} {score_text(found[metric.name])}" for metric in chosen)
+        if self.known:
+            beside += (
+                f"; {self.known} rows are molecules that the run was trained on, or look like one"
+            )
+        return f"{name}, {found['cells']} measured rows: {said}{beside}"

@@ -74,6 +74,9 @@ class FeatureSource:
 
         Whether commas are decimal marks is told from the first rows.
         """
+        if not self.columns:
+            # Its first rows need not be read.
+            return lambda cells: dict(self.constants)
         for name in self.columns:
             try:
                 text.column(name)

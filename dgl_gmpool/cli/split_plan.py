@@ -12,7 +12,7 @@ from dgl_gmpool.data.delimited_text import DelimitedText
 from dgl_gmpool.data.dgllife_features import STEREO
 from dgl_gmpool.data.make_splits import splits_of_parts
 from dgl_gmpool.data.molecule import is_missing
-from dgl_gmpool.data.splits import PARTS
+from dgl_gmpool.data.splits import PARTS, are_parts
 
 
 def plan_splits(args: argparse.Namespace, table: MoleculeTable) -> dict[int, Splits]:
@@ -82,10 +82,11 @@ def _given_parts(args: argparse.Namespace, table: MoleculeTable) -> list[str] | 
     """The part of each row, where a file or a column says it."""
     if args.splits_file is not None:
         return _parts_of_file(args.splits_file, table)
-    if not table.split_values or args.split in ("group", "time"):
+    parts = are_parts(table.split_values)
+    # Parts are neither groups nor dates, whatever kind of split is the data set's default.
+    if not table.split_values or (args.split in ("group", "time") and not parts):
         return None
-    words = {cell.strip().lower() for cell in table.split_values}
-    if not words <= PARTS.keys():
+    if not parts:
         other = next(cell for cell in table.split_values if cell.strip().lower() not in PARTS)
         raise ValueError(
             f"--split-column {args.split_column or ''} holds {other!r}; write train, valid and "

@@ -12,6 +12,7 @@ import numpy as np
 
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.data.bindingdb_tsv import BindingDBRows
+from dgl_gmpool.data.merged_split import merged_split_values
 from dgl_gmpool.data.molecule import (
     BLANK_SMILES,
     NOT_A_SMILES,
@@ -59,6 +60,8 @@ def load_bindingdb(
     min_atoms: int | None = 20,
     max_atoms: int | None = 40,
     bounds: str = "drop",
+    split_column: str | None = None,
+    split: str = "",
     member: str | None = None,
     progress: bool = True,
 ) -> MoleculeTable:
@@ -86,6 +89,11 @@ def load_bindingdb(
         below 5), the narrowest where there are several; beside a measured value they count for
         nothing. Approximate values (``~100``) are taken as measured. ``"as_measured"``: the number
         is taken for the value, which biases the targets. The report says how many.
+    split_column : str, optional
+        What a split is made by, as for :func:`~dgl_gmpool.data.load_csv`.
+    split : str
+        The kind of split that it is for. Where rows become one, the earliest of their dates counts
+        (``"time"``), groups that share a molecule become one (``"group"``), parts must agree.
     member : str, optional
         Which file of a zip with several tables.
     progress : bool
@@ -119,16 +127,17 @@ def load_bindingdb(
     chosen: list[tuple[int, list[bytes]]] = []
     smiles_at = source.layout.column("Ligand SMILES", source.path)
     value_at = source.layout.column(f"{measure} (nM)", source.path)
+    split_at = source.layout.column(split_column, source.path) if split_column else None
     names = source.layout.names
     name_at = names.index(ROW_ID) if ROW_ID in names else None
     for line, cells in source:
-        # Of a row of several kilobytes only three cells are kept.
+        # Of a row of several kilobytes only a few cells are kept.
         chosen.append(
             (
                 line,
                 [
                     b"" if at is None or at >= len(cells) else cells[at].strip()
-                    for at in (name_at, smiles_at, value_at)
+                    for at in (name_at, smiles_at, value_at, split_at)
                 ],
             )
         )
@@ -151,9 +160,10 @@ def load_bindingdb(
         return known[smiles]
 
     measured: dict[str, list[tuple[str, str, str, float]]] = {}
+    split_cells: dict[str, list[str]] = {}
     as_measured = approximate = 0
     for line, raw in chosen:
-        ident, smiles, value = (cell.decode("utf-8", errors="replace") for cell in raw)
+        ident, smiles, value, part = (cell.decode("utf-8", errors="replace") for cell in raw)
         ident = ident or f"line {line}"
         if is_missing(value):
             tally.leave_out(blank_value)
@@ -188,6 +198,7 @@ def load_bindingdb(
         side = {">": "<", "<": ">"}.get(relation, "") if bounds == "use" else ""
         potency = 9.0 - math.log10(nanomolar)
         measured.setdefault(canonical, []).append((ident, smiles, side, potency))
+        split_cells.setdefault(canonical, []).append(part)
 
     rows = sum(len(values) for values in measured.values())
     tally.total(f"rows with a usable {measure}, {rule}", rows)
@@ -227,6 +238,9 @@ def load_bindingdb(
         units=f"p{measure}",
         lower=np.array([[potency.lower] for potency in found]) if bounded else None,
         upper=np.array([[potency.upper] for potency in found]) if bounded else None,
+        split_values=merged_split_values(keys, [split_cells[key] for key in keys], split)
+        if split_column
+        else (),
     )
 
 

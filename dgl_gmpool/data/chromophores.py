@@ -13,6 +13,7 @@ from rdkit.Chem import rdMolDescriptors
 
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.data.delimited_text import BLANK_ROW, WRONG_LENGTH, DelimitedText
+from dgl_gmpool.data.merged_split import merged_split_values
 from dgl_gmpool.data.molecule import (
     canonical_smiles,
     count_atoms,
@@ -59,6 +60,8 @@ def load_chromophores(
     target: str = "plqy",
     min_atoms: int | None = None,
     max_atoms: int | None = None,
+    split_column: str | None = None,
+    split: str = "",
 ) -> MoleculeTable:
     """Emission maximum or quantum yield of chromophores, in films or in solvents.
 
@@ -75,6 +78,11 @@ def load_chromophores(
         ``"emission_solvent"`` (nm).
     min_atoms, max_atoms : int or None
         Limits on the chromophore's heavy atoms, both included; None (default) for no limit.
+    split_column : str, optional
+        What a split is made by, as for :func:`~dgl_gmpool.data.load_csv`.
+    split : str
+        The kind of split that it is for. Where rows become one, the earliest of their dates counts
+        (``"time"``), groups that share a molecule become one (``"group"``), parts must agree.
 
     Returns
     -------
@@ -97,7 +105,8 @@ def load_chromophores(
     rule = SizeRule(min_atoms, max_atoms, one_fragment=False)
     column, films, task, units = CHROMOPHORE_TARGETS[target]
     columns = ("Chromophore", "Solvent", column)
-    text = DelimitedText(path, columns=columns)
+    text = DelimitedText(path, columns=[*columns, *([split_column] if split_column else [])])
+    split_at = text.column(split_column) if split_column else None
     molecule_at, solvent_at, value_at = (text.column(name) for name in columns)
     id_at = text.header.index("Tag") if text.header.count("Tag") == 1 else None
 
@@ -116,6 +125,7 @@ def load_chromophores(
     tally = SelectionTally(text.path.name)
     tally.expect(BLANK_ROW, WRONG_LENGTH, "solvent is not a molecule", other_phase, blank)
     measured: dict[tuple[str, str], list[tuple[str, str, float]]] = {}
+    split_cells: dict[tuple[str, str], list[str]] = {}
     for row in text:
         tally.rows += 1
         if row.blank:
@@ -155,6 +165,8 @@ def load_chromophores(
             continue
         key = (canonical, "" if films else solvent_canonical)
         measured.setdefault(key, []).append((ident, smiles, found.value))
+        if split_at is not None:
+            split_cells.setdefault(key, []).append(row.cells[split_at])
 
     used = sum(len(rows) for rows in measured.values())
     tally.total(
@@ -188,6 +200,9 @@ def load_chromophores(
         global_feats=None if films else _solvent_features([solvent for _, solvent in keys]),
         report=report,
         units=units,
+        split_values=merged_split_values(
+            [canonical for canonical, _ in split_cells], list(split_cells.values()), split
+        ),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.data.split_units import clusters, scaffolds, tied, times
-from dgl_gmpool.data.splits import GIVEN, PARTS, SPLIT_KINDS, Splits
+from dgl_gmpool.data.splits import GIVEN, PARTS, SPLIT_KINDS, Splits, are_parts
 from dgl_gmpool.data.stereo import without_stereo
 from dgl_gmpool.data.table import MoleculeTable
 
@@ -197,7 +197,7 @@ def _ties(
             notes.append(f"{single} rows have no ring and so no scaffold: each stands for itself")
     if kind == "cluster":
         columns.append(clusters(table.canonical))
-    if kind == "group" and table.split_values:
+    if kind == "group" and table.split_values and not are_parts(table.split_values):
         # A blank cell ties to nothing.
         columns.append([cell.strip() or row for row, cell in enumerate(table.split_values)])
         blank = sum(not cell.strip() for cell in table.split_values)

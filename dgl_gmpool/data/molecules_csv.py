@@ -27,7 +27,13 @@ from dgl_gmpool.data.report import SelectionTally
 from dgl_gmpool.data.row_weights import read_weight
 from dgl_gmpool.data.size_rule import SEVERAL_FRAGMENTS, SizeRule
 from dgl_gmpool.data.table import MoleculeTable, overall_kind
-from dgl_gmpool.data.target_column import TargetColumn, held_classes, kinds_of, settled
+from dgl_gmpool.data.target_column import (
+    TargetColumn,
+    held_classes,
+    kinds_of,
+    refuse_other_words,
+    settled,
+)
 from dgl_gmpool.data.target_notes import kind_notes, repeat_notes, unused_notes, used_notes
 
 BLANK_TARGET = "blank target"
@@ -168,6 +174,8 @@ def load_csv(
         for task, at, each in zip(tasks, map(text.column, tasks), kinds)
     ]
 
+    for column in read:
+        refuse_other_words(column, [cells[column.at] for cells in fitting])
     columns = settled(read)
     conditions = FeatureColumns.of(text, feature_columns, fitting)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from dgl_gmpool._options import check_choice
+from dgl_gmpool.data.merged_split import merged_split_values
 from dgl_gmpool.data.potency import CONTRADICTION, combined
 from dgl_gmpool.data.report import LEFT_OUT, MERGED
 from dgl_gmpool.data.splits import PARTS
@@ -17,7 +18,7 @@ REPLICATES = ("keep", "median", "mean")
 DISAGREE = "replicates disagree on the class"
 
 
-def merged_replicates(table: MoleculeTable, how: str) -> MoleculeTable:
+def merged_replicates(table: MoleculeTable, how: str, *, split: str = "") -> MoleculeTable:
     """One row for each molecule and what stands beside it (a solvent, feature columns).
 
     Numbers become their median or mean; of bounds, which count only where nothing was measured,
@@ -29,6 +30,9 @@ def merged_replicates(table: MoleculeTable, how: str) -> MoleculeTable:
     table : MoleculeTable
     how : str
         ``"keep"`` (all rows stay), ``"median"`` or ``"mean"``.
+    split : str
+        The kind of split that ``table.split_values`` are for: a molecule is as old as its first
+        measurement (``"time"``), and in all groups of its rows (``"group"``).
 
     Raises
     ------
@@ -51,6 +55,10 @@ def merged_replicates(table: MoleculeTable, how: str) -> MoleculeTable:
         for name, values in (("lower", one.lower), ("upper", one.upper))
     }
     weights = None if one.weights is None else one.weights.copy()
+    split_values = one.split_values
+    if split_values and split in ("time", "group"):
+        cells = [[table.split_values[row] for row in rows] for rows in rows_of.values()]
+        split_values = merged_split_values(one.smiles, cells, split)
     spreads: dict[int, list[tuple[float, int]]] = {}
     named: list[tuple[str, str, str]] = []
     contradicting: set[int] = set()
@@ -80,7 +88,12 @@ def merged_replicates(table: MoleculeTable, how: str) -> MoleculeTable:
                 name(rows, task)
                 contradicting.add(at)
     one = replace(
-        one, targets=targets, weights=weights, lower=bounds["lower"], upper=bounds["upper"]
+        one,
+        targets=targets,
+        weights=weights,
+        lower=bounds["lower"],
+        upper=bounds["upper"],
+        split_values=split_values,
     )
     left = one.known.any(axis=1)
     if not left.any():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,16 @@ PARTS = {
     "test": "test",
     "testing": "test",
 }
+
+
+def are_parts(cells: Iterable[str]) -> bool:
+    """Whether cells are the words of :data:`PARTS`, and not groups or dates.
+
+    >>> are_parts(["train", "Test "]), are_parts(["train", "2020"]), are_parts([])
+    (True, False, False)
+    """
+    words = {cell.strip().lower() for cell in cells}
+    return bool(words) and words <= PARTS.keys()
 
 
 FORMAT = 1

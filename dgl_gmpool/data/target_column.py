@@ -172,6 +172,20 @@ def _class_words(cells: Iterable[str]) -> dict[str, float]:
     return words if all(math.isnan(value) or value in (0, 1) for value in numbers) else {}
 
 
+def refuse_other_words(column: TargetColumn, cells: Sequence[str]) -> None:
+    """Raise a ValueError for a classification whose cells are all words that do not say which
+    class is 1."""
+    held = Counter(cell.strip() for cell in cells if not is_missing(cell))
+    wordy = all(re.match(r"[^\W\d_]", word) for word in held)
+    if column.kind == "classification" and held and wordy and not column.words:
+        listed = ", ".join(repr(word) for word, _ in held.most_common(4))
+        raise ValueError(
+            f"target {column.name!r} holds {listed}{', ...' if len(held) > 4 else ''}: a "
+            "classification is of 0 and 1, or of words such as active and inactive; "
+            "--kind multiclass (kind='multiclass') takes classes by any name"
+        )
+
+
 def _class_name(text: str) -> str:
     """The name of a class: a whole number (2 for ``2.0``) or a word as it is written; empty for a
     number that is not whole, which is a measurement."""

@@ -47,6 +47,7 @@ def load_tox21(
     multitask: bool = False,
     min_atoms: int | None = 20,
     max_atoms: int | None = 40,
+    split_column: str | None = None,
 ) -> MoleculeTable:
     """Tox21 (MoleculeNet layout), selected as in the paper.
 
@@ -65,6 +66,9 @@ def load_tox21(
         out (and counted). True: the twelve assays, NaN where not measured.
     min_atoms, max_atoms : int or None
         Limits on the heavy atoms, both included; None for no limit.
+    split_column : str, optional
+        A column that somebody added: what a split is made by, as for
+        :func:`~dgl_gmpool.data.load_csv`.
 
     Returns
     -------
@@ -84,14 +88,15 @@ def load_tox21(
     Source: Tox21 Data Challenge 2014, through MoleculeNet (Wu et al. 2018).
     """
     rule = SizeRule(min_atoms, max_atoms, one_fragment=True)
-    columns = ("mol_id", "smiles", *TOX21_TASKS)
+    columns = ("mol_id", "smiles", *TOX21_TASKS, *([split_column] if split_column else []))
     text = DelimitedText(_downloaded() if path is None else path, columns=columns)
     id_column, smiles_column = text.column("mol_id"), text.column("smiles")
     assay_columns = [text.column(task) for task in TOX21_TASKS]
+    split_at = text.column(split_column) if split_column else None
 
     tally = SelectionTally(text.path.name)
     tally.expect(BLANK_ROW, WRONG_LENGTH, BLANK_SMILES, NOT_A_SMILES, SEVERAL_FRAGMENTS)
-    selected: list[tuple[str, str, list[float]]] = []
+    selected: list[tuple[str, str, list[float], str]] = []
     for row in text:
         tally.rows += 1
         if row.blank:
@@ -117,13 +122,15 @@ def load_tox21(
         if reason:
             tally.leave_out(reason)
             continue
-        selected.append((name, smiles, labels))
+        part = "" if split_at is None else row.cells[split_at].strip()
+        selected.append((name, smiles, labels, part))
 
     tally.total(str(rule), len(selected))
     kept: list[tuple[str, str, str]] = []
     written: list[str] = []
     assays: list[list[float]] = []
-    for name, smiles, labels in selected:
+    parts: list[str] = []
+    for name, smiles, labels, part in selected:
         if all(math.isnan(label) for label in labels):
             tally.leave_out("no assay was measured")
             continue
@@ -134,6 +141,7 @@ def load_tox21(
         written.append(smiles)
         kept.append((name, split_smiles(smiles)[0], canonical))
         assays.append(labels)
+        parts.append(part)
     tally.notes += ignored_extensions(written)
     measured = np.array(assays, dtype=np.float32).reshape(len(kept), len(TOX21_TASKS))
     tasks: tuple[str, ...] = TOX21_TASKS
@@ -159,6 +167,7 @@ def load_tox21(
         global_feats=None,
         report=tally.finish("molecules with a label that can be featurised", len(kept)),
         auxiliary=auxiliary,
+        split_values=tuple(parts) if split_column else (),
     )
 
 
