@@ -20,7 +20,7 @@ from setting import machine, software
 
 from dgl_gmpool._io import atomic_write_json
 from dgl_gmpool.data import load_sodium_channel
-from dgl_gmpool.data.dgllife_features import DgllifeEncoder
+from dgl_gmpool.data.featurizers import DgllifeEncoder
 from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.data.smiles_to_graphs import featurize_in_parts
 

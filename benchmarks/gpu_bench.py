@@ -23,7 +23,7 @@ import dgl
 from dgl_gmpool import get_readout
 from dgl_gmpool.nn.grouping import FEATURE_NORMS, SIMILARITIES
 from dgl_gmpool.nn.locality import LOCALITIES
-from dgl_gmpool.nn.reduce import AGGREGATES
+from dgl_gmpool.nn.segments import AGGREGATES
 from dgl_gmpool.poolings.gmpool import DECOMPOSITIONS
 from dgl_gmpool.poolings.grouping_pool import ATOMS_AND_GROUPS
 from dgl_gmpool.registry import readout_entry

@@ -14,7 +14,7 @@ import torch
 from dgl import DGLGraph
 from torch import Tensor, nn
 
-from dgl_gmpool.nn.batch import node_counts
+from dgl_gmpool.nn.structure import node_counts
 
 #: Coarse nodes for poolings that want a number, and the share kept for those that want a ratio.
 CLUSTERS = 4

@@ -22,7 +22,8 @@ from dgl_gmpool.cli.datasets import DATA_SETS, Csv
 from dgl_gmpool.cli.load_table import load_table
 from dgl_gmpool.data import MoleculeTable, featurize, load_csv
 from dgl_gmpool.data.flat_graphs import FlatGraphs
-from dgl_gmpool.data.graph_cache import GraphCache, smiles_hash, versions
+from dgl_gmpool.data.graph_cache import GraphCache, versions
+from dgl_gmpool.data.hashes import text_hash
 
 
 def repeated(table: MoleculeTable, times: int) -> MoleculeTable:
@@ -66,7 +67,7 @@ def write_cache(rows: int, times: int, command: list[str]) -> None:
     flat = part.graphs[part.graphs.which].flat
     graphs = FlatGraphs.join([flat] * times)
     key = {
-        "smiles": smiles_hash(table.smiles),
+        "smiles": text_hash([table.smiles]),
         "featurizer": args.featurizer,
         "versions": versions(),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import io
 import json
@@ -9,7 +10,7 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -131,6 +132,24 @@ class _WriteError(OSError):
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write ``text`` as UTF-8."""
     atomic_write(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def csv_text(rows: Iterable[Sequence[Any]], *, delimiter: str = ",") -> str:
+    """Rows as separated text, with quotes where a cell needs them.
+
+    Examples
+    --------
+    >>> csv_text([["id", "note"], [1, "a, b"]])
+    'id,note\\n1,"a, b"\\n'
+    """
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def atomic_write_csv(path: str | os.PathLike[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows, the header first, as UTF-8."""
+    atomic_write_text(path, csv_text(rows))
 
 
 def atomic_write_json(path: str | os.PathLike[str], value: Any) -> None:

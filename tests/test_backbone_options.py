@@ -190,6 +190,7 @@ def test_settings_of_a_run():
         TrainingConfig(lift=True)
 
 
+WITHOUT = ["--no-report", "--baselines", "none"]
 FLAGS = "--backbone-option norm=batch --levels 2 --levels-lift --hidden 8 --epochs 1 --folds 2"
 
 
@@ -197,7 +198,7 @@ def test_flags_config_and_resume(tmp_path, capsys):
     table = tmp_path / "table.csv"
     rows = [f"{'C' * (1 + i % 9)}{'O' * (1 + i % 2)},{i % 7}" for i in range(40)]
     table.write_text("\n".join(["smiles,y", *rows]) + "\n")
-    train = ["train", "csv", "--csv", str(table), "--target", "y", "--output"]
+    train = ["train", "csv", "--csv", str(table), "--target", "y", *WITHOUT, "--output"]
     assert entry([*train, str(tmp_path / "a"), *FLAGS.split()]) == 0
     (run_a,) = (tmp_path / "a").glob("*seed0")
     assert run_a.name == "dmpnn-norm=batch-gmpool-2levels-lift-seed0"

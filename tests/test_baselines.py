@@ -16,7 +16,7 @@ from dgl_gmpool import MoleculePredictor, collect_losses, get_readout
 from dgl_gmpool.nn.assignment import Assignment
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.pooling import Pooling
-from dgl_gmpool.nn.reduce import AGGREGATES
+from dgl_gmpool.nn.segments import AGGREGATES
 from dgl_gmpool.poolings.asap import ASAPool
 from dgl_gmpool.poolings.bnpool import BNPool
 from dgl_gmpool.poolings.diffpool import DiffPool

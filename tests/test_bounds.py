@@ -16,7 +16,7 @@ from training_data import rows_of, small_dataset, small_options
 
 from dgl_gmpool import cli
 from dgl_gmpool.data import load_csv
-from dgl_gmpool.data.potency import combined
+from dgl_gmpool.data.replicates import combined
 from dgl_gmpool.training import TrainingConfig, fit_fold
 from dgl_gmpool.training.fold_data import FoldData, check_fold
 from dgl_gmpool.training.one_sided import NOISE, gaussian_bound, laplace_bound
@@ -187,7 +187,7 @@ def test_bounds_from_the_command_to_the_table(tmp_path, capsys):
     assert record["source"].pop("bounds") == "use"
     record["source"]["censored"] = "exclude"
     (tmp_path / "old.json").write_text(json.dumps(record))
-    out = ["--output", str(tmp_path / "old")]
+    out = ["--output", str(tmp_path / "old"), "--no-report"]
     assert cli.main(["train", "csv", "--config", str(tmp_path / "old.json"), *out]) == 0
     assert "left out, so what is left" in capsys.readouterr().out
 

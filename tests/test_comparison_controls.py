@@ -9,7 +9,8 @@ import torch
 from dgl_gmpool import GMPool, get_readout, list_readouts
 from dgl_gmpool.data import featurize, load_sodium_channel
 from dgl_gmpool.data.featurize import with_fragments
-from dgl_gmpool.nn.batch import GraphBatch, GraphStructure
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.structure import GraphStructure
 from dgl_gmpool.training import TrainingConfig, build_model
 from dgl_gmpool.training.batches import collate
 from experiments.table2.controls import (

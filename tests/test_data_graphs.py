@@ -15,8 +15,7 @@ from dgl_gmpool._environment import import_dgllife
 from dgl_gmpool.data import atom_order, featurize, load_csv, load_sodium_channel
 from dgl_gmpool.data import graph_cache as cache_module
 from dgl_gmpool.data import smiles_to_graphs as parts_module
-from dgl_gmpool.data.canonical_features import CanonicalEncoder
-from dgl_gmpool.data.dgllife_features import DgllifeEncoder
+from dgl_gmpool.data.featurizers import CanonicalEncoder, DgllifeEncoder
 from dgl_gmpool.data.smiles_to_graphs import featurize_in_parts, featurize_smiles
 
 #: Elements, charges, radicals, isotopes, stereo, dative bonds, odd valences, salts, no bonds.

@@ -18,8 +18,8 @@ from test_recipes import SMALL
 from dgl_gmpool import cli
 from dgl_gmpool.data import featurize, load_csv, make_splits
 from dgl_gmpool.data import stereo as module
-from dgl_gmpool.data.canonical_features import CanonicalEncoder
 from dgl_gmpool.data.featurize import featurize_smiles
+from dgl_gmpool.data.featurizers import CanonicalEncoder
 from dgl_gmpool.data.stereo import with_twins_noted, without_stereo
 from dgl_gmpool.explain.masking import MaskedMolecule
 

@@ -13,7 +13,7 @@ from training_data import small_dataset, small_options
 from dgl_gmpool import load_predictor
 from dgl_gmpool.data import make_splits
 from dgl_gmpool.training import TrainingConfig, load_models, train_run
-from dgl_gmpool.training import run as run_module
+from dgl_gmpool.training import run_trainer as run_module
 from dgl_gmpool.training.fold import fit_fold
 from dgl_gmpool.training.model_file import load_model
 

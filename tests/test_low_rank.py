@@ -21,7 +21,7 @@ from dgl_gmpool.nn.large import low_rank
 from dgl_gmpool.nn.large.coarse_adjacency import coarse_adjacency
 from dgl_gmpool.nn.large.grouping_product import grouping_product
 from dgl_gmpool.nn.large.low_rank import low_rank_root
-from dgl_gmpool.nn.reduce import AGGREGATES
+from dgl_gmpool.nn.segments import AGGREGATES
 from dgl_gmpool.nn.square_root import cholesky_root
 from dgl_gmpool.poolings import gmpool, ngmpool
 from dgl_gmpool.testing import CONDITIONS

@@ -15,7 +15,7 @@ from test_counting import APART, kinds
 from test_pooling import SIZES, WIDTH, batch, loop_matrices
 
 from dgl_gmpool import GMPool, NGMPool, PooledGraph
-from dgl_gmpool.nn.conv_weight import normalise_edge_weight
+from dgl_gmpool.nn.coarsen import normalise_edge_weight
 from dgl_gmpool.nn.grouping import SIMILARITIES
 from dgl_gmpool.testing import IN_FEATS, batch_members
 

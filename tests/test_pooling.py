@@ -10,7 +10,7 @@ import torch
 
 from dgl_gmpool import GMPool, NGMPool
 from dgl_gmpool.nn.grouping import SIMILARITIES
-from dgl_gmpool.nn.reduce import AGGREGATES
+from dgl_gmpool.nn.segments import AGGREGATES
 from dgl_gmpool.poolings.gmpool import DECOMPOSITIONS
 from dgl_gmpool.testing import IN_FEATS, batch_members, batch_of
 

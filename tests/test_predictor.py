@@ -11,7 +11,7 @@ from torch import nn
 
 from dgl_gmpool import MoleculePredictor, list_readouts
 from dgl_gmpool.models.backbones import BACKBONES, Backbone
-from dgl_gmpool.nn.conv_weight import normalise_edge_weight
+from dgl_gmpool.nn.coarsen import normalise_edge_weight
 from dgl_gmpool.registry import readout_entry
 from dgl_gmpool.testing import batch_members, batch_of, empty_graph, molecule
 

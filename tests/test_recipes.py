@@ -24,6 +24,7 @@ from dgl_gmpool._options import parse_options
 from dgl_gmpool.cli.entry import run_script
 from dgl_gmpool.cli.train_flags import TrainFlags
 from dgl_gmpool.cli.train_plan import plan_runs
+from dgl_gmpool.data import load_sodium_channel
 from dgl_gmpool.training import TrainingError, markdown_table
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
@@ -256,6 +257,8 @@ def test_a_recipe_killed_by_the_system_continues_to_the_same_numbers(tmp_path):
 @pytest.mark.slow
 def test_quickstart_runs_anywhere_and_reports_again(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    table = load_sodium_channel().take(range(0, 1017, 5))
+    monkeypatch.setattr("dgl_gmpool.cli.quickstart.load_sodium_channel", lambda: table)
     flags = ["quickstart", "--epochs", "1", "--hidden", "8", "--folds", "2", "--threads", "1"]
     assert cli.main(flags) == 0
     first = capsys.readouterr().out

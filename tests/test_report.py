@@ -305,7 +305,7 @@ class TestCommands:
             raise OSError("no space left")
 
         monkeypatch.setattr("dgl_gmpool.report.page.atomic_write_text", full)
-        monkeypatch.setattr("dgl_gmpool.report.index.atomic_write_text", full)
+        monkeypatch.setattr("dgl_gmpool.report.page.atomic_write_text", full)
         out = tmp_path / "out"
         flags = self.flags(tmp_path, "--readout", "mean", "--output", str(out))
         assert main(["train", "csv", *flags]) == 0

@@ -14,7 +14,7 @@ from dgl_gmpool import DMPNN, GMPool, MoleculePredictor, NGMPool
 from dgl_gmpool.data.featurize import atom_order, with_fragments
 from dgl_gmpool.data.fragments import brics_fragments
 from dgl_gmpool.data.molecule import read_molecule
-from dgl_gmpool.nn.batch import GraphStructure
+from dgl_gmpool.nn.structure import GraphStructure
 from dgl_gmpool.training import TrainingConfig, train_run
 from dgl_gmpool.training.run_folder import RunFolder
 

@@ -334,6 +334,7 @@ def test_runs_of_earlier_versions_get_what_they_lack_once(tmp_path, capsys):
     table.write_text("smiles,logS\n" + "\n".join(lines) + "\n")
     flags = ["--csv", str(table), "--target", "logS", "--folds", "2", "--epochs", "1"]
     flags += ["--hidden", "8", "--readout", "mean", "--output", str(tmp_path / "runs")]
+    flags += ["--no-report", "--baselines", "none"]
     assert main(["train", "csv", *flags]) == 0
     folder = tmp_path / "runs" / "mean-seed0"
     before = json.loads((folder / "uncertainty.json").read_text())

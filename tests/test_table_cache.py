@@ -14,8 +14,7 @@ from dgl_gmpool.cli import main
 from dgl_gmpool.data import MoleculeTable, load_csv
 from dgl_gmpool.data import table_cache as module
 from dgl_gmpool.data.features import Features
-from dgl_gmpool.data.plain_tensors import from_plain, to_plain
-from dgl_gmpool.data.table_cache import cached_table
+from dgl_gmpool.data.table_cache import cached_table, from_plain, to_plain
 
 ODD = 'smiles,y,name\nCCO,1,\u03b2-\U0001f600\nC1CC,2,b\n,3,c\nCC,>4,"d\n,e"\nCN,1e-300,\nC,0.1,C\n'
 
@@ -137,7 +136,8 @@ def test_train_takes_the_table_from_the_cache(tmp_path, monkeypatch, capsys):
     path = tmp_path / "m.csv"
     path.write_text("smiles,y\n" + "".join(f"{'C' * n},{n}\n" for n in range(1, 13)))
     command = ["train", "csv", "--csv", str(path), "--target", "y", "--hidden", "8", "--steps", "1",
-               "--epochs", "1", "--folds", "2", "--cache", str(tmp_path / "c")]  # fmt: skip
+               "--epochs", "1", "--folds", "2", "--cache", str(tmp_path / "c"), "--no-report",
+               "--readout", "mean", "--baselines", "none"]  # fmt: skip
     assert main([*command, "--output", str(tmp_path / "1")]) == 0
     first = capsys.readouterr().out
     monkeypatch.setattr("dgl_gmpool.cli.datasets.load_csv", pytest.fail)
@@ -154,7 +154,8 @@ def test_a_pipe_is_never_cached(tmp_path, monkeypatch):
     import sys
 
     command = ["train", "csv", "--csv", "-", "--target", "y", "--hidden", "8", "--steps", "1",
-               "--epochs", "1", "--folds", "2", "--cache", str(tmp_path / "c")]  # fmt: skip
+               "--epochs", "1", "--folds", "2", "--cache", str(tmp_path / "c"), "--no-report",
+               "--readout", "mean", "--baselines", "none"]  # fmt: skip
     for run, shift in (("1", 0), ("2", 5)):
         text = "smiles,y\n" + "".join(f"{'C' * n},{n + shift}\n" for n in range(1, 13))
         stdin = io.TextIOWrapper(io.BytesIO(text.encode()))

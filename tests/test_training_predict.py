@@ -19,6 +19,7 @@ from dgl_gmpool.cli import main
 from dgl_gmpool.data import make_splits
 from dgl_gmpool.data.chromophores import SOLVENT_DESCRIPTORS, solvent_descriptors
 from dgl_gmpool.training import TrainingConfig, load_model, load_models, predict_smiles, train_run
+from dgl_gmpool.training.run_trainer import RunTrainer
 
 #: What ``predict`` puts behind a table's columns, for a run of one number.
 NEW = [
@@ -237,16 +238,14 @@ def test_a_link_as_output_is_written_through(run, tmp_path):
 
 
 def test_an_unfinished_run_is_not_used_in_silence(tmp_path, monkeypatch, capsys):
-    from dgl_gmpool.training import run as run_module
+    train = RunTrainer._train_fold
 
-    train = run_module._train_fold
-
-    def killed(dataset, splits, config, number, *args, **kwargs):
+    def killed(self, number):
         if number == 1:
             raise KeyboardInterrupt
-        train(dataset, splits, config, number, *args, **kwargs)
+        train(self, number)
 
-    monkeypatch.setattr(run_module, "_train_fold", killed)
+    monkeypatch.setattr(RunTrainer, "_train_fold", killed)
     with pytest.raises(KeyboardInterrupt):
         trained_folder(small_dataset(), tmp_path / "run", readout="mean")
     with pytest.raises(

@@ -226,7 +226,7 @@ def test_a_finished_run_is_read_not_repeated(finished, regression, config, monke
     def never(*args, **options):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("dgl_gmpool.training.run.fit_fold", never)
+    monkeypatch.setattr("dgl_gmpool.training.run_trainer.fit_fold", never)
     assert train(regression, config, finished.folder, resume=True) == finished
     train_run(regression, splits_of(regression), config, finished.folder, resume=True)
     assert "finished before" in capsys.readouterr().out

@@ -98,7 +98,7 @@ def test_a_killed_transfer_goes_on_to_the_same_numbers(run, tmp_path, monkeypatc
     splits = make_splits(dataset.table, seed=0, folds=2)
     config = TrainingConfig(**small_options(start_from=str(run), freeze="backbone"))
     train_run(dataset, splits, config, tmp_path / "whole", progress=False)
-    from dgl_gmpool.training import run as module
+    from dgl_gmpool.training import run_trainer as module
 
     close = module.save_model
 

@@ -4,43 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from dgl_gmpool._options import unknown_name
 from dgl_gmpool.data.splits import GIVEN
 from dgl_gmpool.data.standardize import split_recipe
+from dgl_gmpool.training.config import TrainingConfig
 
 #: Field of a TrainingConfig -> name of its flag.
 FLAGS = {
-    "readout": "readout",
+    **{field.name: field.name for field in fields(TrainingConfig)},
     "readout_options": "readout_option",
-    "levels": "levels",
     "lift": "levels_lift",
-    "backbone": "backbone",
     "backbone_options": "backbone_option",
     "hidden_feats": "hidden",
     "num_steps": "steps",
-    "dropout": "dropout",
     "head_feats": "head",
-    "exchange": "exchange",
-    "readout_norm": "readout_norm",
-    "epochs": "epochs",
-    "patience": "patience",
-    "batch_size": "batch_size",
-    "lr": "lr",
-    "weight_decay": "weight_decay",
-    "schedule": "schedule",
-    "positive_weight": "positive_weight",
-    "auxiliary": "auxiliary",
-    "descriptors": "descriptors",
-    "start_from": "start_from",
-    "freeze": "freeze",
-    "loss": "loss",
-    "metric": "metric",
-    "task_weights": "task_weights",
-    "final": "final",
-    "seed": "seed",
 }
 
 #: Flags and fields of NAME=WEIGHT pairs.

@@ -16,6 +16,8 @@ from dgl_gmpool.data import (
     load_csv,
     load_tox21,
 )
+from dgl_gmpool.data.bindingdb import MEASURES
+from dgl_gmpool.data.chromophores import CHROMOPHORE_TARGETS
 from dgl_gmpool.data.held_out_table import with_test_table
 from dgl_gmpool.data.number import BOUNDS
 
@@ -201,8 +203,8 @@ log units."""
         add(
             "--measure",
             default="IC50",
-            choices=("IC50", "Ki", "Kd", "EC50"),
-            help="which measured quantity (default: IC50)",
+            choices=MEASURES,
+            help="which measured quantity",
         )
         _add_bounds(add)
         _add_parts(add)
@@ -239,9 +241,9 @@ stays on one side of every split, and the solvent goes into the model as descrip
         add(
             "--target",
             default="plqy",
-            choices=("plqy", "emission_film", "emission_solvent"),
+            choices=list(CHROMOPHORE_TARGETS),
             help="plqy: quantum yield in films; emission_film, emission_solvent: emission maximum "
-            "in nm (default: plqy)",
+            "in nm",
         )
         _add_parts(add)
 
@@ -282,7 +284,7 @@ def _add_bounds(add: AddFlag) -> None:
         default="drop",
         help="cells such as >10000: drop leaves them out and counts them; use learns that the "
         "value lies beyond, by a one-sided loss; as_measured takes the number for the value, "
-        "which biases the targets (default: drop)",
+        "which biases the targets",
     )
 
 

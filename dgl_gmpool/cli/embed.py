@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 from collections.abc import Sequence
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dgl_gmpool._io import csv_text
 from dgl_gmpool.cli.molecule_rows import MoleculeRow, MoleculeRows, add_model_flag, add_table_flags
 from dgl_gmpool.cli.streamed import Job, Totals, add_stream_flags, begin_stream, run_streamed
 from dgl_gmpool.data.parsed_rows import ParsedRows
@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
         np.lib.format.write_array_header_1_0(head, shape)
     else:
         names = [f"e{column}" for column in range(width)]
-        head.write(_line(["row", "smiles", *names, "reason"], separator))
+        head.write(csv_text([["row", "smiles", *names, "reason"]], delimiter=separator).encode())
     job = Job(
         "embed",
         head.getvalue(),
@@ -88,11 +88,5 @@ def _embedded(
     lines = []
     for row, vector, why in zip(rows, found.values, reasons):
         numbers = blank if why else map(str, vector.tolist())
-        lines.append(_line([str(row.row.number), row.smiles, *numbers, why], separator))
-    return b"".join(lines), totals
-
-
-def _line(cells: list[str], delimiter: str) -> bytes:
-    out = io.StringIO()
-    csv.writer(out, delimiter=delimiter, lineterminator="\n").writerow(cells)
-    return out.getvalue().encode()
+        lines.append([row.row.number, row.smiles, *numbers, why])
+    return csv_text(lines, delimiter=separator).encode(), totals

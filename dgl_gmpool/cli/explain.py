@@ -7,8 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dgl_gmpool.cli.molecule_rows import MoleculeRows, add_model_flag, add_table_flags, one_process
-from dgl_gmpool.cli.row_features import FeatureSource, add_feature_flag
+from dgl_gmpool.cli.molecule_rows import (
+    FeatureSource,
+    MoleculeRows,
+    add_feature_flag,
+    add_model_flag,
+    add_table_flags,
+    one_process,
+)
 from dgl_gmpool.explain.drawing import summary
 from dgl_gmpool.explain.explanation import (
     Explanation,

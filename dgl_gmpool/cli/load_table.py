@@ -9,7 +9,7 @@ from functools import partial
 from dgl_gmpool.cli.datasets import DataSet
 from dgl_gmpool.cli.train_flags import TrainFlags
 from dgl_gmpool.data import MoleculeTable
-from dgl_gmpool.data.dgllife_features import STEREO
+from dgl_gmpool.data.featurizers import STEREO
 from dgl_gmpool.data.held_out_table import without_test_molecules
 from dgl_gmpool.data.replicates import merged_replicates
 from dgl_gmpool.data.standardize import standardized_table

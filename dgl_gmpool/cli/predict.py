@@ -8,11 +8,17 @@ from functools import partial
 from pathlib import Path
 
 from dgl_gmpool._io import is_special, is_stdout
-from dgl_gmpool.cli.molecule_rows import MoleculeRow, MoleculeRows, add_model_flag, add_table_flags
+from dgl_gmpool.cli.molecule_rows import (
+    FeatureSource,
+    MoleculeRow,
+    MoleculeRows,
+    add_feature_flag,
+    add_model_flag,
+    add_table_flags,
+)
 from dgl_gmpool.cli.older_runs import load_uncertainty
 from dgl_gmpool.cli.prediction_columns import PredictionColumns
 from dgl_gmpool.cli.prediction_scores import score_lines
-from dgl_gmpool.cli.row_features import FeatureSource, add_feature_flag
 from dgl_gmpool.cli.streamed import Job, Totals, add_stream_flags, begin_stream, run_streamed
 from dgl_gmpool.data.delimited_text import DelimitedText
 from dgl_gmpool.data.parsed_rows import ParsedRows

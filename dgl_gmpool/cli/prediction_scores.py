@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dgl_gmpool.cli.molecule_rows import first_cells
 from dgl_gmpool.cli.prediction_columns import PredictionColumns
-from dgl_gmpool.cli.row_features import first_cells
 from dgl_gmpool.data.delimited_text import DelimitedText
 from dgl_gmpool.data.target_column import TargetColumn
 from dgl_gmpool.training.metrics import METRICS, choose_metrics

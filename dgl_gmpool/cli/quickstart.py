@@ -7,6 +7,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+from dgl_gmpool.cli.flags import add_flag
 from dgl_gmpool.cli.report import index_after_training, page_after_training
 from dgl_gmpool.cli.train_plan import check_numbers, in_words_of_the_flags
 from dgl_gmpool.data import featurize, load_sodium_channel, make_splits
@@ -31,13 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="where the run goes; run again, it continues there (default: ./dgl_gmpool_quickstart)",
     )
-    parser.add_argument("--folds", type=int, default=3, metavar="N", help="default: 3")
-    parser.add_argument("--epochs", type=int, default=20, metavar="N", help="default: 20")
-    parser.add_argument("--hidden", type=int, default=64, metavar="N", help="width (default: 64)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    parser.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="processor cores (default: 1)"
-    )
+    add = partial(add_flag, parser.add_argument)
+    add("--folds", default=3, help="parts, each the validation set of one model")
+    add("--epochs", default=20, help="passes over the data")
+    add("--hidden", default=64, help="width")
+    add("--seed", default=0, help="of test set, folds, weights and order")
+    add("--threads", default=1, help="processor cores")
 
 
 def main(args: argparse.Namespace) -> int:

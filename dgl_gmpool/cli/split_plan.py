@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dgl_gmpool.data import MoleculeTable, Splits, make_splits
 from dgl_gmpool.data.delimited_text import DelimitedText
-from dgl_gmpool.data.dgllife_features import STEREO
+from dgl_gmpool.data.featurizers import STEREO
 from dgl_gmpool.data.make_splits import splits_of_parts
 from dgl_gmpool.data.molecule import is_missing
 from dgl_gmpool.data.splits import PARTS, are_parts

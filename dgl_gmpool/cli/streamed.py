@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ from dgl_gmpool.cli.molecule_rows import MoleculeRow, MoleculeRows
 from dgl_gmpool.cli.partial_output import PartialOutput
 from dgl_gmpool.cli.row_progress import RowProgress
 from dgl_gmpool.data.featurize import worker_count
+from dgl_gmpool.data.hashes import file_hash
 from dgl_gmpool.data.parsed_rows import ParsedRows, parse_rows
 from dgl_gmpool.training.distributed import current_world
 from dgl_gmpool.training.model_file import TrainedModel, load_models
@@ -273,17 +273,8 @@ def _record(job: Job, rows: MoleculeRows, args: argparse.Namespace) -> dict[str,
     folder = args.model if args.model.is_dir() else args.model.parent
     files = sorted([*folder.rglob("model.pt"), *folder.glob("uncertainty.json")])
     return {
-        "table": _checksum([rows.text.file]),
-        "model": _checksum(files),
+        "table": file_hash([rows.text.file]),
+        "model": file_hash(files),
         "version": dgl_gmpool.__version__,
         **{f"--{key.replace('_', '-')}": getattr(args, key) for key in job.options},
     }
-
-
-def _checksum(files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in files:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dgl_gmpool.data.dgllife_features import FEATURIZER_NAMES, STEREO
 from dgl_gmpool.data.features import DESCRIPTOR_SETS
+from dgl_gmpool.data.featurizers import FEATURIZER_NAMES, STEREO
 from dgl_gmpool.data.properties import PROPERTIES
 from dgl_gmpool.data.replicates import REPLICATES
 from dgl_gmpool.data.splits import SPLIT_KINDS
@@ -41,11 +41,9 @@ def add_training(
     )
     add(
         "--folds",
-        type=int,
         default=5,
-        metavar="N",
         help="the molecules outside the test set are cut into N parts; each is the validation set "
-        "of one model. 1: one model, a fifth of them validates (default: 5)",
+        "of one model. 1: one model, a fifth of them validates",
     )
     add(
         "--final",
@@ -60,8 +58,7 @@ def add_training(
         choices=SPLIT_KINDS,
         default=split,
         help="what stays on one side: a molecule (random), a Bemis-Murcko scaffold, a group, a "
-        "cluster of similar molecules; or time: the newest molecules are the test set "
-        f"(default: {split})",
+        "cluster of similar molecules; or time: the newest molecules are the test set",
     )
     add(
         "--standardize",
@@ -78,14 +75,13 @@ def add_training(
         choices=REPLICATES,
         default="keep",
         help="several rows of one molecule: all stay, or become one by their median or mean; "
-        "classes that disagree are left out and named (default: keep)",
+        "classes that disagree are left out and named",
     )
     add(
         "--test-fraction",
-        type=float,
         default=0.1,
         metavar="F",
-        help="share of the rows for the test set; 0: no test set (default: 0.1)",
+        help="share of the rows for the test set; 0: no test set",
     )
     add(
         "--splits-file",
@@ -93,36 +89,21 @@ def add_training(
         help="take test set and folds from here: splits.json of a run on the same data, or a table "
         "with the columns row (or id) and part (train, valid, test)",
     )
-    add(
-        "--epochs",
-        type=int,
-        default=epochs,
-        metavar="N",
-        help=f"passes over the data (default: {epochs})",
-    )
+    add("--epochs", default=epochs, help="passes over the data")
     add(
         "--patience",
-        type=int,
         default=20,
-        metavar="N",
-        help="stop a fold after N epochs without a better validation score (default: 20)",
+        help="stop a fold after N epochs without a better validation score",
     )
-    add(
-        "--batch-size",
-        type=int,
-        default=80,
-        metavar="N",
-        help="molecules per step, over all processes (default: 80)",
-    )
-    add("--lr", type=float, default=1e-3, help="learning rate (default: 1e-3)")
+    add("--batch-size", default=80, help="molecules per step, over all processes")
+    add("--lr", default=1e-3, help="learning rate (default: 1e-3)")
     add(
         "--schedule",
         choices=SCHEDULES,
         default="constant",
-        help="constant, or one_cycle: --lr is the peak of a rise and a long fall "
-        "(default: constant)",
+        help="constant, or one_cycle: --lr is the peak of a rise and a long fall",
     )
-    add("--weight-decay", type=float, default=0.0, metavar="W", help="of Adam (default: 0)")
+    add("--weight-decay", default=0.0, metavar="W", help="of Adam")
     add(
         "--loss",
         metavar="NAME",
@@ -151,7 +132,6 @@ def add_training(
         "--baselines",
         nargs="+",
         choices=("mean", "forest", "none"),
-        default=None,
         help="rows of the table for what needs no network, on the same folds: mean is the mean of "
         "the training rows (or the shares of the classes), forest a random forest on Morgan "
         "fingerprints, which a network has to beat to be worth its time; none for neither "
@@ -160,7 +140,6 @@ def add_training(
     add(
         "--positive-weight",
         type=_positive_weight,
-        default=None,
         metavar="W",
         help="weight of actives in the loss of a classification: a number, or 'balanced' for "
         "inactives / actives (default: 1)",
@@ -190,7 +169,7 @@ def add_training(
 
 def add_machine(add: Callable[..., None], *, output: str) -> None:
     """Files, and what the machine does."""
-    add("--output", type=Path, default=Path(output), help=f"output folder (default: {output})")
+    add("--output", type=Path, default=Path(output), help="output folder")
     add(
         "--config",
         type=Path,
@@ -206,7 +185,6 @@ def add_machine(add: Callable[..., None], *, output: str) -> None:
     add(
         "--cache",
         type=Path,
-        default=None,
         metavar="FOLDER",
         help="keep the table as it was read and the featurised molecules here: the next time "
         "starts within seconds, several processes share them, and what a kill interrupts goes on "
@@ -215,7 +193,6 @@ def add_machine(add: Callable[..., None], *, output: str) -> None:
     add(
         "--processes",
         type=int,
-        default=None,
         metavar="N",
         help="processes that featurise (default: chosen by the number of molecules)",
     )
@@ -227,9 +204,7 @@ def add_machine(add: Callable[..., None], *, output: str) -> None:
     )
     add(
         "--threads",
-        type=int,
         default=1,
-        metavar="N",
         help="processor cores to use, in each process (default: 1: molecules are small, and "
         "threads that wait for a busy core cost more than they bring); repeated runs are equal to "
         "the last digit on the same number",
@@ -258,7 +233,7 @@ def add_model(add: Callable[..., None]) -> None:
         help="what the network sees of atoms and bonds. stereo: DGL-LifeSci's canonical features, "
         "and R and S of atoms, cis and trans on rings, E and Z of double bonds; canonical: "
         "without what atoms add, so mirror images look alike; attentivefp: DGL-LifeSci's other "
-        "set (default: stereo)",
+        "set",
     )
     add(
         "--readout-option",
@@ -275,12 +250,11 @@ def add_model(add: Callable[..., None]) -> None:
         choices=("default", "paper"),
         default="default",
         help="paper: gmpool and ngmpool as the paper has them (similarity of features alone, "
-        "linear layer and sigmoid, the mean over S' X); --option on top (default: default)",
+        "linear layer and sigmoid, the mean over S' X); --option on top",
     )
     add(
         "--exchange",
         action=argparse.BooleanOptionalAction,
-        default=None,
         help="atoms exchange with their groups between the layers of the network (default: with "
         "gmpool, unless its options leave groups out)",
     )
@@ -304,8 +278,7 @@ def add_model(add: Callable[..., None]) -> None:
         "--backbone",
         default="dmpnn",
         metavar="NAME",
-        help="network before the pooling: dmpnn, or DGL-LifeSci's gcn, mpnn, attentivefp "
-        "(default: dmpnn)",
+        help="network before the pooling: dmpnn, or DGL-LifeSci's gcn, mpnn, attentivefp",
     )
     add(
         "--start-from",
@@ -330,12 +303,11 @@ def add_model(add: Callable[..., None]) -> None:
         "residual=true (each step adds to the one before); of gcn edges=true (messages see the "
         "bonds). docs/results.md says what they bring (default: none, as in the paper)",
     )
-    add("--hidden", type=int, default=200, metavar="N", help="width (default: 200)")
-    add("--head", type=int, default=None, metavar="N", help="width of the head (default: --hidden)")
-    add("--steps", type=int, default=3, metavar="N", help="message-passing steps (default: 3)")
+    add("--hidden", default=200, help="width")
+    add("--head", type=int, metavar="N", help="width of the head (default: --hidden)")
+    add("--steps", default=3, help="message-passing steps")
     add(
         "--dropout",
-        type=float,
         default=0.0,
         metavar="P",
         help="dropout (default: 0; the paper's 0.15 does not go well with --readout-norm batch)",
@@ -344,7 +316,7 @@ def add_model(add: Callable[..., None]) -> None:
         "--readout-norm",
         choices=READOUT_NORMS,
         default="batch",
-        help="batch normalisation between readout and head; none is the paper's (default: batch)",
+        help="batch normalisation between readout and head; none is the paper's",
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from dgl_gmpool.cli.config_file import NAMED_WEIGHTS, merged, network_flags, read_config
 from dgl_gmpool.cli.datasets import DataSet
+from dgl_gmpool.cli.flags import add_flag
 from dgl_gmpool.cli.train_flag_groups import add_machine, add_model, add_training
 
 
@@ -56,7 +57,7 @@ class TrainFlags:
         group = parser.add_argument_group(title)
 
         def add(*names: str, **options: Any) -> None:
-            action = group.add_argument(*names, **options)
+            action = add_flag(group.add_argument, *names, **options)
             self._defaults[action.dest] = action.default
             if action.metavar == "FILE":
                 self._files.add(action.dest)

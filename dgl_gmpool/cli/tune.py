@@ -13,7 +13,7 @@ from dgl_gmpool.cli.molecule_rows import one_process
 from dgl_gmpool.cli.train import add_train_flags, prepare
 from dgl_gmpool.data import with_descriptors
 from dgl_gmpool.data.features import DESCRIPTOR_SETS
-from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.config import NETWORK, TrainingConfig
 from dgl_gmpool.training.device import choose_device, torch_threads
 from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.run import run_record
@@ -25,7 +25,6 @@ from dgl_gmpool.training.search_space import (
     parse_space,
     suggest_config,
 )
-from dgl_gmpool.training.transfer import NETWORK
 from dgl_gmpool.training.tuning import (
     Search,
     best_trial,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dgl_gmpool._dgl  # noqa: F401  (DGL, without its side effects)
-from dgl_gmpool.data.auxiliary import AuxiliaryTargets
 from dgl_gmpool.data.bindingdb import HUMAN_ATP_RECEPTORS, load_bindingdb
 from dgl_gmpool.data.chromophores import load_chromophores
 from dgl_gmpool.data.descriptors import with_descriptors
-from dgl_gmpool.data.features import Features
+from dgl_gmpool.data.features import AuxiliaryTargets, Features
 from dgl_gmpool.data.featurize import MoleculeDataset, atom_order, featurize
 from dgl_gmpool.data.make_splits import make_splits
 from dgl_gmpool.data.molecules_csv import load_csv

@@ -6,6 +6,7 @@ import math
 import os
 import re
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from dgl_gmpool.data.molecule import (
     split_smiles,
 )
 from dgl_gmpool.data.number import APPROXIMATE, BOUNDS, parse_value
-from dgl_gmpool.data.potency import CONTRADICTION, bound_notes, combined
+from dgl_gmpool.data.replicates import CONTRADICTION, bound_notes, combined
 from dgl_gmpool.data.report import SelectionTally
 from dgl_gmpool.data.size_rule import SEVERAL_FRAGMENTS, SizeRule
 from dgl_gmpool.data.table import MoleculeTable
@@ -148,16 +149,14 @@ def load_bindingdb(
 
     tally.expect(blank_value, NOT_A_NUMBER, APPROXIMATE, bound, NOT_POSITIVE)
     tally.expect(BLANK_SMILES, NOT_A_SMILES, SEVERAL_FRAGMENTS)
-    known: dict[str, tuple[str, str, str]] = {}
 
+    @cache
     def describe(smiles: str) -> tuple[str, str, str]:
         """Canonical SMILES, reason to leave the molecule out, detail if it is to be named."""
-        if smiles not in known:
-            atoms = count_atoms(smiles)
-            outside = "" if atoms is None else rule.reason_against(atoms)
-            canonical, why = ("", "") if outside else canonical_smiles(smiles)
-            known[smiles] = canonical, outside or (refusal(why) if why else ""), why
-        return known[smiles]
+        atoms = count_atoms(smiles)
+        outside = "" if atoms is None else rule.reason_against(atoms)
+        canonical, why = ("", "") if outside else canonical_smiles(smiles)
+        return canonical, outside or (refusal(why) if why else ""), why
 
     measured: dict[str, list[tuple[str, str, str, float]]] = {}
     split_cells: dict[str, list[str]] = {}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from rdkit import Chem
@@ -13,6 +14,7 @@ from rdkit.Chem import rdMolDescriptors
 
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.data.delimited_text import BLANK_ROW, WRONG_LENGTH, DelimitedText
+from dgl_gmpool.data.equal_rows import once_each
 from dgl_gmpool.data.merged_split import merged_split_values
 from dgl_gmpool.data.molecule import (
     canonical_smiles,
@@ -110,15 +112,11 @@ def load_chromophores(
     molecule_at, solvent_at, value_at = (text.column(name) for name in columns)
     id_at = text.header.index("Tag") if text.header.count("Tag") == 1 else None
 
-    known: dict[str, tuple[str, str, int]] = {}
-
+    @cache
     def describe(smiles: str) -> tuple[str, str, int]:
         """Canonical SMILES, why there is none, heavy atoms."""
-        if smiles not in known:
-            canonical, why = canonical_smiles(smiles)
-            atoms = count_atoms(smiles)
-            known[smiles] = (canonical, why, atoms.heavy_atoms if atoms else 0)
-        return known[smiles]
+        atoms = count_atoms(smiles)
+        return *canonical_smiles(smiles), atoms.heavy_atoms if atoms else 0
 
     other_phase = "measured in a solvent" if films else "measured in a film"
     blank = f"blank {column}"
@@ -126,16 +124,8 @@ def load_chromophores(
     tally.expect(BLANK_ROW, WRONG_LENGTH, "solvent is not a molecule", other_phase, blank)
     measured: dict[tuple[str, str], list[tuple[str, str, float]]] = {}
     split_cells: dict[tuple[str, str], list[str]] = {}
-    for row in text:
-        tally.rows += 1
-        if row.blank:
-            tally.leave_out(BLANK_ROW)
-            continue
+    for row in text.fitting(tally):
         ident = f"row {row.number}" if id_at is None else row.cells[id_at].strip()
-        wrong = text.wrong_length(row)
-        if wrong:
-            tally.refuse(f"row {row.number}", "", wrong, reason=WRONG_LENGTH)
-            continue
         smiles, solvent = row.cells[molecule_at].strip(), row.cells[solvent_at].strip()
         solvent_canonical, _, solvent_atoms = describe(solvent)
         if not solvent_canonical:
@@ -197,22 +187,15 @@ def load_chromophores(
             [[statistics.median(value for _, _, value in measured[key])] for key in keys],
             dtype=np.float64,
         ),
-        global_feats=None if films else _solvent_features([solvent for _, solvent in keys]),
+        global_feats=None
+        if films
+        else np.array(once_each(solvent_descriptors, [each for _, each in keys]), np.float32),
         report=report,
         units=units,
         split_values=merged_split_values(
             [canonical for canonical, _ in split_cells], list(split_cells.values()), split
         ),
     )
-
-
-def _solvent_features(solvents: list[str]) -> np.ndarray:
-    """``(rows, descriptors)`` float32."""
-    known: dict[str, list[float]] = {}
-    for smiles in solvents:
-        if smiles not in known:
-            known[smiles] = solvent_descriptors(smiles)
-    return np.array([known[smiles] for smiles in solvents], dtype=np.float32)
 
 
 def solvent_descriptors(smiles: str) -> list[float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -12,11 +11,19 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from dgl_gmpool._io import csv_text
 from dgl_gmpool._options import closest
 from dgl_gmpool.data.molecule import read_molecule
-from dgl_gmpool.data.parquet_file import PARQUET_FILES, parquet_as_csv
-from dgl_gmpool.data.sdf_file import REFUSED_COLUMN, SDF_FILES, sdf_as_csv
-from dgl_gmpool.data.smiles_file import SMILES_FILES, tab_separated
+from dgl_gmpool.data.report import SelectionTally
+from dgl_gmpool.data.table_formats import (
+    PARQUET_FILES,
+    REFUSED_COLUMN,
+    SDF_FILES,
+    SMILES_FILES,
+    parquet_as_csv,
+    sdf_as_csv,
+    tab_separated,
+)
 from dgl_gmpool.data.text_header import DELIMITERS, MOST_ABOVE, find_header, unquoted
 from dgl_gmpool.data.text_source import TextSource, damage_explained, existing_file
 
@@ -164,9 +171,7 @@ class DelimitedText:
         """Cells as a line of this kind of text; the raw cells of a row come out as they were."""
         if self.delimiter == "\t":
             return "\t".join(re.sub(r"[\t\r\n]+", " ", cell) for cell in cells) + "\n"
-        out = io.StringIO()
-        csv.writer(out, delimiter=self.delimiter, lineterminator="\n").writerow(cells)
-        return out.getvalue()
+        return csv_text([cells], delimiter=self.delimiter)
 
     def _records(self, lines: Iterator[str]) -> Iterator[Row]:
         first = self.rows_above + 1
@@ -251,6 +256,18 @@ class DelimitedText:
         if not self._structures or REFUSED_COLUMN not in self.header or self.wrong_length(row):
             return ""
         return row.cells[self.header.index(REFUSED_COLUMN)].strip()
+
+    def fitting(self, tally: SelectionTally) -> Iterator[Row]:
+        """The rows that fit the header; all are counted, and those that do not fit named."""
+        for row in self:
+            tally.rows += 1
+            wrong = self.wrong_length(row)
+            if row.blank:
+                tally.leave_out(BLANK_ROW)
+            elif wrong:
+                tally.refuse(f"row {row.number}", "", wrong, reason=WRONG_LENGTH)
+            else:
+                yield row
 
     def wrong_length(self, row: Row) -> str:
         """Why a row does not fit the header, or ``""``: its cells could be in wrong columns."""

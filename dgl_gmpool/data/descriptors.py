@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from rdkit import Chem, rdBase
-from rdkit.Chem import Descriptors, rdFingerprintGenerator
+from rdkit.Chem import Descriptors
 from tqdm import tqdm
 
-from dgl_gmpool._io import atomic_torch_save
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.data.features import DESCRIPTOR_SETS, FeatureNames, Features
 from dgl_gmpool.data.featurize import MoleculeDataset
-from dgl_gmpool.data.graph_cache import smiles_hash
+from dgl_gmpool.data.graph_cache import CacheFile
+from dgl_gmpool.data.hashes import text_hash
+from dgl_gmpool.data.similarity import morgan
 
 #: Radius 2 is that of ECFP4; how many columns its environments are folded to.
 MORGAN_RADIUS, MORGAN_SIZE = 2, 1024
@@ -105,13 +105,9 @@ def _rdkit(functions: Sequence[Callable[[Chem.Mol], float]], mol: Chem.Mol) -> n
 
 
 def _morgan(mol: Chem.Mol) -> np.ndarray:
-    found: np.ndarray = _generator().GetCountFingerprintAsNumPy(mol).astype(np.float64)
+    counts = morgan(MORGAN_RADIUS, MORGAN_SIZE).GetCountFingerprintAsNumPy(mol)
+    found: np.ndarray = counts.astype(np.float64)
     return found
-
-
-@cache
-def _generator() -> rdFingerprintGenerator.FingerprintGenerator64:
-    return rdFingerprintGenerator.GetMorganGenerator(radius=MORGAN_RADIUS, fpSize=MORGAN_SIZE)
 
 
 def with_descriptors(
@@ -151,19 +147,15 @@ def with_descriptors(
         if source in {each.source for each in table.features}:
             continue
         unique = list(dict.fromkeys(table.canonical))
-        cached = None if cache_dir is None else _Cache(cache_dir, table.name, names, unique)
-        values = None if cached is None else cached.load()
-        if values is None:
-            values = _calculate_all(names, unique, processes, progress)
-            if cached is not None:
-                cached.save(values)
+        calculated = partial(_calculate_all, names, unique, processes, progress)
+        if cache_dir is None:
+            values = calculated()
+        else:
+            values = _cached(calculated, cache_dir, table.name, names, unique)
         place = {smiles: row for row, smiles in enumerate(unique)}
         values = values[[place[smiles] for smiles in table.canonical]]
-        table = replace(
-            table,
-            features=(*table.features, Features(*names, values)),
-            report=replace(table.report, notes=(*table.report.notes, *_not_defined(names, values))),
-        )
+        table = replace(table, features=(*table.features, Features(*names, values)))
+        table = table.with_notes(*_not_defined(names, values))
     return dataset if table is dataset.table else replace(dataset, table=table)
 
 
@@ -204,37 +196,29 @@ def _calculate_all(
     return np.concatenate([np.empty((0, len(names.names)), np.float32), *parts])
 
 
-class _Cache:
-    """One file per list of molecules, set of descriptors and version of RDKit."""
+def _cached(
+    calculated: Callable[[], np.ndarray],
+    folder: str | os.PathLike[str],
+    name: str,
+    names: FeatureNames,
+    smiles: Sequence[str],
+) -> np.ndarray:
+    """``calculated()``, or what it gave before for these molecules and this version of RDKit."""
+    key = (_FORMAT, names, rdBase.rdkitVersion, text_hash([smiles]))
+    cache = CacheFile(folder, f"{name}-{names.source}", repr(key))
 
-    def __init__(
-        self,
-        folder: str | os.PathLike[str],
-        name: str,
-        names: FeatureNames,
-        smiles: Sequence[str],
-    ) -> None:
-        key = (_FORMAT, names, rdBase.rdkitVersion, smiles_hash(smiles))
-        self._key = hashlib.sha256(repr(key).encode()).hexdigest()
-        self._shape = (len(smiles), len(names.names))
-        plain = re.sub(r"[^\w.-]", "_", f"{name}-{names.source}")
-        self._path = Path(folder).expanduser() / f"{plain}-{self._key[:16]}.pt"
+    def found(content: dict[str, Any]) -> np.ndarray:
+        values: np.ndarray = content["values"].numpy()
+        if content["checksum"] != _checksum(values) or values.shape != shape:
+            raise ValueError("its checksum is wrong")
+        return values
 
-    def save(self, values: np.ndarray) -> None:
-        atomic_torch_save(
-            self._path,
-            {"key": self._key, "checksum": _checksum(values), "values": torch.from_numpy(values)},
-        )
-
-    def load(self) -> np.ndarray | None:
-        """What was saved, or None: no file, or one that cannot be trusted."""
-        # torch.load alone raises six types on a torn file; each means "calculate again".
-        with suppress(Exception):
-            content = torch.load(self._path, weights_only=True, map_location="cpu")
-            values: np.ndarray = content["values"].numpy()
-            if content["key"] == self._key and content["checksum"] == _checksum(values):
-                return values if values.shape == self._shape else None
-        return None
+    shape = len(smiles), len(names.names)
+    values = cache.read(found)
+    if values is None:
+        values = calculated()
+        cache.write({"checksum": _checksum(values), "values": torch.from_numpy(values)})
+    return values
 
 
 def _checksum(values: np.ndarray) -> str:

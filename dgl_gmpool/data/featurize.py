@@ -10,17 +10,18 @@ import numpy as np
 from rdkit import Chem
 
 from dgl_gmpool._options import check_choice
-from dgl_gmpool.data.dgllife_features import (
+from dgl_gmpool.data.distinct_rows import smallest
+from dgl_gmpool.data.featurizers import (
     ELEMENT_FEATURES,
     FEATURIZER_NAMES,
     STEREO,
     conductance_start,
 )
-from dgl_gmpool.data.distinct_rows import smallest
 from dgl_gmpool.data.flat_graphs import FlatGraphs
 from dgl_gmpool.data.fragments import brics_fragments
-from dgl_gmpool.data.graph_cache import GraphCache, smiles_hash, versions
+from dgl_gmpool.data.graph_cache import GraphCache, versions
 from dgl_gmpool.data.graph_list import GraphList
+from dgl_gmpool.data.hashes import text_hash
 from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.data.smiles_to_graphs import featurize_in_parts
 from dgl_gmpool.data.smiles_to_graphs import featurize_molecules as featurize_molecules
@@ -135,7 +136,7 @@ def featurize(
     cache = None
     found = None
     if cache_dir is not None:
-        key = {"smiles": smiles_hash(unique), "featurizer": featurizer, "versions": versions()}
+        key = {"smiles": text_hash([unique]), "featurizer": featurizer, "versions": versions()}
         cache = GraphCache(cache_dir, f"{table.name}-{featurizer}", key)
         found = cache.load()
     if found is None:
@@ -169,12 +170,10 @@ def featurize(
     rows_with = [smiles for smiles in table.smiles if smiles in strange]
     if rows_with:
         symbols = sorted({symbol for smiles in rows_with for symbol in strange[smiles]})
-        note = (
+        table = table.with_notes(
             f"{len(rows_with)} rows have atoms of kinds that the features do not tell apart "
             f"({', '.join(symbols)}), such as {rows_with[0]!r}"
         )
-        report = replace(table.report, notes=(*table.report.notes, note))
-        table = replace(table, report=report)
     return MoleculeDataset(
         table=table,
         graphs=GraphList(flat, list(map(position.__getitem__, table.smiles))),

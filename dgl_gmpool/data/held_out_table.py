@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dgl_gmpool.data.auxiliary import AuxiliaryTargets
-from dgl_gmpool.data.features import Features
+from dgl_gmpool.data.features import AuxiliaryTargets, Features
 from dgl_gmpool.data.report import LEFT_OUT, MERGED, SelectionReport
 from dgl_gmpool.data.stereo import without_stereo
 from dgl_gmpool.data.table import MoleculeTable

@@ -22,9 +22,8 @@ from dgl_gmpool.data.molecule import (
     refusal,
     split_smiles,
 )
-from dgl_gmpool.data.number import BOUNDS, Cell
+from dgl_gmpool.data.number import BOUNDS, Cell, read_weight
 from dgl_gmpool.data.report import SelectionTally
-from dgl_gmpool.data.row_weights import read_weight
 from dgl_gmpool.data.size_rule import SEVERAL_FRAGMENTS, SizeRule
 from dgl_gmpool.data.table import MoleculeTable, overall_kind
 from dgl_gmpool.data.target_column import (

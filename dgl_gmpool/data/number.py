@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from dgl_gmpool.data.molecule import is_missing
 
 #: Words for the two classes of a measurement.
@@ -87,6 +89,42 @@ def read_cell(text: str) -> Cell:
     if found is not None and not found[0] and abs(found[1]) < LARGEST:
         return Cell(found[1])
     return Cell(math.nan, *_why(text, found))
+
+
+def read_weight(text: str, *, where: str) -> float:
+    """The weight in a cell.
+
+    Raises
+    ------
+    ValueError
+        It is no number of 0 or more; ``where`` names file, row and column.
+
+    Examples
+    --------
+    >>> read_weight(" 0.5", where="row 2")
+    0.5
+    """
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = math.nan
+    if not 0 <= weight < math.inf:
+        raise ValueError(
+            f"{where} is {text.strip()!r}: expected a number of 0 or more (0 leaves the row out of "
+            "the training); correct the cell or take another --weight-column"
+        )
+    return weight
+
+
+def check_weights(weights: np.ndarray, rows: int) -> None:
+    """Raise a ValueError unless there is a finite weight of 0 or more for each row."""
+    if weights.shape != (rows,):
+        raise ValueError(f"weights have the shape {weights.shape}, expected ({rows},)")
+    odd = np.flatnonzero(~((weights >= 0) & np.isfinite(weights)))
+    if len(odd):
+        raise ValueError(
+            f"the weight of row {odd[0]} is {weights[odd[0]]}; expected finite values of 0 or more"
+        )
 
 
 def has_decimal_commas(cells: Iterable[str]) -> bool:

@@ -10,7 +10,8 @@ from rdkit import Chem
 from rdkit.Chem import rdMolDescriptors
 
 from dgl_gmpool._options import unknown_name
-from dgl_gmpool.data.auxiliary import AuxiliaryTargets
+from dgl_gmpool.data.equal_rows import once_each
+from dgl_gmpool.data.features import AuxiliaryTargets
 from dgl_gmpool.data.featurize import MoleculeDataset
 from dgl_gmpool.data.table import MoleculeTable
 
@@ -33,13 +34,12 @@ def molecule_properties(table: MoleculeTable) -> AuxiliaryTargets:
     ('regression', 1017, ('exactmw', 'amw'))
     """
     calculate = rdMolDescriptors.Properties()
-    known: dict[str, list[float]] = {}
-    for smiles in table.canonical:
-        if smiles not in known:
-            known[smiles] = list(calculate.ComputeProperties(Chem.MolFromSmiles(smiles)))
     names = tuple(calculate.GetPropertyNames())
-    values = np.array([known[smiles] for smiles in table.canonical], dtype=np.float32)
-    values = values.reshape(len(table), len(names))
+    found = once_each(
+        lambda smiles: list(calculate.ComputeProperties(Chem.MolFromSmiles(smiles))),
+        table.canonical,
+    )
+    values = np.array(found, dtype=np.float32).reshape(len(table), len(names))
     values[~np.isfinite(values)] = np.nan
     return AuxiliaryTargets(PROPERTIES, "regression", names, values)
 

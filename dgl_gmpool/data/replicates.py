@@ -1,18 +1,93 @@
-"""Several measurements of one molecule as one row."""
+"""Several measurements of one molecule as one: what they and their bounds say together."""
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dgl_gmpool._options import check_choice
+from dgl_gmpool.data.equal_rows import rows_of
 from dgl_gmpool.data.merged_split import merged_split_values
-from dgl_gmpool.data.potency import CONTRADICTION, combined
 from dgl_gmpool.data.report import LEFT_OUT, MERGED
 from dgl_gmpool.data.splits import PARTS
 from dgl_gmpool.data.table import MoleculeTable
+
+CONTRADICTION = "bounds that exclude each other"
+
+
+@dataclass(frozen=True)
+class Potency:
+    """One molecule's potency: a value, or bounds on it.
+
+    Attributes
+    ----------
+    value : float
+        NaN where nothing was measured.
+    lower, upper : float
+        NaN where there is no such bound, or a value beside it.
+    unneeded : int
+        Bounds beside a value, which count for nothing.
+    """
+
+    value: float
+    lower: float = math.nan
+    upper: float = math.nan
+    unneeded: int = 0
+
+    @property
+    def impossible(self) -> bool:
+        """Its bounds exclude each other."""
+        return self.lower > self.upper
+
+
+def combined(measured: Sequence[tuple[str, float]]) -> Potency:
+    """The median of the values, else the narrowest of the bounds.
+
+    Parameters
+    ----------
+    measured : sequence of (str, float)
+        ``">"`` or ``"<"`` and a bound, or an empty text and a value.
+
+    Examples
+    --------
+    >>> combined([("", 6.0), ("<", 5.0), ("", 7.0)])
+    Potency(value=6.5, lower=nan, upper=nan, unneeded=1)
+    >>> combined([("<", 5.0), ("<", 4.5), (">", 3.0)])
+    Potency(value=nan, lower=3.0, upper=4.5, unneeded=0)
+    """
+    values = [number for side, number in measured if not side]
+    if values:
+        return Potency(statistics.median(values), unneeded=len(measured) - len(values))
+    return Potency(
+        math.nan,
+        max((number for side, number in measured if side == ">"), default=math.nan),
+        min((number for side, number in measured if side == "<"), default=math.nan),
+    )
+
+
+def bound_notes(held: Sequence[Potency], *, as_measured: int, approximate: int) -> list[str]:
+    """How bounds and approximate values were used."""
+    notes = []
+    if as_measured:
+        notes.append(f"{as_measured} rows are bounds used as if they had been measured")
+    bounded = sum(math.isnan(each.value) for each in held)
+    if bounded:
+        notes.append(
+            f"{bounded} molecules have bounds alone: training learns that the value lies beyond; "
+            "scores are over measured values, and 'bounds respected' is the share of the bounds "
+            "that predictions keep to"
+        )
+    unneeded = sum(each.unneeded for each in held)
+    if unneeded:
+        notes.append(f"{unneeded} rows are bounds of molecules that have a measured value")
+    if approximate:
+        notes.append(f"{approximate} approximate values ('~') are used as measured ones")
+    return notes
+
 
 REPLICATES = ("keep", "median", "mean")
 DISAGREE = "replicates disagree on the class"
@@ -40,15 +115,10 @@ def merged_replicates(table: MoleculeTable, how: str, *, split: str = "") -> Mol
         ``how`` is not one of these, or nothing is left.
     """
     check_choice("way to treat replicates", how, REPLICATES)
-    rows_of: dict[Hashable, list[int]] = {}
-    for row in range(len(table)):
-        rows_of.setdefault(_key(table, row), []).append(row)
-    if how == "keep" or len(rows_of) == len(table):
+    merged = list(rows_of(_key(table, row) for row in range(len(table))).values())
+    if how == "keep" or len(merged) == len(table):
         return table
-    several = [rows for rows in rows_of.values() if len(rows) > 1]
-    first = [rows[0] for rows in rows_of.values()]
-    place = {rows[0]: at for at, rows in enumerate(rows_of.values())}
-    one = table.take(first)
+    one = table.take([rows[0] for rows in merged])
     targets = one.targets.copy()
     bounds = {
         name: None if values is None else values.copy()
@@ -57,7 +127,7 @@ def merged_replicates(table: MoleculeTable, how: str, *, split: str = "") -> Mol
     weights = None if one.weights is None else one.weights.copy()
     split_values = one.split_values
     if split_values and split in ("time", "group"):
-        cells = [[table.split_values[row] for row in rows] for rows in rows_of.values()]
+        cells = [[table.split_values[row] for row in rows] for rows in merged]
         split_values = merged_split_values(one.smiles, cells, split)
     spreads: dict[int, list[tuple[float, int]]] = {}
     named: list[tuple[str, str, str]] = []
@@ -69,8 +139,9 @@ def merged_replicates(table: MoleculeTable, how: str, *, split: str = "") -> Mol
         detail = f"{table.task_names[task]!r} is {labels} on rows {where}"
         named.append((f"row {table.ids[rows[0]]}", table.smiles[rows[0]], detail))
 
-    for rows in several:
-        at = place[rows[0]]
+    for at, rows in enumerate(merged):
+        if len(rows) == 1:
+            continue
         if weights is not None and table.weights is not None:
             weights[at] = table.weights[rows].mean()
         for task, kind in enumerate(table.kinds):
@@ -102,10 +173,9 @@ def merged_replicates(table: MoleculeTable, how: str, *, split: str = "") -> Mol
     lost = len(contradicting - set(kept))
     reasons = ((DISAGREE, len(one) - len(kept) - lost), (CONTRADICTION, lost))
     report = table.report
-    merged = len(table) - len(one)
     counts = [
         *report.counts,
-        (f"{MERGED}more measurements of one molecule ({how})", merged),
+        (f"{MERGED}more measurements of one molecule ({how})", len(table) - len(one)),
         *((f"{LEFT_OUT}{reason}", count) for reason, count in reasons if count),
         ("molecules", len(kept)),
     ]

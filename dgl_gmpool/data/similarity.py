@@ -17,10 +17,11 @@ _BLOCK = 10_000
 
 
 @cache
-def _generator() -> Any:
+def morgan(radius: int = RADIUS, bits: int = BITS) -> Any:
+    """What makes Morgan fingerprints of this radius, folded to so many columns."""
     from rdkit.Chem import rdFingerprintGenerator
 
-    return rdFingerprintGenerator.GetMorganGenerator(radius=RADIUS, fpSize=BITS)
+    return rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=bits)
 
 
 def fingerprints(mols: Sequence[Chem.Mol]) -> np.ndarray:
@@ -33,7 +34,7 @@ def fingerprints(mols: Sequence[Chem.Mol]) -> np.ndarray:
     """
     found = np.zeros((len(mols), BITS // 8), np.uint8)
     for row, mol in enumerate(mols):
-        found[row] = np.packbits(_generator().GetFingerprintAsNumPy(mol))
+        found[row] = np.packbits(morgan().GetFingerprintAsNumPy(mol))
     return found
 
 

@@ -9,8 +9,7 @@ from itertools import chain
 
 from rdkit import Chem
 
-from dgl_gmpool.data.canonical_features import CanonicalEncoder
-from dgl_gmpool.data.dgllife_features import STEREO, DgllifeEncoder, feature_widths
+from dgl_gmpool.data.featurizers import STEREO, CanonicalEncoder, DgllifeEncoder, feature_widths
 from dgl_gmpool.data.flat_graphs import FlatGraphs
 from dgl_gmpool.data.graph_cache import GraphCache
 from dgl_gmpool.data.molecule import read_molecule

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from datetime import datetime
 
 import numpy as np
 
-from dgl_gmpool.data.equal_rows import first_rows_of_each
+from dgl_gmpool.data.equal_rows import first_rows_of_each, once_each
 from dgl_gmpool.data.molecule import is_missing, read_molecule
+from dgl_gmpool.data.similarity import morgan
 
 #: Tanimoto distance (Morgan fingerprints, radius 2, 2,048 bits) up to which a molecule belongs to
 #: the cluster of a leader.
@@ -19,7 +20,7 @@ _DATES = ("%Y-%m-%d", "%Y/%m/%d", "%Y-%m", "%d.%m.%Y", "%d-%b-%Y", "%d %b %Y", "
 _DAY_OR_MONTH_FIRST = ("%d/%m/%Y", "%m/%d/%Y")
 
 
-def scaffolds(canonical: Iterable[str]) -> list[str]:
+def scaffolds(canonical: Sequence[str]) -> list[str]:
     """The Bemis-Murcko scaffold of each molecule, or the molecule itself where it has no ring.
 
     >>> scaffolds(["CCc1ccccc1", "CCO", "OCCc1ccccc1"])
@@ -28,19 +29,13 @@ def scaffolds(canonical: Iterable[str]) -> list[str]:
     from rdkit import Chem
     from rdkit.Chem.Scaffolds.MurckoScaffold import GetScaffoldForMol
 
-    known: dict[str, str] = {}
-    found = []
-    for smiles in canonical:
-        if smiles not in known:
-            mol, _ = read_molecule(smiles)
-            scaffold = (
-                ""
-                if mol is None
-                else Chem.MolToSmiles(GetScaffoldForMol(mol), isomericSmiles=False)
-            )
-            known[smiles] = scaffold or f"acyclic {smiles}"
-        found.append(known[smiles])
-    return found
+    def scaffold(smiles: str) -> str:
+        mol, _ = read_molecule(smiles)
+        found = None if mol is None else GetScaffoldForMol(mol)
+        text = "" if found is None else Chem.MolToSmiles(found, isomericSmiles=False)
+        return text or f"acyclic {smiles}"
+
+    return once_each(scaffold, canonical)
 
 
 def clusters(canonical: Sequence[str]) -> list[int]:
@@ -50,20 +45,19 @@ def clusters(canonical: Sequence[str]) -> list[int]:
     >>> clusters(["CCCCCCO", "CCCCCCCO", "c1ccncc1"])
     [0, 0, 1]
     """
-    from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
     from rdkit.DataStructs import BulkTanimotoSimilarity
     from rdkit.SimDivFilters.rdSimDivPickers import LeaderPicker
 
-    distinct = list(dict.fromkeys(canonical))
-    generator = GetMorganGenerator(radius=2, fpSize=2048)
-    prints = [generator.GetFingerprint(read_molecule(smiles)[0]) for smiles in distinct]
-    picked = list(LeaderPicker().LazyBitVectorPick(prints, len(prints), CLUSTER_DISTANCE))
-    leaders = [prints[leader] for leader in picked]
-    nearest = {
-        smiles: int(np.argmax(BulkTanimotoSimilarity(each, leaders)))
-        for smiles, each in zip(distinct, prints)
+    prints = {
+        smiles: morgan().GetFingerprint(read_molecule(smiles)[0])
+        for smiles in dict.fromkeys(canonical)
     }
-    return [nearest[smiles] for smiles in canonical]
+    distinct = list(prints.values())
+    picked = list(LeaderPicker().LazyBitVectorPick(distinct, len(distinct), CLUSTER_DISTANCE))
+    leaders = [distinct[leader] for leader in picked]
+    return once_each(
+        lambda smiles: int(np.argmax(BulkTanimotoSimilarity(prints[smiles], leaders))), canonical
+    )
 
 
 def times(cells: Sequence[str], *, name: str) -> list[float]:

@@ -10,6 +10,7 @@ from typing import Any
 from rdkit import Chem, rdBase
 
 from dgl_gmpool._options import check_choice
+from dgl_gmpool.data.equal_rows import once_each
 from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.data.table import MoleculeTable
 
@@ -98,14 +99,10 @@ def standardized_table(table: MoleculeTable, steps: Sequence[str]) -> MoleculeTa
     """The table with its molecules standardised; its report counts those that changed."""
     if not steps:
         return table
-    known: dict[str, str] = {}
-    for smiles in table.canonical:
-        if smiles not in known:
-            # Canonical in both places, so that equal texts are equal molecules.
-            known[smiles] = standardized_smiles(smiles, steps)[0]
-    new = tuple(known[smiles] for smiles in table.canonical)
+    # Canonical in both places, so that equal texts are equal molecules.
+    new = tuple(once_each(lambda smiles: standardized_smiles(smiles, steps)[0], table.canonical))
     changed = [row for row, (old, now) in enumerate(zip(table.canonical, new)) if old != now]
-    before, after = len(known), len(set(known.values()))
+    before, after = len(set(table.canonical)), len(set(new))
     notes = [f"{len(changed)} rows changed by standardisation ({', '.join(steps)})"]
     if changed:
         at = changed[0]
@@ -113,7 +110,7 @@ def standardized_table(table: MoleculeTable, steps: Sequence[str]) -> MoleculeTa
     if after < before:
         notes.append(f"{before} molecules became {after} by standardisation")
     own = [group == old for group, old in zip(table.groups, table.canonical)]
-    return replace(
+    table = replace(
         table,
         smiles=tuple(
             written if old == now else now
@@ -121,5 +118,5 @@ def standardized_table(table: MoleculeTable, steps: Sequence[str]) -> MoleculeTa
         ),
         canonical=new,
         groups=tuple(now if mine else group for group, mine, now in zip(table.groups, own, new)),
-        report=replace(table.report, notes=(*table.report.notes, *notes)),
     )
+    return table.with_notes(*notes)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdCIPLabeler, rdqueries
 
+from dgl_gmpool.data.equal_rows import once_each, rows_of
 from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.data.table import MoleculeTable
 
@@ -106,16 +106,13 @@ def with_twins_noted(table: MoleculeTable, *, told_apart: bool) -> MoleculeTable
     told_apart : bool
         Whether the features that will be made differ.
     """
-    rows_of: dict[str, list[int]] = {}
-    flat = {smiles: without_stereo(smiles) for smiles in dict.fromkeys(table.canonical)}
-    for row, smiles in enumerate(table.canonical):
-        rows_of.setdefault(flat[smiles], []).append(row)
-    sets = [rows for rows in rows_of.values() if len({table.canonical[row] for row in rows}) > 1]
+    alike = rows_of(once_each(without_stereo, table.canonical)).values()
+    sets = [rows for rows in alike if len({table.canonical[row] for row in rows}) > 1]
     if not sets:
         return table
     molecules = sum(len({table.canonical[row] for row in rows}) for rows in sets)
     differ = sum(_differ(table, rows) for rows in sets)
-    note = (
+    return table.with_notes(
         f"{molecules} molecules in {len(sets)} sets differ in stereochemistry alone, in {differ} "
         "of the sets with different targets; "
         + (
@@ -125,17 +122,15 @@ def with_twins_noted(table: MoleculeTable, *, told_apart: bool) -> MoleculeTable
             "every split"
         )
     )
-    return replace(table, report=replace(table.report, notes=(*table.report.notes, note)))
 
 
 def _differ(table: MoleculeTable, rows: Sequence[int]) -> bool:
     """Whether the stereoisomers among ``rows`` differ in a target, by their medians."""
-    values: dict[str, list[np.ndarray]] = {}
-    for row in rows:
-        values.setdefault(table.canonical[row], []).append(table.targets[row])
+    targets = table.targets[rows]
+    isomers = rows_of(table.canonical[row] for row in rows).values()
     with warnings.catch_warnings():  # of a target that a molecule does not have
         warnings.simplefilter("ignore", RuntimeWarning)
-        medians = [np.nanmedian(found, axis=0) for found in values.values()]
+        medians = [np.nanmedian(targets[own], axis=0) for own in isomers]
     for column in np.array(medians).T:
         known = column[~np.isnan(column)]
         if len(known) > 1 and not np.isclose(known, known[0], rtol=1e-9, atol=0).all():

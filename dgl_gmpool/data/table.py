@@ -8,12 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
-from dgl_gmpool.data.auxiliary import KINDS as KINDS
-from dgl_gmpool.data.auxiliary import AuxiliaryTargets
-from dgl_gmpool.data.features import Features
+from dgl_gmpool.data.features import KINDS as KINDS
+from dgl_gmpool.data.features import AuxiliaryTargets, Features
+from dgl_gmpool.data.hashes import text_hash
+from dgl_gmpool.data.number import check_weights
 from dgl_gmpool.data.report import SelectionReport
-from dgl_gmpool.data.row_weights import check_weights
-from dgl_gmpool.data.text_hash import text_hash
 
 #: Of one target.
 TARGET_KINDS = (*KINDS, "multiclass")
@@ -242,6 +241,10 @@ class MoleculeTable:
             weights=None if self.weights is None else self.weights[index],
             split_values=tuple(self.split_values[i] for i in index) if self.split_values else (),
         )
+
+    def with_notes(self, *notes: str) -> MoleculeTable:
+        """The table with more notes in its report."""
+        return replace(self, report=replace(self.report, notes=(*self.report.notes, *notes)))
 
     def bounds(self, rows: Sequence[int] | np.ndarray) -> dict[str, np.ndarray | None]:
         """``lower`` and ``upper`` of some rows."""

@@ -2,25 +2,97 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import dgl_gmpool.data
-from dgl_gmpool._io import atomic_torch_save
-from dgl_gmpool.data.auxiliary import AuxiliaryTargets
-from dgl_gmpool.data.features import Features
-from dgl_gmpool.data.graph_cache import versions
-from dgl_gmpool.data.plain_tensors import from_plain, to_plain
+from dgl_gmpool.data.features import AuxiliaryTargets, Features
+from dgl_gmpool.data.graph_cache import CacheFile, versions
+from dgl_gmpool.data.hashes import file_hash
 from dgl_gmpool.data.report import SelectionReport
 from dgl_gmpool.data.table import MoleculeTable
+
+_PLAIN = (type(None), bool, int, float, str)
+
+
+def to_plain(value: Any) -> Any:
+    """``value`` as dicts, lists, tensors and plain values, for ``torch.load(weights_only=True)``.
+
+    Takes tuples, arrays of numbers, dataclasses, and what is plain already.
+
+    Raises
+    ------
+    TypeError
+        It holds something else.
+    """
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return {"array": torch.from_numpy(np.ascontiguousarray(value))}
+    if _is_texts(value):
+        lengths = np.fromiter(map(len, value), np.int64, len(value))
+        characters = np.frombuffer("".join(value).encode("utf-8", "surrogatepass"), np.uint8)
+        return {"texts": torch.from_numpy(characters.copy()), "lengths": torch.from_numpy(lengths)}
+    if isinstance(value, tuple):
+        widths = {len(each) if isinstance(each, tuple) else 0 for each in value}
+        if len(widths) == 1 and widths != {0}:
+            return {"rows": [to_plain(column) for column in zip(*value)]}
+        return {"tuple": [to_plain(each) for each in value]}
+    if is_dataclass(value) and not isinstance(value, type):
+        held = {f.name: getattr(value, f.name) for f in fields(value)}
+        return {"record": type(value).__name__, "fields": _fields_to_plain(held)}
+    raise TypeError(f"a {type(value).__name__} is no plain value")
+
+
+def from_plain(value: Any, records: Mapping[str, type]) -> Any:
+    """What :func:`to_plain` was given; ``records`` are the dataclasses it may hold, by name."""
+    if not isinstance(value, dict):
+        return value
+    if "array" in value:
+        return value["array"].numpy()
+    if "texts" in value:
+        text = value["texts"].numpy().tobytes().decode("utf-8", "surrogatepass")
+        ends = np.cumsum(value["lengths"].numpy()).tolist()
+        return tuple(text[start:end] for start, end in zip([0, *ends], ends))
+    if "rows" in value:
+        return tuple(zip(*(from_plain(column, records) for column in value["rows"])))
+    if "tuple" in value:
+        return tuple(from_plain(each, records) for each in value["tuple"])
+    held: dict[str, Any] = {}
+    for name, each in value["fields"].items():
+        again = isinstance(each, dict) and "same" in each
+        held[name] = held[each["same"]] if again else from_plain(each, records)
+    return records[value["record"]](**held)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, tuple) and value != () and all(type(each) is str for each in value)
+
+
+def _fields_to_plain(held: Mapping[str, Any]) -> dict[str, Any]:
+    """Texts that repeat an earlier field's, such as the groups of a table that has none of its own,
+    are kept once, and are one object afterwards."""
+    found: dict[str, Any] = {}
+    texts: dict[str, tuple[str, ...]] = {}
+    for name, value in held.items():
+        if _is_texts(value):
+            before = next((other for other, known in texts.items() if known == value), None)
+            if before is not None:
+                found[name] = {"same": before}
+                continue
+            texts[name] = value
+        found[name] = to_plain(value)
+    return found
+
 
 FORMAT = 1
 _RECORDS = {
@@ -50,40 +122,33 @@ def cached_table(
     ValueError
         By ``load``.
     """
-    file = _file(folder, options)
-    try:
-        if file.exists():
-            found = torch.load(file, weights_only=True, map_location="cpu", mmap=True)
-            table = from_plain(found["table"], _RECORDS)
-            if isinstance(table, MoleculeTable) and table.fingerprint() == found["fingerprint"]:
-                return table
-            raise ValueError("it holds another table")
-    except Exception as error:
-        # torch.load alone raises six types on a torn file; each means "read the table again".
-        _LOG.warning(
-            "cached table %s cannot be used (%s: %s); reading the table again",
-            file,
-            type(error).__name__,
-            error,
-        )
-    table = load()
-    try:
-        atomic_torch_save(file, {"table": to_plain(table), "fingerprint": table.fingerprint()})
-    except TypeError as error:  # a loader of someone's own, with fields of its own
-        _LOG.warning("the table is not cached (%s)", error)
-    return table
-
-
-def _file(folder: str | os.PathLike[str], options: Mapping[str, Any]) -> Path:
     key = {
         "format": FORMAT,
         "options": dict(options),
-        "files": {path: _content_hash(path) for path in sorted(_paths(options))},
+        "files": {path: file_hash([path]) for path in sorted(_paths(options))},
         "code": _code_hash(),
         "versions": versions(),
     }
-    text = json.dumps(key, sort_keys=True, default=str)
-    return Path(folder).expanduser() / f"table-{hashlib.sha256(text.encode()).hexdigest()[:16]}.pt"
+    cache = _TableCache(folder, "table", json.dumps(key, sort_keys=True, default=str))
+    table = cache.read(_found)
+    if table is None:
+        table = load()
+        try:
+            cache.write({"table": to_plain(table), "fingerprint": table.fingerprint()})
+        except TypeError as error:  # a loader of someone's own, with fields of its own
+            _LOG.warning("the table is not cached (%s)", error)
+    return table
+
+
+class _TableCache(CacheFile):
+    what, again = "table", "reading the table again"
+
+
+def _found(content: dict[str, Any]) -> MoleculeTable:
+    table = from_plain(content["table"], _RECORDS)
+    if isinstance(table, MoleculeTable) and table.fingerprint() == content["fingerprint"]:
+        return table
+    raise ValueError("it holds another table")
 
 
 def _paths(value: Any) -> set[str]:
@@ -96,19 +161,7 @@ def _paths(value: Any) -> set[str]:
     return set()
 
 
-def _content_hash(path: str | os.PathLike[str]) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
 @cache
 def _code_hash() -> str:
     """Of the modules that read tables: a changed loader must not meet an old table."""
-    folder = Path(dgl_gmpool.data.__file__).parent
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+    return file_hash(sorted(Path(dgl_gmpool.data.__file__).parent.glob("*.py")))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dgl_gmpool.data.equal_rows import rows_of
 from dgl_gmpool.data.number import APPROXIMATE, BOUND, COMMA, Cell
 from dgl_gmpool.data.target_column import TargetColumn
 
@@ -123,16 +124,14 @@ def repeat_notes(
 
     ``of`` says what ``canonicals`` tell apart: molecules, or more than these.
     """
-    rows_of: dict[str, list[int]] = {}
-    for row, canonical in enumerate(canonicals):
-        rows_of.setdefault(canonical, []).append(row)
-    if len(rows_of) == len(canonicals):
+    repeats = rows_of(canonicals)
+    if len(repeats) == len(canonicals):
         return []
     differ = sum(
         any(len(set(column[~np.isnan(column)])) > 1 for column in values[rows].T)
-        for rows in rows_of.values()
+        for rows in repeats.values()
         if len(rows) > 1
     )
     what = "different values" if "regression" in kinds else "contradicting labels"
     more = f"; {differ} of them have {what} on their rows" if differ else ""
-    return [f"{len(canonicals)} rows are {len(rows_of)} {of}{more}"]
+    return [f"{len(canonicals)} rows are {len(repeats)} {of}{more}"]

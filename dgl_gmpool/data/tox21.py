@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dgl_gmpool.data.auxiliary import AuxiliaryTargets
 from dgl_gmpool.data.delimited_text import BLANK_ROW, WRONG_LENGTH, DelimitedText
+from dgl_gmpool.data.features import AuxiliaryTargets
 from dgl_gmpool.data.molecule import (
     BLANK_SMILES,
     NOT_A_SMILES,
@@ -97,15 +97,7 @@ def load_tox21(
     tally = SelectionTally(text.path.name)
     tally.expect(BLANK_ROW, WRONG_LENGTH, BLANK_SMILES, NOT_A_SMILES, SEVERAL_FRAGMENTS)
     selected: list[tuple[str, str, list[float], str]] = []
-    for row in text:
-        tally.rows += 1
-        if row.blank:
-            tally.leave_out(BLANK_ROW)
-            continue
-        wrong = text.wrong_length(row)
-        if wrong:
-            tally.refuse(f"row {row.number}", "", wrong, reason=WRONG_LENGTH)
-            continue
+    for row in text.fitting(tally):
         name, smiles = row.cells[id_column].strip(), row.cells[smiles_column].strip()
         labels = [
             _label(row.cells[column], f"{text.path.name}, row {row.number}, {task}")

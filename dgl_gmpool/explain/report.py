@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 import tempfile
@@ -12,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dgl_gmpool._io import atomic_write_text
+from dgl_gmpool._io import atomic_write_csv, atomic_write_text
 from dgl_gmpool.explain.explanation import Explanation
 from dgl_gmpool.explain.fragments import (
     Cut,
@@ -97,7 +95,9 @@ class Report:
                 _pairs(pairs, {row.number: row.smiles for row in self.rows}),
             ),
         ):
-            _write_csv(self.folder / name, lines)
+            # No "nan": spreadsheets take it for a word.
+            rows = (["" if cell != cell else cell for cell in line] for line in lines)
+            atomic_write_csv(self.folder / name, rows)
         refused = [(row.number, row.smiles, row.reason) for row in self.rows if row.reason]
         write_page(
             self.folder / PAGE,
@@ -212,12 +212,3 @@ def _pairs(pairs: Sequence[Pair], smiles: dict[int, str]) -> Iterable[Sequence[A
             *(pair.difference, pair.context, one.row, two.row, one.fragment, two.fragment),
             *(one.prediction, two.prediction, smiles[one.row], smiles[two.row]),
         )
-
-
-def _write_csv(path: Path, lines: Iterable[Sequence[Any]]) -> None:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    for line in lines:
-        # No "nan": spreadsheets take it for a word.
-        writer.writerow(["" if cell != cell else cell for cell in line])
-    atomic_write_text(path, out.getvalue())

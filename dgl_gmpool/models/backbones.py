@@ -15,7 +15,7 @@ from dgl_gmpool._environment import import_dgllife
 from dgl_gmpool._options import closest, unknown_name
 from dgl_gmpool.models.dmpnn import DMPNN, Exchange
 from dgl_gmpool.models.edge_gcn import EdgeGCN
-from dgl_gmpool.nn.norm import RowNorm
+from dgl_gmpool.nn.norm import RowNorm, row_norms
 
 
 class Backbone(nn.Module):
@@ -72,7 +72,7 @@ class Backbone(nn.Module):
         steps = getattr(self.gnn, "step_norms", ())
         parts = [part for pair in zip_longest(steps, exchanges) for part in pair if part]
         parts += [getattr(self.gnn, "node_norm", nn.Identity())]
-        return [each for part in parts for each in part.modules() if isinstance(each, RowNorm)]
+        return [each for part in parts for each in row_norms(part)]
 
     def forward(
         self,

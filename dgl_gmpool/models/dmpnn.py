@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dgl_gmpool._options import check_choice
+from dgl_gmpool.models.inputs import check_inputs
 from dgl_gmpool.models.relu_dropout import ReLUDropout
 from dgl_gmpool.models.reverse_edges import reverse_edges
 from dgl_gmpool.nn.norm import RowNorm
@@ -161,7 +162,13 @@ class DMPNN(nn.Module):
             On integer or misshapen features, missing edge features, and weights that do not
             match the edges.
         """
-        edge_feats = self._check(graph, node_feats, edge_feats)
+        edge_feats = check_inputs(
+            graph,
+            node_feats,
+            edge_feats,
+            node_in_feats=self.node_in_feats,
+            edge_in_feats=self.edge_in_feats,
+        )
         # Where the graph is: a graph in the memory of the host makes no GPU wait for the answer.
         source, destination = graph.edges()
         reverse = reverse_edges(source, destination, graph.num_nodes())
@@ -205,29 +212,6 @@ class DMPNN(nn.Module):
         """W_i [x_i, e_ij], with the part of x_i computed once per node, not once per edge."""
         of_node, of_edge = self.edge_init.weight.split([self.node_in_feats, self.edge_in_feats], 1)
         return F.linear(node_feats, of_node)[source] + F.linear(edge_feats, of_edge)
-
-    def _check(self, graph: DGLGraph, node_feats: Tensor, edge_feats: Tensor | None) -> Tensor:
-        for name, values in (("node_feats", node_feats), ("edge_feats", edge_feats)):
-            if values is not None and not values.is_floating_point():
-                raise TypeError(f"{name} is {values.dtype}; give a floating-point tensor")
-        if node_feats.shape != (graph.num_nodes(), self.node_in_feats):
-            raise ValueError(
-                f"node_feats has shape {tuple(node_feats.shape)}; expected "
-                f"({graph.num_nodes()} nodes, node_in_feats={self.node_in_feats})"
-            )
-        if edge_feats is None:
-            if self.edge_in_feats and graph.num_edges():
-                raise ValueError(
-                    f"edge_feats is missing; pass one row of {self.edge_in_feats} for each of the "
-                    f"{graph.num_edges()} edges, or build DMPNN with edge_in_feats=0"
-                )
-            edge_feats = node_feats.new_zeros(graph.num_edges(), self.edge_in_feats)
-        if edge_feats.shape != (graph.num_edges(), self.edge_in_feats):
-            raise ValueError(
-                f"edge_feats has shape {tuple(edge_feats.shape)}; expected "
-                f"({graph.num_edges()} edges, edge_in_feats={self.edge_in_feats})"
-            )
-        return edge_feats
 
     def extra_repr(self) -> str:
         return (

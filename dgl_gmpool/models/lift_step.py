@@ -36,4 +36,5 @@ class LiftStep(nn.Module):
 
     def forward(self, feat: Tensor, lifted: Tensor) -> Tensor:
         """``(N, out_feats)`` and ``(N, in_feats)`` to ``(N, out_feats)``."""
-        return feat + self.norm(self.linear(lifted))
+        out: Tensor = feat + self.norm(self.linear(lifted))
+        return out

@@ -13,18 +13,32 @@ from dgl import DGLGraph
 from torch import Tensor, nn
 
 from dgl_gmpool._options import check_choice, positive_int, probability
-from dgl_gmpool.models.backbones import Backbone, get_backbone, reset_parameters
+from dgl_gmpool.models.backbones import Backbone, reset_parameters
 from dgl_gmpool.models.dmpnn import Exchange
+from dgl_gmpool.models.inputs import check_inputs, check_rows
+from dgl_gmpool.models.levels import (
+    WEIGHT_AS_FEATURE,
+    check_levels,
+    make_backbones,
+    make_poolings,
+)
 from dgl_gmpool.models.lift_step import LiftStep
-from dgl_gmpool.nn.batch import GraphBatch, GraphStructure
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.distance import compute_dtype
 from dgl_gmpool.nn.exchange import ExchangeStep, diffusion_shares
-from dgl_gmpool.nn.grouping import compute_dtype
 from dgl_gmpool.nn.locality import Conductance, Diffusion
-from dgl_gmpool.nn.norm import RowNorm
+from dgl_gmpool.nn.norm import RowNorm, row_norms
 from dgl_gmpool.nn.pooled_graph import PooledGraph
 from dgl_gmpool.nn.pooling import Pooling
 from dgl_gmpool.nn.readout import Readout
-from dgl_gmpool.registry import get_readout, readout_entry
+from dgl_gmpool.nn.structure import GraphStructure
+
+#: Where the diffusion starts if a prior says which bonds conduct: what holds together is mixed by
+#: then, whatever its size, and what is apart is not.
+CONDUCTING_TIME = 64.0
+
+#: What stands between readout and head.
+READOUT_NORMS = ("none", "batch")
 
 
 class MoleculePredictor(nn.Module):
@@ -117,13 +131,13 @@ class MoleculePredictor(nn.Module):
         conductance_start: Sequence[float] | None = None,
         backbone_options: Mapping[str, Any] | None = None,
     ) -> None:
+        given = dict(locals())
         super().__init__()
         self._frozen: list[nn.Module] = []
-        if backbone_options is not None and not isinstance(backbone_options, Mapping):
-            raise TypeError(f"backbone_options is {backbone_options!r}; give a dict, name: value")
+        for name in ("backbone_options", "readout_options"):
+            if given[name] is not None and not isinstance(given[name], Mapping):
+                raise TypeError(f"{name} is {given[name]!r}; give a dict, name: value")
         of_backbone = copy.deepcopy(dict(backbone_options or {}))
-        if readout_options is not None and not isinstance(readout_options, Mapping):
-            raise TypeError(f"readout_options is {readout_options!r}; give a dict, name: value")
         options = copy.deepcopy(dict(readout_options or {}))
         check_levels(levels, readout, backbone, of_backbone)
         if not isinstance(lift, bool) or (lift and levels == 1):
@@ -131,17 +145,11 @@ class MoleculePredictor(nn.Module):
                 f"lift is {lift!r} with levels={levels}; give True or False, and True only with "
                 "levels=2 or more, which make groups to lift from"
             )
-        for name, value in (
-            ("node_in_feats", node_in_feats),
-            ("n_tasks", n_tasks),
-            ("hidden_feats", hidden_feats),
-            ("num_steps", num_steps),
-            ("head_feats", head_feats),
-        ):
-            positive_int(name, value)
-        for name, value in (("edge_in_feats", edge_in_feats), ("global_feats", global_feats)):
-            if value != 0:
-                positive_int(name, value)
+        for name in ("node_in_feats", "n_tasks", "hidden_feats", "num_steps", "head_feats"):
+            positive_int(name, given[name])
+        for name in ("edge_in_feats", "global_feats"):
+            if given[name] != 0:
+                positive_int(name, given[name])
         probability("dropout", dropout)
         if exchange not in (None, True, False):
             raise ValueError(f"exchange is {exchange!r}; give True, False or None")
@@ -152,60 +160,24 @@ class MoleculePredictor(nn.Module):
         self.edge_in_feats = edge_in_feats
         self.n_tasks = n_tasks
         self.global_feats = global_feats
-        self._config = dict(
-            node_in_feats=node_in_feats,
-            edge_in_feats=edge_in_feats,
-            n_tasks=n_tasks,
-            backbone=backbone,
-            readout=readout,
-            readout_options=options,
+        self._config: dict[str, Any] = {
+            **{name: given[name] for name in given if name not in ("self", "__class__")},
+            "readout_options": options,
+            "conductance_start": None if conductance_start is None else list(conductance_start),
+            "backbone_options": of_backbone,
+        }
+        backbones = make_backbones(
+            backbone,
+            node_in_feats,
+            edge_in_feats,
             levels=levels,
-            lift=lift,
+            options=of_backbone,
             hidden_feats=hidden_feats,
             num_steps=num_steps,
             dropout=dropout,
-            head_feats=head_feats,
-            readout_norm=readout_norm,
-            global_feats=global_feats,
-            exchange=exchange,
-            conductance_start=None if conductance_start is None else list(conductance_start),
-            backbone_options=of_backbone,
         )
-        backbones: list[Backbone] = []
-        nodes, edges = node_in_feats, edge_in_feats
-        for level in range(levels):
-            if isinstance(backbone, nn.Module):
-                if of_backbone:
-                    raise ValueError(
-                        f"backbone_options {of_backbone} are for a named backbone; set them in "
-                        f"your own {type(backbone).__name__}"
-                    )
-                gnn = _wrap(backbone)
-            else:
-                # From the second level on, edges carry weights.
-                gnn = get_backbone(
-                    backbone,
-                    node_in_feats=nodes,
-                    edge_in_feats=edges + (level > 0 and backbone in WEIGHT_AS_FEATURE),
-                    hidden_feats=hidden_feats,
-                    num_steps=num_steps,
-                    dropout=dropout,
-                    options=of_backbone,
-                )
-            backbones.append(gnn)
-            nodes = gnn.out_feats
-            edges = gnn.edge_out_feats or edges
-        # To coarsen takes no readout: that of the last level alone is made.
-        inner = dict(options)
-        if levels > 1 and hasattr(readout_entry(readout).factory, "PAPER"):
-            inner["aggregate"] = "mean"
-        # A lifted network reads its atoms out.
         widths = [gnn.out_feats for gnn in backbones]
-        seen = [*widths[:-1], widths[0] if lift else widths[-1]]
-        poolings: list[Any] = [
-            get_readout(readout, in_feats=width, **own)
-            for width, own in zip(seen, [inner] * (levels - 1) + [options])
-        ]
+        poolings = make_poolings(readout, options, widths, lift=lift)
         #: From each level to the one before it; none without ``lift``.
         self.lift_steps = nn.ModuleList(
             LiftStep(above, below) for below, above in pairwise(widths if lift else [])
@@ -267,9 +239,9 @@ class MoleculePredictor(nn.Module):
             found += cast(Backbone, gnn).row_norms([] if level else list(self.exchange_steps))
             if level < len(self.backbones) - 1:
                 # To coarsen takes the grouping matrix alone.
-                found += _row_norms(getattr(self.poolings[level], "grouping", self.poolings[level]))
+                found += row_norms(getattr(self.poolings[level], "grouping", self.poolings[level]))
         for part in (*reversed(self.lift_steps), self.poolings[-1], self.norm):
-            found += _row_norms(part)
+            found += row_norms(part)
         return found
 
     def reset_parameters(self) -> None:
@@ -384,32 +356,23 @@ class MoleculePredictor(nn.Module):
                 seen = None if global_feats is None else tuple(global_feats.shape)
                 raise ValueError(f"global_feats has shape {seen}; expected {expected}")
             vector = torch.cat([vector, global_feats.to(vector.dtype)], dim=1)
-        return self.head(vector)
+        out: Tensor = self.head(vector)
+        return out
 
     def _check_features(
         self, graph: DGLGraph, node_feats: Tensor, edge_feats: Tensor | None
     ) -> Tensor | None:
         """dgllife's networks would fail on these deep inside. Molecules without any bond may come
         without edge features."""
-        given = [("node_feats", node_feats, graph.num_nodes(), self.node_in_feats)]
         if self.backbones[0].takes_edges or self.conductance is not None:
-            width = self.edge_in_feats
-            if edge_feats is None and (graph.num_edges() == 0 or width == 0):
-                edge_feats = node_feats.new_zeros(graph.num_edges(), width)
-            if edge_feats is None:
-                raise ValueError(
-                    f"edge_feats is missing; pass one row of {width} for each of the "
-                    f"{graph.num_edges()} edges"
-                )
-            given.append(("edge_feats", edge_feats, graph.num_edges(), width))
-        for name, values, rows, width in given:
-            if not values.is_floating_point():
-                raise TypeError(f"{name} is {values.dtype}; give a floating-point tensor")
-            if values.shape != (rows, width):
-                raise ValueError(
-                    f"{name} has shape {tuple(values.shape)}; expected {(rows, width)}: one row "
-                    f"per {name[:4]}, as wide as the model was made ({name[:4]}_in_feats={width})"
-                )
+            return check_inputs(
+                graph,
+                node_feats,
+                edge_feats,
+                node_in_feats=self.node_in_feats,
+                edge_in_feats=self.edge_in_feats,
+            )
+        check_rows("node", node_feats, graph.num_nodes(), self.node_in_feats)
         return edge_feats
 
     def embed(
@@ -447,7 +410,8 @@ class MoleculePredictor(nn.Module):
             if value is not None and name in self._readout_takes
         }
         last = self.poolings[-1]
-        return last(structure if isinstance(last, Readout) else graph, node_feats, **options)
+        out: Tensor = last(structure if isinstance(last, Readout) else graph, node_feats, **options)
+        return out
 
     def _exchange(
         self, structure: GraphStructure, node_feats: Tensor, conductance: Tensor | None
@@ -468,68 +432,7 @@ class MoleculePredictor(nn.Module):
         shares = diffusion_shares(locality, batch, compute_dtype(node_feats.device))
 
         def exchange(step: int, values: Tensor) -> Tensor:
-            return self.exchange_steps[step](values, batch.layout, shares)
+            out: Tensor = self.exchange_steps[step](values, batch.layout, shares)
+            return out
 
         return exchange
-
-
-#: Where the diffusion starts if a prior says which bonds conduct: what holds together is mixed by
-#: then, whatever its size, and what is apart is not.
-CONDUCTING_TIME = 64.0
-
-#: What stands between readout and head.
-READOUT_NORMS = ("none", "batch")
-
-#: Backbones that take a coarse graph's edge weights as one more edge feature.
-WEIGHT_AS_FEATURE = ("mpnn", "attentivefp")
-
-
-def _row_norms(part: nn.Module) -> list[RowNorm]:
-    return [each for each in part.modules() if isinstance(each, RowNorm)]
-
-
-def check_levels(
-    levels: int,
-    readout: str,
-    backbone: str | nn.Module = "dmpnn",
-    backbone_options: Mapping[str, Any] | None = None,
-) -> None:
-    """Raise a ValueError, before anything is built, where these levels make no sense."""
-    positive_int("levels", levels)
-    entry = readout_entry(readout)
-    if levels == 1:
-        return
-    if not entry.coarsens:
-        raise ValueError(
-            f"levels={levels} needs a pooling that coarsens graphs, and readout {readout!r} does "
-            "not; use levels=1, or readout='gmpool'"
-        )
-    if entry.single_level:
-        raise ValueError(
-            f"levels={levels}, but {readout!r} is defined for a single level only: two pooling "
-            "operators do not commute, so their product no longer reduces to grouping matrices, "
-            "and activations between levels do not commute with pooling (section 'Pooling without "
-            "Decomposing The Grouping Matrix' of the paper). Use levels=1, or readout='gmpool'"
-        )
-    if not isinstance(backbone, str):
-        raise ValueError(
-            f"levels={levels} builds one backbone per level; name it instead of passing a module"
-        )
-    if backbone == "gcn" and not (backbone_options or {}).get("edges"):
-        raise ValueError(
-            "dgllife's GCN takes neither edge weights nor edge features, so it cannot see how "
-            "strongly coarse nodes are joined; use its option edges=True, or backbone='dmpnn', "
-            f"'mpnn' or 'attentivefp', with levels={levels}"
-        )
-
-
-def _wrap(gnn: nn.Module) -> Backbone:
-    if isinstance(gnn, Backbone):
-        return gnn
-    width = getattr(gnn, "out_feats", None)
-    if not isinstance(width, int):
-        raise ValueError(
-            f"backbone {type(gnn).__name__} has no integer out_feats; set it to the width of its "
-            "node states, or wrap it: Backbone(gnn, out_feats=..., takes_edges=...)"
-        )
-    return Backbone(gnn, width)

@@ -50,7 +50,8 @@ class ReLUDropout(nn.Module):
             return F.relu(x)
         if x.device.type != "cpu" or dropped == LEVELS:
             return F.dropout(F.relu(x), self.p)
-        return _ReLUDropout.apply(x, dropped)
+        out: Tensor = _ReLUDropout.apply(x, dropped)
+        return out
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

@@ -1,4 +1,4 @@
-"""Coarsening with an assignment matrix, eq. 13-15: X' = S' X, A' = S' A S, E' = S' E S."""
+"""Coarse graphs: A and E with an assignment matrix, and edge weights for message passing."""
 
 from __future__ import annotations
 
@@ -7,9 +7,46 @@ from dgl import DGLGraph
 from torch import Tensor
 
 from dgl_gmpool.nn.assignment import Assignment
-from dgl_gmpool.nn.batch import GraphBatch, batched_graph
+from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.large.coarse_adjacency import coarse_adjacency
 from dgl_gmpool.nn.ragged import RaggedLayout
+from dgl_gmpool.nn.structure import batched_graph
+
+
+def normalise_edge_weight(graph: DGLGraph, weight: Tensor) -> Tensor:
+    r"""Weights divided by the root of their end nodes' degrees, :math:`D^{-1/2} A D^{-1/2}`.
+
+    The entries of A' = S' A S add up all edges between two groups: a group that holds a whole
+    molecule has a self-loop of weight 50, and message passing multiplies by it in every step.
+    Normalised as by Kipf and Welling (2017), A' has no eigenvalue beyond 1. Entries can be
+    negative, so a degree is a sum of absolute values.
+
+    Parameters
+    ----------
+    graph : DGLGraph
+        Any graph or batch.
+    weight : Tensor
+        One weight per edge. Shape ``(E,)``.
+
+    Returns
+    -------
+    Tensor
+        Shape ``(E,)``.
+
+    Examples
+    --------
+    >>> import dgl
+    >>> g = dgl.graph(([0, 0, 1], [0, 1, 0]))
+    >>> normalise_edge_weight(g, torch.tensor([48., 1., 1.])).round(decimals=3).tolist()
+    [0.9800000190734863, 0.14300000667572021, 0.14300000667572021]
+    """
+    source, destination = (ids.to(weight.device, torch.int64) for ids in graph.edges())
+    size = weight.abs()
+    leaving = size.new_zeros(graph.num_nodes()).index_add(0, source, size)
+    arriving = size.new_zeros(graph.num_nodes()).index_add(0, destination, size)
+    degree = leaving[source] * arriving[destination]
+    return weight / degree.clamp(min=torch.finfo(weight.dtype).tiny).sqrt()
+
 
 #: Graphs of more nodes are coarsened from their edges, unless more than one in SPARSE of all pairs
 #: of nodes has an edge.
@@ -176,4 +213,5 @@ def _both_sides(dense: Tensor, transposed: Tensor) -> Tensor:
     """S' E S for every channel: E ``(b, w, w, De)``, S' ``(b, K, w)`` to ``(b, K, K, De)``."""
     b, w, _, channels = dense.shape
     rows = (transposed @ dense.reshape(b, w, w * channels)).unflatten(-1, (w, channels))
-    return transposed[:, None] @ rows
+    out: Tensor = transposed[:, None] @ rows
+    return out

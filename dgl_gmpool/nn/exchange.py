@@ -47,7 +47,8 @@ class ExchangeStep(nn.Module):
         # P acts on nodes and W on features, in any order: the narrow one first.
         blocks = layout.blocks(self.to_groups(feat))
         back = [share @ torch.relu(share @ block) for share, block in zip(shares, blocks)]
-        return feat + self.norm(self.to_nodes(layout.rows(back)))
+        out: Tensor = feat + self.norm(self.to_nodes(layout.rows(back)))
+        return out
 
 
 def diffusion_shares(
@@ -90,6 +91,8 @@ class GroupExchange(Readout):
     True
     """
 
+    shown = ("in_feats",)
+
     def __init__(self, in_feats: int, *, time: float = START_TIME) -> None:
         super().__init__(in_feats)
         self.locality = Diffusion(time=time)
@@ -124,7 +127,5 @@ class GroupExchange(Readout):
         batch = self.batch(graph, feat, conductance=conductance, batch_num_nodes=batch_num_nodes)
         with torch.autocast(feat.device.type, enabled=False):
             shares = diffusion_shares(self.locality, batch)
-            return self.step(batch.feat, batch.layout, shares).to(feat.dtype)
-
-    def extra_repr(self) -> str:
-        return f"in_feats={self.in_feats}"
+            out: Tensor = self.step(batch.feat, batch.layout, shares).to(feat.dtype)
+            return out

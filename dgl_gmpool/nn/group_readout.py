@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.norm import RowNorm, narrowed
-from dgl_gmpool.nn.reduce import AGGREGATES, reduce
+from dgl_gmpool.nn.segments import AGGREGATES, reduce
 
 #: What is put side by side of the atoms, and of the groups.
 OF_ATOMS = "mean_and_max"

@@ -215,7 +215,8 @@ class _Square(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (matrix,) = ctx.saved_tensors
         product = grad @ matrix
-        return product + product.mT
+        out: Tensor = product + product.mT
+        return out
 
 
 def _unit(heat: Tensor) -> Tensor:

@@ -76,11 +76,16 @@ class RowNorm(nn.BatchNorm1d):
         return {key: value for key, value in self.__dict__.items() if key != "total"}
 
 
+def row_norms(part: nn.Module) -> list[RowNorm]:
+    """The batch normalisations in a module, in its order."""
+    return [each for each in part.modules() if isinstance(each, RowNorm)]
+
+
 @contextmanager
 def statistics_kept(module: nn.Module) -> Iterator[None]:
     """To look at groups is not to train: inside the block batch normalisations of ``module``
     normalise as before, but remember nothing, and ask no other process."""
-    norms = [each for each in module.modules() if isinstance(each, RowNorm)]
+    norms = row_norms(module)
     before = [(each.track_running_stats, each.total) for each in norms]
     for each in norms:
         each.track_running_stats, each.total = False, None

@@ -12,8 +12,7 @@ from dgl import DGLGraph
 from torch import Tensor
 
 from dgl_gmpool.nn.assignment import Assignment
-from dgl_gmpool.nn.coarsen import lift
-from dgl_gmpool.nn.conv_weight import normalise_edge_weight
+from dgl_gmpool.nn.coarsen import lift, normalise_edge_weight
 from dgl_gmpool.nn.counting import Spectrum
 from dgl_gmpool.nn.ragged import RaggedLayout
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from dgl import DGLGraph
 from torch import Tensor
 
 from dgl_gmpool._options import check_choice
-from dgl_gmpool.nn.assignment import Assignment
-from dgl_gmpool.nn.batch import GraphBatch, GraphStructure, batched_graph, check_edges
-from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE, coarsen
-from dgl_gmpool.nn.conv_weight import normalise_edge_weight
+from dgl_gmpool.nn.assignment import Assignment, over_groups, per_graph
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.checks import check_edges
+from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE, coarsen, normalise_edge_weight
 from dgl_gmpool.nn.counting import Spectrum
 from dgl_gmpool.nn.pooled_graph import AssignmentOrigin, PooledGraph
 from dgl_gmpool.nn.readout import Reading, Readout, add_losses
-from dgl_gmpool.nn.reduce import AGGREGATES
+from dgl_gmpool.nn.segments import AGGREGATES
+from dgl_gmpool.nn.structure import GraphStructure, batched_graph
 
 
 class Pooling(Readout):
@@ -35,6 +36,8 @@ class Pooling(Readout):
     edge_tol : float, optional
         Entries of A' with an absolute value up to this make no coarse edge.
     """
+
+    shown: ClassVar[tuple[str, ...]] = ("in_feats", "aggregate")
 
     #: Whether the pooling must neither follow nor precede another one.
     single_level = False
@@ -173,86 +176,6 @@ class Pooling(Readout):
         dtype = torch.promote_types(feat.dtype, torch.float32)
         with self.looking(feat):
             return self.assign(batch).spectrum(batch.layout, dtype, feat.device)
-
-    def extra_repr(self) -> str:
-        return f"in_feats={self.in_feats}, aggregate={self.aggregate!r}"
-
-
-def over_groups(
-    batch: GraphBatch,
-    assignment: Assignment,
-    aggregate: str,
-    transform: Callable[[Tensor], Tensor] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Reduce the coarse nodes of each graph to one vector.
-
-    Parameters
-    ----------
-    batch : GraphBatch
-        Every graph has nodes.
-    assignment : Assignment
-        Their S.
-    aggregate : str
-        A key of :data:`~dgl_gmpool.nn.reduce.AGGREGATES`.
-    transform : callable, optional
-        What is done to coarse features after S' X.
-
-    Returns
-    -------
-    Tensor
-        Shape ``(B, parts x D)``.
-    Tensor
-        For mean and sum without a transform, the readout is exactly the sum of the node features
-        weighted with these. For the maximum each channel counts its winner's share, and the parts
-        of several are averaged. Shape ``(N,)``.
-    """
-    layout, dtype = batch.layout, batch.feat.dtype
-    parts = AGGREGATES[aggregate]
-    blocks = assignment.feature_blocks or assignment.blocks
-    linear = "max" not in parts and transform is None
-    outs, shares = [], []
-    for block, feat, columns in zip(blocks, batch.blocks, assignment.columns):
-        block = block.to(dtype)
-        count = columns.clamp(min=1)[:, None].to(dtype)
-        if linear:
-            share = block.sum(-1)
-            each = [share / count if part == "mean" else share for part in parts]
-            outs.append(torch.cat([(row[:, None, :] @ feat)[:, 0] for row in each], 1))
-            shares.append(torch.stack(each).mean(0))
-            continue
-        used = torch.arange(block.shape[2], device=columns.device) < columns[:, None]
-        groups = block.mT @ feat
-        if transform is not None:
-            groups = transform(groups)
-        values, won = [], []
-        for part in parts:
-            if part == "max":
-                top = groups.masked_fill(~used[:, :, None], -torch.inf).max(1)
-                values.append(top.values)
-                hits = groups.new_zeros(groups.shape[:2])
-                won.append(hits.scatter_add(1, top.indices, torch.ones_like(top.values)))
-                won[-1] = won[-1] / groups.shape[2]
-            else:
-                each_share = used.to(dtype) / (count if part == "mean" else 1)
-                won.append(each_share)
-                values.append((each_share[:, None, :] @ groups)[:, 0])
-        outs.append(torch.cat(values, 1))
-        shares.append((block @ torch.stack(won).mean(0)[:, :, None])[:, :, 0])
-    out = batch.feat.new_zeros(len(batch), batch.feat.shape[1] * len(parts))
-    graphs = torch.cat([bucket.graphs for bucket in layout.buckets])
-    return out.index_copy(0, graphs, torch.cat(outs)), layout.rows(shares)
-
-
-def per_graph(
-    batch: GraphBatch, blocks: list[Tensor], columns: list[Tensor], dtype: torch.dtype
-) -> list[Tensor]:
-    """Blocks ``(b, w, K)`` as one tensor ``(n_b, columns)`` for each graph of the batch."""
-    out = [batch.feat.new_zeros(0, 0, dtype=dtype) for _ in range(len(batch))]
-    for bucket, block, used in zip(batch.layout.buckets, blocks, columns):
-        sizes, widths = bucket.sizes.tolist(), used.tolist()
-        for index, which in enumerate(bucket.graphs.tolist()):
-            out[which] = block[index, : sizes[index], : widths[index]].to(dtype)
-    return out
 
 
 def without_self_loops(graph: DGLGraph, device: torch.device) -> tuple[DGLGraph, Tensor]:

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from dgl import DGLGraph
 from torch import Tensor, nn
 
 from dgl_gmpool._options import positive_int
-from dgl_gmpool.nn.batch import GraphBatch, GraphStructure
+from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.norm import statistics_kept
+from dgl_gmpool.nn.structure import GraphStructure
 
 _COLLECTED: ContextVar[dict[str, Tensor] | None] = ContextVar("losses", default=None)
 
@@ -88,6 +90,9 @@ class Readout(nn.Module):
         Width D of the node features.
     """
 
+    #: What ``repr`` says of it.
+    shown: ClassVar[tuple[str, ...]] = ("in_feats", "out_feats")
+
     def __init__(self, in_feats: int) -> None:
         super().__init__()
         self.in_feats = positive_int("in_feats", in_feats)
@@ -124,7 +129,8 @@ class Readout(nn.Module):
         ----------
         graph : DGLGraph
             A graph or a batch of graphs. (Or a
-            :class:`~dgl_gmpool.nn.batch.GraphStructure`, where several layers share what it holds.)
+            :class:`~dgl_gmpool.nn.structure.GraphStructure`, where several layers share what it
+            holds.)
         feat : Tensor
             Node features. Shape ``(N, in_feats)``, floating point.
         get_node_weight : bool, optional
@@ -206,4 +212,7 @@ class Readout(nn.Module):
             yield
 
     def extra_repr(self) -> str:
-        return f"in_feats={self.in_feats}, out_feats={self.out_feats}"
+        values = {name: getattr(self, name) for name in self.shown}
+        # What is off is left out.
+        held = {name: value for name, value in values.items() if value not in (None, False)}
+        return ", ".join(f"{name}={value!r}" for name, value in held.items())

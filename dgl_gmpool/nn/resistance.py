@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dgl_gmpool.nn.grouping import compute_dtype
+from dgl_gmpool.nn.distance import compute_dtype
 
 
 @torch.no_grad()
@@ -48,7 +48,8 @@ def resistance(adjacency: Tensor) -> Tensor:
     laplacian = torch.diag_embed(edge.sum(-1)) - edge
     inverse = torch.linalg.inv_ex(laplacian + shift).inverse
     own = inverse.diagonal(dim1=-2, dim2=-1)
-    return own[:, :, None] + own[:, None, :] - inverse - inverse.mT
+    out: Tensor = own[:, :, None] + own[:, None, :] - inverse - inverse.mT
+    return out
 
 
 def _components(edge: Tensor) -> Tensor:

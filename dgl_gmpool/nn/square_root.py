@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dgl_gmpool.nn.eigenvalues import eigh
+from dgl_gmpool.nn.counting import eigh
 from dgl_gmpool.nn.first_order import first_order
 from dgl_gmpool.nn.pivots import pivot_nodes
 
@@ -108,7 +108,10 @@ def eigen_root(
     Tensor
         The eigenvalues of M, ascending, without gradient. Shape ``(b, n)``.
     """
-    return _EigenRoot.apply(matrix, num_clusters, tol, _sizes(matrix, sizes))
+    out: tuple[Tensor, Tensor, Tensor] = _EigenRoot.apply(
+        matrix, num_clusters, tol, _sizes(matrix, sizes)
+    )
+    return out
 
 
 def cholesky_root(
@@ -190,7 +193,8 @@ def nearest_psd(matrix: Tensor) -> tuple[Tensor, Tensor]:
     Returns it, ``(b, n, n)``, with a gradient that is bounded by the incoming one, and the
     eigenvalues of M, ascending, ``(b, n)``, without.
     """
-    return _NearestPSD.apply(matrix)
+    out: tuple[Tensor, Tensor] = _NearestPSD.apply(matrix)
+    return out
 
 
 def without_rounding(root: Tensor) -> Tensor:

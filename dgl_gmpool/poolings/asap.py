@@ -61,6 +61,8 @@ class ASAPool(Pooling):
 
     coarse_self_loops = False
 
+    shown = (*Pooling.shown, "num_clusters", "ratio", "dropout")
+
     def __init__(
         self,
         in_feats: int,
@@ -138,12 +140,6 @@ class ASAPool(Pooling):
         share = segments.softmax(F.leaky_relu(score, self.negative_slope))[:, 0]
         share = F.dropout(share, self.dropout, self.training)
         return torch.empty_like(share).index_copy(0, order, share)
-
-    def extra_repr(self) -> str:
-        size = f"num_clusters={self.num_clusters}"
-        if self.ratio is not None:
-            size = f"ratio={self.ratio}"
-        return f"{super().extra_repr()}, {size}, dropout={self.dropout}"
 
 
 def _with_self_loops(batch: GraphBatch) -> tuple[Tensor, Tensor]:

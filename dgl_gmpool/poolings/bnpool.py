@@ -67,6 +67,8 @@ class BNPool(Pooling):
     (torch.Size([6, 4]), ['kl', 'link_prior', 'reconstruction'])
     """
 
+    shown = (*Pooling.shown, "max_clusters", "concentration")
+
     def __init__(
         self,
         in_feats: int,
@@ -143,12 +145,6 @@ class BNPool(Pooling):
     def _signs(self) -> Tensor:
         """1 on the diagonal, -1 off it."""
         return 2 * torch.eye(self.max_clusters).to(self.links) - 1
-
-    def extra_repr(self) -> str:
-        return (
-            f"{super().extra_repr()}, max_clusters={self.max_clusters}, "
-            f"concentration={self.concentration}"
-        )
 
 
 def stick_breaking(stick: Tensor) -> Tensor:

@@ -50,6 +50,8 @@ class DiffPool(Pooling):
     (torch.Size([2, 4]), ['entropy', 'link'])
     """
 
+    shown = (*Pooling.shown, "num_clusters", "link_weight", "entropy_weight")
+
     def __init__(
         self,
         in_feats: int,
@@ -92,9 +94,3 @@ class DiffPool(Pooling):
             mean = batch.segments.mean(entropy)[batch.counts > 0]
             losses["entropy"] = self.entropy_weight * mean_over_graphs([mean[:, 0]], logits)
         return losses
-
-    def extra_repr(self) -> str:
-        return (
-            f"{super().extra_repr()}, num_clusters={self.num_clusters}, "
-            f"link_weight={self.link_weight}, entropy_weight={self.entropy_weight}"
-        )

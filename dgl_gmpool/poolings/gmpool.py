@@ -11,7 +11,8 @@ from dgl_gmpool._options import check_choice, positive_int, probability
 from dgl_gmpool.nn.assignment import Assignment
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE
-from dgl_gmpool.nn.grouping import Measure, compute_dtype
+from dgl_gmpool.nn.distance import compute_dtype
+from dgl_gmpool.nn.grouping import Measure
 from dgl_gmpool.nn.large.grouping_product import grouping_product
 from dgl_gmpool.nn.large.low_rank import LANDMARKS, low_rank_root, not_semidefinite
 from dgl_gmpool.nn.pivots import pivot_assignment
@@ -128,6 +129,8 @@ class GMPool(GroupingPool):
     >>> coarse.lift(coarse.feat).shape
     torch.Size([15, 2])
     """
+
+    shown = (*GroupingPool.shown, "decomposition", "num_clusters", "max_clusters", "tol")
 
     PAPER: ClassVar[dict[str, Any]] = {**GroupingPool.PAPER, "decomposition": "sqrtm"}
 
@@ -308,9 +311,3 @@ class GMPool(GroupingPool):
                     f"{name}={getattr(self, name)} needs the whole M, which {given} never makes; "
                     "give one of them"
                 )
-
-    def extra_repr(self) -> str:
-        forced = "" if self.num_clusters is None else f", num_clusters={self.num_clusters}"
-        capped = "" if self.max_clusters is None else f", max_clusters={self.max_clusters}"
-        options = f"decomposition={self.decomposition!r}{forced}{capped}, tol={self.tol}"
-        return f"{super().extra_repr()}, {options}"

@@ -12,17 +12,18 @@ from torch.nn import functional as F
 
 from dgl_gmpool._names import FRAGMENT
 from dgl_gmpool._options import check_choice
+from dgl_gmpool.nn.assignment import per_graph
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE
-from dgl_gmpool.nn.counting import count_groups
-from dgl_gmpool.nn.eigenvalues import eigvalsh
+from dgl_gmpool.nn.counting import count_groups, eigvalsh
+from dgl_gmpool.nn.distance import compute_dtype
 from dgl_gmpool.nn.group_readout import GroupReadout
-from dgl_gmpool.nn.grouping import GroupingMatrix, compute_dtype
+from dgl_gmpool.nn.grouping import GroupingMatrix
 from dgl_gmpool.nn.locality import LOCALITIES, Diffusion
 from dgl_gmpool.nn.pivots import nearest_pivot, pivot_assignment, pivot_nodes
-from dgl_gmpool.nn.pooling import Pooling, mean_over_graphs, per_graph
+from dgl_gmpool.nn.pooling import Pooling, mean_over_graphs
 from dgl_gmpool.nn.readout import Reading
-from dgl_gmpool.nn.reduce import AGGREGATES
+from dgl_gmpool.nn.segments import AGGREGATES
 from dgl_gmpool.nn.square_root import nearest_psd
 
 #: The readout with a network between group and graph.
@@ -41,6 +42,13 @@ class GroupingPool(Pooling):
     semidefinite where both are, with M_ii = 1.
     """
 
+    shown: ClassVar[tuple[str, ...]] = (
+        *Pooling.shown,
+        "normalize",
+        "rank_weight",
+        "fragment_weight",
+    )
+
     #: A number of clusters that is forced on every graph.
     num_clusters: int | None = None
 
@@ -57,13 +65,13 @@ class GroupingPool(Pooling):
         self,
         in_feats: int,
         *,
-        similarity: str,
-        locality: str | None,
-        feature_norm: str | None,
-        aggregate: str,
-        normalize: bool,
-        rank_weight: float,
-        fragment_weight: float,
+        similarity: str = "gaussian",
+        locality: str | None = "diffusion",
+        aggregate: str = "mean_and_max",
+        feature_norm: str | None = "batch",
+        normalize: bool = True,
+        rank_weight: float = 0.0,
+        fragment_weight: float = 0.0,
         edge_tol: float = EDGE_TOLERANCE,
     ) -> None:
         with_groups = aggregate == ATOMS_AND_GROUPS
@@ -259,12 +267,6 @@ class GroupingPool(Pooling):
         batch = self.batch(graph, feat, **options)
         sizes = [bucket.sizes for bucket in batch.layout.buckets]
         return per_graph(batch, self._looked_at(batch), sizes, feat.dtype)
-
-    def extra_repr(self) -> str:
-        text = super().extra_repr()
-        text += ", normalize=True" if self.normalize else ""
-        text += f", rank_weight={self.rank_weight}" if self.rank_weight else ""
-        return text + (f", fragment_weight={self.fragment_weight}" if self.fragment_weight else "")
 
 
 def priority_of(batch: GraphBatch) -> Tensor:

@@ -52,6 +52,8 @@ class MemPool(Pooling):
     (torch.Size([2, 4]), ['kl'])
     """
 
+    shown = (*Pooling.shown, "num_clusters", "heads", "tau", "kl_weight")
+
     def __init__(
         self,
         in_feats: int,
@@ -93,7 +95,8 @@ class MemPool(Pooling):
         )
 
     def transform(self, rows: Tensor) -> Tensor:
-        return self.lin(rows)
+        out: Tensor = self.lin(rows)
+        return out
 
     def _auxiliary(self, batch: GraphBatch, log_rows: Tensor) -> dict[str, Tensor]:
         if not self.kl_weight:
@@ -104,9 +107,3 @@ class MemPool(Pooling):
         divergence = (log_target.exp() * (log_target - log_rows)).sum(1, keepdim=True)
         each = batch.segments.sum(divergence)[batch.counts > 0][:, 0]
         return {"kl": self.kl_weight * mean_over_graphs([each], log_rows)}
-
-    def extra_repr(self) -> str:
-        return (
-            f"{super().extra_repr()}, num_clusters={self.num_clusters}, heads={self.heads}, "
-            f"tau={self.tau}, kl_weight={self.kl_weight}"
-        )

@@ -49,6 +49,8 @@ class MinCutPool(Pooling):
     coarse_self_loops = False
     normalise_edges = True
 
+    shown = (*Pooling.shown, "num_clusters", "cut_weight", "orthogonality_weight")
+
     def __init__(
         self,
         in_feats: int,
@@ -91,9 +93,3 @@ class MinCutPool(Pooling):
                 parts.append(torch.linalg.vector_norm(gap, dim=(1, 2)))
             losses["orthogonality"] = self.orthogonality_weight * mean_over_graphs(parts, rows)
         return losses
-
-    def extra_repr(self) -> str:
-        return (
-            f"{super().extra_repr()}, num_clusters={self.num_clusters}, "
-            f"cut_weight={self.cut_weight}, orthogonality_weight={self.orthogonality_weight}"
-        )

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from dgl_gmpool.nn.assignment import Assignment
 from dgl_gmpool.nn.batch import GraphBatch
-from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE
 from dgl_gmpool.nn.large.grouping_product import CELLS, grouping_product
 from dgl_gmpool.nn.readout import Reading
 from dgl_gmpool.poolings.grouping_pool import GroupingPool
@@ -54,31 +53,6 @@ class NGMPool(GroupingPool):
 
     #: The paper restricts NGMPool to one level; see the error for its two reasons.
     single_level = True
-
-    def __init__(
-        self,
-        in_feats: int,
-        *,
-        similarity: str = "gaussian",
-        locality: str | None = "diffusion",
-        aggregate: str = "mean_and_max",
-        feature_norm: str | None = "batch",
-        normalize: bool = True,
-        rank_weight: float = 0.0,
-        fragment_weight: float = 0.0,
-        edge_tol: float = EDGE_TOLERANCE,
-    ) -> None:
-        super().__init__(
-            in_feats,
-            similarity=similarity,
-            locality=locality,
-            feature_norm=feature_norm,
-            aggregate=aggregate,
-            normalize=normalize,
-            rank_weight=rank_weight,
-            fragment_weight=fragment_weight,
-            edge_tol=edge_tol,
-        )
 
     def assign(self, batch: GraphBatch) -> Assignment:
         matrices = self.matrices(batch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.readout import Reading, Readout
-from dgl_gmpool.nn.reduce import AGGREGATES, reduce
+from dgl_gmpool.nn.segments import AGGREGATES, reduce
 
 
 class PlainReadout(Readout):
@@ -31,6 +31,8 @@ class PlainReadout(Readout):
     [[2.0, 3.0], [5.0, 6.0]]
     """
 
+    shown = ("in_feats", "aggregate")
+
     def __init__(self, in_feats: int, *, aggregate: str = "mean") -> None:
         super().__init__(in_feats)
         self.aggregate = check_choice("aggregate", aggregate, AGGREGATES)
@@ -42,9 +44,6 @@ class PlainReadout(Readout):
     def read(self, batch: GraphBatch) -> Reading:
         out, weight = reduce(batch.feat, batch.segments, self.aggregate)
         return Reading(out, [weight[:, None]])
-
-    def extra_repr(self) -> str:
-        return f"in_feats={self.in_feats}, aggregate={self.aggregate!r}"
 
 
 class MeanReadout(PlainReadout):

@@ -56,6 +56,8 @@ class RandomPool(Pooling):
     [2]
     """
 
+    shown = (*Pooling.shown, "num_clusters", "seed")
+
     def __init__(
         self,
         in_feats: int,
@@ -83,9 +85,6 @@ class RandomPool(Pooling):
         rows = rows.scatter(1, column[:, None], 1.0)
         return Assignment.from_rows(batch.layout, rows, columns=columns)
 
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, num_clusters={self.num_clusters}, seed={self.seed}"
-
 
 def structure_hash(batch: GraphBatch, seed: int = 0) -> Tensor:
     """A 64-bit number for each node that depends on its surroundings in the graph and the seed.
@@ -111,4 +110,5 @@ def _mix(number: Tensor) -> Tensor:
 
 def _shift(number: Tensor, bits: int) -> Tensor:
     """A shift to the right that fills with zeros; torch's fills with the sign."""
-    return (number >> bits) & (2 ** (64 - bits) - 1)
+    out: Tensor = (number >> bits) & (2 ** (64 - bits) - 1)
+    return out

@@ -50,4 +50,5 @@ class SAGPool(SelectionPooling):
         self.gnn = GraphConv(in_feats, 1)
 
     def score(self, batch: GraphBatch) -> Tensor:
-        return self.gnn(batch, batch.feat)[:, 0]
+        out: Tensor = self.gnn(batch, batch.feat)[:, 0]
+        return out

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from dgl_gmpool._options import positive_int
-from dgl_gmpool.nn.batch import GraphBatch, batched_graph
+from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.counting import Spectrum
 from dgl_gmpool.nn.pooled_graph import PooledGraph
 from dgl_gmpool.nn.pooling import Pooling
 from dgl_gmpool.nn.readout import Reading
-from dgl_gmpool.nn.reduce import reduce
-from dgl_gmpool.nn.segments import Segments
+from dgl_gmpool.nn.segments import Segments, reduce
+from dgl_gmpool.nn.structure import batched_graph
 
 #: Scores nearer than this, relative to the graph's largest, count as equal. Rounding moves the
 #: scores of equivalent atoms apart by about 1e-6 of it.
@@ -60,6 +60,8 @@ class SelectionPooling(Pooling):
     aggregate : str, optional
         How the readout reduces the nodes kept. Default ``"mean"``.
     """
+
+    shown = (*Pooling.shown, "num_clusters", "ratio")
 
     def __init__(
         self,
@@ -118,12 +120,6 @@ class SelectionPooling(Pooling):
             edge_feat=None if edge_feat is None else edge_feat[edges].to(dtype),
             origin=SelectionOrigin(nodes, counts, batch.feat.shape[0], dtype),
         )
-
-    def extra_repr(self) -> str:
-        size = f"num_clusters={self.num_clusters}"
-        if self.ratio is not None:
-            size = f"ratio={self.ratio}"
-        return f"{super().extra_repr()}, {size}"
 
 
 def check_ratio(ratio: float | None) -> float | None:

@@ -28,6 +28,8 @@ class Set2SetReadout(Readout):
         Layers of the LSTM. Default 3, as in dgllife's MPNN.
     """
 
+    shown = (*Readout.shown, "n_iters", "n_layers")
+
     def __init__(self, in_feats: int, *, n_iters: int = 6, n_layers: int = 3) -> None:
         super().__init__(in_feats)
         self.n_iters = positive_int("n_iters", n_iters)
@@ -53,6 +55,3 @@ class Set2SetReadout(Readout):
             out = torch.cat([query, segments.sum(weight * feat)], dim=1)
             weights.append(weight)
         return Reading(out, weights)
-
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, n_iters={self.n_iters}, n_layers={self.n_layers}"

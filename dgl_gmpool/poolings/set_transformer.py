@@ -7,8 +7,9 @@ from dgl.nn.pytorch import SetTransformerDecoder, SetTransformerEncoder
 from torch import Tensor
 
 from dgl_gmpool._options import positive_int, probability
-from dgl_gmpool.nn.batch import GraphBatch, GraphStructure
+from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.readout import Reading, Readout
+from dgl_gmpool.nn.structure import GraphStructure
 
 
 class SetTransformerReadout(Readout):

@@ -57,4 +57,5 @@ class TopKPool(SelectionPooling):
 
     def score(self, batch: GraphBatch) -> Tensor:
         norm = self.weight.norm().clamp(min=torch.finfo(self.weight.dtype).tiny)
-        return batch.feat @ (self.weight / norm)[0]
+        out: Tensor = batch.feat @ (self.weight / norm)[0]
+        return out

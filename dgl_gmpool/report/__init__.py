@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dgl_gmpool.report.index import write_index
-from dgl_gmpool.report.page import write_report
+from dgl_gmpool.report.page import write_index, write_report
 
 __all__ = ["write_index", "write_report"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -19,16 +20,40 @@ from dgl_gmpool.training.words import score_text
 #: Molecules that are drawn, for a single target and for each of several.
 WORST, WORST_OF_SEVERAL = 12, 4
 
-#: Lower ends of the bins.
-SIMILARITIES = (0.0, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
-SCAFFOLDS = (-1, 0, 1, 5, 20)
-_OF_SCAFFOLD = {
-    -1: "no ring, so no scaffold",
-    0: "scaffold not in training",
-    1: "1 to 4 training molecules of this scaffold",
-    5: "5 to 19",
-    20: "20 or more",
-}
+
+class Bins(NamedTuple):
+    """How rows are put together: by which number of :class:`Novelty`, from where on, and how the
+    bins are called."""
+
+    title: str
+    number: str
+    lows: tuple[float, ...]
+    names: tuple[str, ...]
+
+
+BINS = (
+    Bins(
+        "similarity to the nearest training molecule",
+        "similarity",
+        (0.0, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0),
+        (
+            *("0 to 0.3", "0.3 to 0.4", "0.4 to 0.5", "0.5 to 0.6", "0.6 to 0.8", "0.8 to 1"),
+            "1 (fingerprints alike)",
+        ),
+    ),
+    Bins(
+        "scaffold",
+        "same_scaffold",
+        (-1, 0, 1, 5, 20),
+        (
+            "no ring, so no scaffold",
+            "scaffold not in training",
+            "1 to 4 training molecules of this scaffold",
+            "5 to 19",
+            "20 or more",
+        ),
+    ),
+)
 
 
 def errors(run: RunData) -> Iterator[str]:
@@ -38,14 +63,8 @@ def errors(run: RunData) -> Iterator[str]:
         if len(run.task_names) > 1:
             yield f"<h3>{escape(name)}</h3>"
         yield "<div class='sides'>"
-        yield _by(
-            run, found, task, "similarity to the nearest training molecule", SIMILARITIES,
-            lambda each: each.similarity, _similarity_name,
-        )  # fmt: skip
-        yield _by(
-            run, found, task, "scaffold", SCAFFOLDS, lambda each: each.same_scaffold,
-            lambda low: _OF_SCAFFOLD[int(SCAFFOLDS[low])],
-        )  # fmt: skip
+        for how in BINS:
+            yield _by(how, run, found, task)
         yield "</div>"
     yield and_others(run)
     kinds = {run.kind_of(task) for task, _ in shown_tasks(run)}
@@ -64,23 +83,27 @@ def errors(run: RunData) -> Iterator[str]:
     yield "</p>"
 
 
-def _by(run, found, task, title, lows, values_of, name_of) -> str:  # type: ignore[no-untyped-def]
+def _by(how: Bins, run: RunData, found: dict[str, Novelty], task: int) -> str:
     """A table: a row per bin, and in it the rows and the error of each part."""
     regression = run.kind_of(task) == "regression"
     per_part = {
         name: _binned(
-            run.parts[name], each, task, np.digitize(values_of(each), lows) - 1, regression
+            run.parts[name],
+            each,
+            task,
+            np.digitize(getattr(each, how.number), how.lows) - 1,
+            regression,
         )
         for name, each in found.items()
     }
     most = max((each[1] for part in per_part.values() for each in part.values()), default=0) or 1
     scores = ["MAE"] if regression else ["Brier", "AUC"]
-    header = [title]
+    header = [how.title]
     for name in per_part:
         header += [f"{name} rows", *scores, ""]
     rows: list[list[str | Raw]] = []
-    for low in range(len(lows)):
-        cells: list[str | Raw] = [name_of(low)]
+    for low, title in enumerate(how.names):
+        cells: list[str | Raw] = [title]
         for name, part in per_part.items():
             if low not in part:
                 cells += ["0", *[""] * len(scores), ""]
@@ -108,12 +131,6 @@ def _binned(
             area = float(roc_auc_score(labels, part.predicted[rows, task]))
         found[low] = len(rows), float((error if regression else error**2).mean()), area
     return found
-
-
-def _similarity_name(low: int) -> str:
-    if low == len(SIMILARITIES) - 1:
-        return "1 (fingerprints alike)"
-    return f"{SIMILARITIES[low]:g} to {SIMILARITIES[low + 1]:g}"
 
 
 def _length(share: float, colour: str) -> str:

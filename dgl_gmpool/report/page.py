@@ -1,4 +1,4 @@
-"""``report.html``: all that a run has to tell, in one file without network or scripts."""
+"""``report.html``, all that a run has to tell, and ``index.html`` of several runs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from html import escape
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from dgl_gmpool._io import atomic_write_text
-from dgl_gmpool.explain.html import END, head
+from dgl_gmpool.explain.html import END, Raw, head, table
 from dgl_gmpool.report import facts, fit, mistakes
+from dgl_gmpool.report.facts import label_of
 from dgl_gmpool.report.groups import groups
 from dgl_gmpool.report.run_data import RunData
+from dgl_gmpool.training.run_folder import read_json
+from dgl_gmpool.training.words import duration, score_text
 
 
 def write_report(folder: str | os.PathLike[str], *, device: str = "auto") -> tuple[Path, list[str]]:
@@ -76,3 +81,81 @@ def _part(
         why = f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         missing.append(f"{title or 'Summary'}: {why}")
         return [begin, f"<p class='note'>This part could not be made ({escape(why)}).</p>\n"]
+
+
+NAME = "index.html"
+
+
+def write_index(folder: str | os.PathLike[str]) -> Path:
+    """Write the index from the folder's ``table.json``.
+
+    Raises
+    ------
+    ValueError
+        There is no table, or it is damaged.
+    """
+    folder = Path(folder)
+    if not (folder / "table.json").exists():
+        raise ValueError(f"{folder} holds no table.json, so it is not the output of a training")
+    rows = read_json(folder / "table.json")["rows"]
+    # A baseline does not say which scores the runs show.
+    first = next((row for row in rows if row["folders"]), rows[0])
+    header = [
+        "model",
+        "pages",
+        "levels",
+        *(
+            title
+            for place, (name, _) in enumerate(_scores(first))
+            for title in _titles(label_of(name, first["units"]), first=not place)
+        ),
+        "models",
+        "parameters",
+        "time",
+    ]
+    body = [head(f"Runs in {folder.resolve().name}")]
+    body.append("<p>Mean and spread of the test scores of single models, over all folds and seeds,")
+    body.append(
+        " and <em>averaged</em> the score of their mean prediction, which <code>predict</code>"
+    )
+    body.append(" returns. Each page has one run's plots, errors and molecules.</p>")
+    body.append(table(header, [_row(folder, row) for row in rows], text=2))
+    body.append(END)
+    path = folder / NAME
+    atomic_write_text(path, "".join(body))
+    return path
+
+
+def _titles(label: str, *, first: bool) -> list[str]:
+    return [f"test {label}", "std", "averaged"] if first else [label, "averaged"]
+
+
+def _scores(row: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Name and numbers of each score that the table shows."""
+    if "shown" in row:
+        return [(name, row["scores"][name]) for name in row["shown"]]
+    # A table of 0.2.0.
+    own = {"mean": row["mean"], "std": row["std"]}
+    return [(row["metric"], own), (row["beside"], {"mean": row["beside_mean"]})]
+
+
+def _row(folder: Path, row: dict[str, Any]) -> list[str | Raw]:
+    pages = [
+        f"<a href='{quote(name)}/report.html'>seed {seed}</a>"
+        if (folder / name / "report.html").exists()
+        else escape(f"seed {seed} (no page)")
+        for name, seed in zip(row["folders"], row["seeds"])
+    ]
+    return [
+        row["label"],
+        Raw(", ".join(pages)),
+        "" if row["levels"] is None else str(row["levels"]),
+        *(
+            score_text(found.get(key))
+            for place, (_, found) in enumerate(_scores(row))
+            for key in (("mean", "averaged") if place else ("mean", "std", "averaged"))
+        ),
+        str(row["models"]),
+        "" if row["parameters"] is None else f"{row['parameters']:,}",
+        "" if row["seconds"] is None else duration(row["seconds"]),
+    ]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dgl_gmpool.data.molecule import canonical_smiles, is_missing
-from dgl_gmpool.data.row_weights import check_weights
+from dgl_gmpool.data.number import check_weights
 
 
 def smiles_of(X: Any) -> list[str]:

@@ -14,7 +14,6 @@ over a pooling of your own:
 from __future__ import annotations
 
 from dgl_gmpool.testing.comparing import EQUAL, TOLERANCE, ConditionFailed
-from dgl_gmpool.testing.condition import Condition
 from dgl_gmpool.testing.conditions import BFLOAT16_TOLERANCE, CONDITIONS
 from dgl_gmpool.testing.molecules import (
     BATCH,
@@ -25,7 +24,7 @@ from dgl_gmpool.testing.molecules import (
     empty_graph,
     molecule,
 )
-from dgl_gmpool.testing.subject import FACES, MakePool, Subject
+from dgl_gmpool.testing.subject import FACES, Condition, MakePool, Subject
 
 __all__ = [
     "BATCH",

@@ -25,7 +25,6 @@ from dgl_gmpool.testing.comparing import (
     per_graph,
     picked,
 )
-from dgl_gmpool.testing.condition import Condition
 from dgl_gmpool.testing.molecules import (
     BATCH,
     IN_FEATS,
@@ -37,7 +36,7 @@ from dgl_gmpool.testing.molecules import (
     with_self_loops,
     without_edges,
 )
-from dgl_gmpool.testing.subject import Subject, gradients_of, order_free
+from dgl_gmpool.testing.subject import Condition, Subject, gradients_of, order_free
 
 #: ``TOLERANCE`` for bfloat16, which keeps 8 significant bits.
 BFLOAT16_TOLERANCE = 0.05

@@ -16,6 +16,11 @@ from dgl_gmpool.data.features import DESCRIPTOR_SETS
 from dgl_gmpool.training.metrics import METRICS
 from dgl_gmpool.training.task import loss_names
 
+#: Settings that the weights before the head hang on: of a model, and of a configuration.
+NETWORK = (
+    *("backbone", "readout", "readout_options", "levels", "hidden_feats", "num_steps"),
+    *("exchange", "readout_norm", "lift", "backbone_options"),
+)
 #: How the learning rate moves over a fold.
 SCHEDULES = ("constant", "one_cycle")
 #: What can be kept as a run to start from has left it.

@@ -11,8 +11,8 @@ import torch
 from dgl_gmpool.data import AuxiliaryTargets, MoleculeDataset, MoleculeTable, Splits
 from dgl_gmpool.data.features import FeatureNames, joined_features
 from dgl_gmpool.training.config import TrainingConfig
-from dgl_gmpool.training.feature_scaler import FeatureScaler
 from dgl_gmpool.training.metrics import choose_metric
+from dgl_gmpool.training.standardizer import FeatureScaler
 from dgl_gmpool.training.table_task import TableTask
 from dgl_gmpool.training.task import Labels, Standardizer, Task, get_task
 

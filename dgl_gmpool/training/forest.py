@@ -12,12 +12,12 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from rdkit.Chem import rdFingerprintGenerator
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from dgl_gmpool.data import MoleculeTable
 from dgl_gmpool.data.features import joined_features
 from dgl_gmpool.data.molecule import read_molecule
+from dgl_gmpool.data.similarity import morgan
 from dgl_gmpool.training.batches import derived_seed
 
 
@@ -146,7 +146,7 @@ def morgan_fingerprints(
 
 @lru_cache(maxsize=4)
 def _fingerprints(smiles: tuple[str, ...], radius: int, bits: int, counts: bool) -> np.ndarray:
-    generator = rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=bits)
+    generator = morgan(radius, bits)
     found = np.empty((len(smiles), bits), dtype=np.uint8)
     for row, text in enumerate(smiles):
         mol, why = read_molecule(text)

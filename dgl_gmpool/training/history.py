@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from dgl_gmpool._io import atomic_write_text
+from dgl_gmpool._io import atomic_write_csv, csv_text
 from dgl_gmpool.training.metrics import Metric
 from dgl_gmpool.training.words import duration, score_text
 
@@ -77,7 +75,7 @@ class EpochLog:
         """The last epoch of ``history`` has ended."""
         row = history[-1]
         with open(self.path, "a", encoding="utf-8", newline="") as file:
-            file.write(_text([_cells(self._fold, row)]))
+            file.write(csv_text([_cells(self._fold, row)]))
         if self._events is not None:
             self._write_events(row)
             self._events.flush()
@@ -112,7 +110,7 @@ class EpochLog:
 def write_history(path: Path, folds: Sequence[tuple[int, Sequence[dict[str, Any]]]]) -> None:
     """Write ``history.csv`` with the epochs of these folds, whole."""
     rows = [_cells(fold, row) for fold, history in folds for row in history]
-    atomic_write_text(path, _text([COLUMNS, *rows]))
+    atomic_write_csv(path, [COLUMNS, *rows])
 
 
 def check_tensorboard() -> Any:
@@ -135,9 +133,3 @@ def check_tensorboard() -> Any:
 
 def _cells(fold: int, row: dict[str, Any]) -> list[Any]:
     return [fold, *(row[name] for name in COLUMNS[1:])]
-
-
-def _text(rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dgl_gmpool._io import atomic_write_text
+from dgl_gmpool._io import atomic_write_csv
 from dgl_gmpool.data import MoleculeTable
 from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.data.similarity import BITS, fingerprints, nearest
@@ -82,13 +81,10 @@ class KnownMolecules:
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """As CSV; every number round-trips."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["smiles", "rows", *self.task_names])
+        rows: list[list[Any]] = [["smiles", "rows", *self.task_names]]
         for smiles, count, values in zip(self.smiles, self.rows, self.targets.tolist()):
-            cells = ["" if value != value else repr(value) for value in values]
-            writer.writerow([smiles, count, *cells])
-        atomic_write_text(path, text.getvalue())
+            rows.append([smiles, count, *("" if value != value else value for value in values)])
+        atomic_write_csv(path, rows)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> KnownMolecules:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from dgl_gmpool import MoleculePredictor
-from dgl_gmpool.data.dgllife_features import conductance_start
+from dgl_gmpool.data.featurizers import conductance_start
 from dgl_gmpool.training.batches import collate, derived_seed, pick, row_batches
-from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.config import NETWORK, TrainingConfig
 
 
 def build_model(
@@ -35,19 +35,10 @@ def build_model(
             node_in_feats,
             edge_in_feats,
             n_tasks,
-            backbone=config.backbone,
-            backbone_options=dict(config.backbone_options),
-            readout=config.readout,
-            readout_options=dict(config.readout_options),
-            levels=config.levels,
-            lift=config.lift,
-            hidden_feats=config.hidden_feats,
-            num_steps=config.num_steps,
+            **{name: getattr(config, name) for name in NETWORK},
             dropout=config.dropout,
             head_feats=config.hidden_feats if config.head_feats is None else config.head_feats,
-            readout_norm=config.readout_norm,
             global_feats=global_feats,
-            exchange=config.exchange,
             conductance_start=conductance_start(edge_in_feats) if edge_in_feats >= 6 else None,
         )
 

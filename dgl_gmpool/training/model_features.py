@@ -13,8 +13,8 @@ from dgl_gmpool.data.descriptors import calculate
 from dgl_gmpool.data.feature_columns import read_features
 from dgl_gmpool.data.features import COLUMN, DESCRIPTOR_SETS, GIVEN, FeatureNames
 from dgl_gmpool.data.molecule import canonical_smiles, is_missing
-from dgl_gmpool.training.feature_scaler import FeatureScaler
 from dgl_gmpool.training.model_file import TrainedModel
+from dgl_gmpool.training.standardizer import FeatureScaler
 
 
 class Beside(NamedTuple):

@@ -16,10 +16,9 @@ import dgl_gmpool
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool._io import atomic_torch_save
 from dgl_gmpool.data.features import FeatureNames
-from dgl_gmpool.training.feature_scaler import FeatureScaler
 from dgl_gmpool.training.model import raw_outputs
 from dgl_gmpool.training.run_folder import RunFolder, read_json, run_of
-from dgl_gmpool.training.standardizer import Standardizer
+from dgl_gmpool.training.standardizer import FeatureScaler, Standardizer
 from dgl_gmpool.training.table_task import TableTask
 
 _FORMAT = 1

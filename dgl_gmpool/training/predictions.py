@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -79,27 +81,15 @@ class Predictions:
         if len(parts) == 1:
             return parts[0]
 
-        def rows(name: str, axis: int = 0) -> np.ndarray:
-            return np.concatenate([getattr(part, name) for part in parts], axis=axis)
+        def joined(name: str) -> Any:
+            values = [getattr(part, name) for part in parts]
+            if isinstance(values[0], np.ndarray):
+                return np.concatenate(values, axis=1 if name == "per_model" else 0)
+            if name in ("reasons", "notes", "nearest"):
+                return tuple(chain.from_iterable(values))
+            if name == "labels":
+                every = {target: [each[target] for each in values] for target in values[0]}
+                return {target: tuple(chain(*each)) for target, each in every.items()}
+            return values[0]
 
-        def texts(name: str) -> tuple[str, ...]:
-            return tuple(text for part in parts for text in getattr(part, name))
-
-        return cls(
-            parts[0].task_names,
-            parts[0].columns,
-            rows("per_model", axis=1),
-            texts("reasons"),
-            texts("notes"),
-            rows("lower"),
-            rows("upper"),
-            rows("calibrated"),
-            rows("similarity"),
-            texts("nearest"),
-            rows("nearest_measured"),
-            {
-                name: tuple(label for part in parts for label in part.labels[name])
-                for name in parts[0].labels
-            },
-            parts[0].coverage,
-        )
+        return cls(**{field.name: joined(field.name) for field in fields(cls)})

@@ -6,7 +6,7 @@ import hashlib
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,28 @@ def environment(device: torch.device, *, processes: int = 1) -> dict[str, Any]:
         "platform": platform.platform(),
         "command": sys.argv,
     }
+
+
+def changed_since(stored: Mapping[str, Any], *, processes: int) -> list[str]:
+    """What to know of a run that goes on: numbers are bit-equal only with the same libraries and
+    processes. ``stored`` is its ``config.json``."""
+    notes = []
+    earlier = stored.get("environment", {}).get("processes", 1)
+    if earlier != processes:
+        notes.append(
+            f"goes on with {processes} instead of {earlier} processes; splits and batches stay the "
+            "same, but dropout and last digits will differ from those of an uninterrupted run"
+        )
+    before, now = stored.get("versions", {}), library_versions()
+    changed = [
+        f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]
+    ]
+    if changed:
+        notes.append(
+            f"was started with other versions ({', '.join(changed)}); its last digits may differ "
+            "from those of an uninterrupted run"
+        )
+    return notes
 
 
 def processor() -> str:

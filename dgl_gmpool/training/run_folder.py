@@ -15,6 +15,12 @@ from typing import Any
 from dgl_gmpool._io import atomic_write_json, without_nan
 
 _LOCK = ".lock"
+_NAMES = (
+    *("config.json", "splits.json", "metrics.json", "uncertainty.json", "result.json"),
+    *("history.csv", "test_predictions.csv", "valid_predictions.csv", "training_molecules.csv"),
+    *("report.html", "model.pt", "checkpoint.pt", "outputs.npz"),
+)
+_TEMPORARY = tuple(f".{name}." for name in _NAMES)
 
 
 @dataclass(frozen=True)
@@ -246,24 +252,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def _is_temporary(file: Path) -> bool:
     # Made by atomic_write: ".<name>.<eight random characters>".
-    return file.name.startswith(".") and any(
-        file.name.startswith(f".{name}.")
-        for name in (
-            "config.json",
-            "splits.json",
-            "metrics.json",
-            "history.csv",
-            "test_predictions.csv",
-            "valid_predictions.csv",
-            "report.html",
-            "uncertainty.json",
-            "training_molecules.csv",
-            "model.pt",
-            "outputs.npz",
-            "result.json",
-            "checkpoint.pt",
-        )
-    )
+    return file.name.startswith(_TEMPORARY)
 
 
 def _contents(path: Path) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,6 +98,21 @@ def scores(
             row |= _bounds(lower[:, task], upper[:, task], predictions[:, end - 1])
         per_task.append(row)
     return _averaged(chosen, kinds, per_task)
+
+
+def mean_and_std(values: Iterable[float | None]) -> tuple[float, float]:
+    """Mean and sample standard deviation (dividing by their number - 1) of the scores that are
+    defined; NaN where there are too few.
+
+    Examples
+    --------
+    >>> mean_and_std([1.0, None, 3.0]), mean_and_std([2.0])
+    ((2.0, 1.4142135623730951), (2.0, nan))
+    """
+    found = np.array([value for value in values if value is not None], np.float64)
+    found = found[~np.isnan(found)]
+    mean = float(found.mean()) if len(found) else float("nan")
+    return mean, float(found.std(ddof=1)) if len(found) > 1 else float("nan")
 
 
 def _bounds(lower: np.ndarray, upper: np.ndarray, predictions: np.ndarray) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from dgl_gmpool._options import unknown_name
-from dgl_gmpool.models.predictor import check_levels
+from dgl_gmpool.models.levels import check_levels
 from dgl_gmpool.training.config import TrainingConfig
 
 

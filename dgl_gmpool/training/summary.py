@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dgl_gmpool._io import atomic_write_text
+from dgl_gmpool._io import atomic_write_csv
 from dgl_gmpool.data import MoleculeDataset, MoleculeTable, Splits
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.fold_data import table_task
 from dgl_gmpool.training.history import write_history
 from dgl_gmpool.training.metrics import choose_metric, metrics_of
 from dgl_gmpool.training.run_folder import FoldFiles, RunFolder, write_json
+from dgl_gmpool.training.scores import mean_and_std
 from dgl_gmpool.training.table_task import TableTask
 from dgl_gmpool.training.uncertainty import write_uncertainty
 
@@ -63,8 +61,10 @@ def write_summary(
         summary["ensemble_test"] = task.prediction_scores(
             targets, mean, **table.bounds(splits.test)
         )
-        _write_csv(files.predictions, _prediction_rows(dataset, splits, task, predictions, mean))
-        _write_csv(files.valid_predictions, _valid_rows(files, dataset, splits, task))
+        # One row per test row, in its order, with the folds' predictions behind their mean.
+        tested = _with_predictions(table, splits.test, task, mean, predictions)
+        atomic_write_csv(files.predictions, tested)
+        atomic_write_csv(files.valid_predictions, _valid_rows(files, dataset, splits, task))
         write_uncertainty(files, table, splits, task, final=config.final)
     write_json(files.metrics, summary)
 
@@ -80,17 +80,6 @@ def _valid_rows(
         header, *own = _with_predictions(dataset.table, valid, task, found)
         rows += [[fold, *cells] for cells in own]
     return [["fold", *header], *rows]
-
-
-def _prediction_rows(
-    dataset: MoleculeDataset,
-    splits: Splits,
-    task: TableTask,
-    predictions: np.ndarray,
-    mean: np.ndarray,
-) -> list[list[Any]]:
-    """One row per test row, in its order, with the folds' predictions behind their mean."""
-    return _with_predictions(dataset.table, splits.test, task, mean, predictions)
 
 
 def _with_predictions(
@@ -134,15 +123,6 @@ def _mean_and_std(
     for name in (metric.name for metric in metrics_of(kinds)):
         # Folds finished by 0.2.0 have fewer scores.
         values = [result[part][name] for result in results if result[part].get(name) is not None]
-        found[name] = {
-            "mean": float(np.mean(values)) if values else None,
-            "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-            "folds": len(values),
-        }
+        mean, std = mean_and_std(values)
+        found[name] = {"mean": mean, "std": std, "folds": len(values)}
     return found
-
-
-def _write_csv(path: Path, rows: list[list[Any]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    atomic_write_text(path, text.getvalue())

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dgl_gmpool._io import atomic_write_text
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.distributed import current_world
 from dgl_gmpool.training.metrics import BESIDE, METRICS
 from dgl_gmpool.training.run import RunResult
 from dgl_gmpool.training.run_folder import write_json
+from dgl_gmpool.training.scores import mean_and_std
 from dgl_gmpool.training.table_text import markdown_table
 
 
@@ -83,14 +82,11 @@ def score_columns(
         :func:`~dgl_gmpool.training.scores.scores` of each model, and of each seed's mean.
     """
     names = [name for name in (*METRICS, "bounds_respected") if name in folds[0]]
-    found = {
-        name: {
-            "mean": _mean([fold.get(name) for fold in folds]),
-            "std": _std([fold.get(name) for fold in folds]),
-            "averaged": _mean([each.get(name) for each in averaged]),
-        }
-        for name in names
-    }
+    found = {}
+    for name in names:
+        mean, std = mean_and_std(fold.get(name) for fold in folds)
+        together, _ = mean_and_std(each.get(name) for each in averaged)
+        found[name] = {"mean": mean, "std": std, "averaged": together}
     several = chosen is not None and not isinstance(chosen, str)
     shown = list(chosen or ()) if several else [metric, *BESIDE[metric]]
     return {
@@ -112,7 +108,7 @@ def _by_target(
     for place, row in enumerate(averaged[0]):
         name = next((name for name in (*shown, *METRICS) if name in row), "")
         if "target" in row and name:  # not in runs of 0.2.0
-            value = _mean([each[place].get(name) for each in averaged])
+            value, _ = mean_and_std(each[place].get(name) for each in averaged)
             targets.append((row["target"], name, value))
     return targets
 
@@ -154,18 +150,3 @@ def write_table(
         write_json(Path(folder) / "table.json", {"format": 1, "rows": rows})
         atomic_write_text(Path(folder) / "table.md", text + "\n")
     return text
-
-
-def _numbers(values: Sequence[float | None]) -> np.ndarray:
-    found = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-    return found[~np.isnan(found)]
-
-
-def _mean(values: Sequence[float | None]) -> float:
-    found = _numbers(values)
-    return float(found.mean()) if len(found) else float("nan")
-
-
-def _std(values: Sequence[float | None]) -> float:
-    found = _numbers(values)
-    return float(found.std(ddof=1)) if len(found) > 1 else float("nan")

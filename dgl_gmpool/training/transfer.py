@@ -9,17 +9,11 @@ from typing import Any
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool.data import MoleculeDataset, Splits
 from dgl_gmpool.data.standardize import split_recipe
-from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.config import NETWORK, TrainingConfig
 from dgl_gmpool.training.known_molecules import KnownMolecules
 from dgl_gmpool.training.model_file import TrainedModel, load_model, load_models
 from dgl_gmpool.training.provenance import featurizer_name
 from dgl_gmpool.training.run_folder import RunFolder, run_of
-
-#: Settings that the weights before the head hang on: of a model, and of a configuration.
-NETWORK = (
-    *("backbone", "readout", "readout_options", "levels", "hidden_feats", "num_steps"),
-    *("exchange", "readout_norm", "lift", "backbone_options"),
-)
 
 
 def network_of(path: str | Path) -> dict[str, Any]:

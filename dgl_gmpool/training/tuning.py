@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import socket
 import time
@@ -17,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dgl_gmpool._io import atomic_write_text
+from dgl_gmpool._io import atomic_write_csv
 from dgl_gmpool.data import MoleculeDataset, Splits
 from dgl_gmpool.training.batches import derived_seed
 from dgl_gmpool.training.config import TrainingConfig
@@ -289,17 +287,15 @@ def write_trials(path: Path, study: Any, metric: Metric) -> None:
     """One row per trial: its state, score, time and settings."""
     trials = study.get_trials(deepcopy=False)
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    header = ["trial", "state", f"valid {metric.name}", "epochs", "seconds"]
-    writer.writerow([*header, *names, "error"])
+    header = ["trial", "state", f"valid {metric.name}", "epochs", "seconds", *names, "error"]
+    rows: list[list[Any]] = [header]
     for trial in trials:
         length: timedelta | None = trial.duration
         values = trial.intermediate_values
         score = trial.value
         if score is None and values:
             score = values[max(values)]
-        writer.writerow(
+        rows.append(
             [
                 trial.number,
                 trial.state.name.lower(),
@@ -310,4 +306,4 @@ def write_trials(path: Path, study: Any, metric: Metric) -> None:
                 trial.user_attrs.get(_ERROR, ""),
             ]
         )
-    atomic_write_text(path, out.getvalue())
+    atomic_write_csv(path, rows)

@@ -8,7 +8,7 @@ from torch import Tensor
 from dgl_gmpool import GMPool
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.nn.batch import GraphBatch
-from dgl_gmpool.nn.grouping import compute_dtype
+from dgl_gmpool.nn.distance import compute_dtype
 
 #: See :class:`GivenGroups`.
 GIVEN = ("nodes", "one", "random", "planted")

@@ -24,7 +24,7 @@ from dgl_gmpool.data import (
     load_sodium_channel,
     load_tox21,
 )
-from dgl_gmpool.data.dgllife_features import conductance_start
+from dgl_gmpool.data.featurizers import conductance_start
 from dgl_gmpool.data.fragments import brics_fragments, ring_systems
 from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.scores import scores

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from dgl_gmpool import GMPool
 from dgl_gmpool._names import FRAGMENT
-from dgl_gmpool.nn.batch import GraphBatch, GraphStructure
-from dgl_gmpool.nn.grouping import compute_dtype
+from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.distance import compute_dtype
 from dgl_gmpool.nn.locality import Diffusion, Heat
+from dgl_gmpool.nn.structure import GraphStructure
 from dgl_gmpool.poolings.random_groups import structure_hash
 from dgl_gmpool.registry import BUILT_IN
 

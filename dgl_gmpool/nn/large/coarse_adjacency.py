@@ -35,7 +35,8 @@ def coarse_adjacency(assign: Tensor, source: Tensor, destination: Tensor, values
     >>> coarse_adjacency(S, u, v, torch.ones(4, 1))[0, :, :, 0].tolist()
     [[2.0, 1.0], [1.0, 0.0]]
     """
-    return _CoarseAdjacency.apply(assign, source, destination, values)
+    out: Tensor = _CoarseAdjacency.apply(assign, source, destination, values)
+    return out
 
 
 class _CoarseAdjacency(torch.autograd.Function):
@@ -85,4 +86,5 @@ def _times(rows: Tensor, columns: Tensor, values: Tensor, assign: Tensor) -> Ten
     matrix = torch.sparse_coo_tensor(
         torch.stack([rows, columns]), values, (size, size), check_invariants=False
     )
-    return torch.sparse.mm(matrix, assign.flatten(0, 1)).view(assign.shape)
+    out: Tensor = torch.sparse.mm(matrix, assign.flatten(0, 1)).view(assign.shape)
+    return out

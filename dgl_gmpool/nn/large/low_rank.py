@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from dgl_gmpool.nn.distance import compute_dtype
 from dgl_gmpool.nn.first_order import first_order
-from dgl_gmpool.nn.grouping import Measure, compute_dtype
+from dgl_gmpool.nn.grouping import Measure
 from dgl_gmpool.nn.large.grouping_product import CELLS
 from dgl_gmpool.nn.pivots import TIE
 from dgl_gmpool.nn.square_root import RANK_TOLERANCE, residual_limit

@@ -1,10 +1,11 @@
-"""A hash over columns of text, without a copy of them."""
+"""Hashes of columns of text and of files, without a copy of them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 
 _PIECE = 10_000
 
@@ -23,4 +24,14 @@ def text_hash(columns: Sequence[Sequence[str]]) -> str:
             digest.update(f"{', ' if start else ''}{text}".encode())
         digest.update(b"]")
     digest.update(b"]")
+    return digest.hexdigest()
+
+
+def file_hash(paths: Iterable[str | os.PathLike[str]]) -> str:
+    """SHA-256 of the content of files, one behind the other (hexadecimal)."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
     return digest.hexdigest()

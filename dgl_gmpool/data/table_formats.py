@@ -1,15 +1,58 @@
-"""Files of structures (SDF) as text: a SMILES, the title and the properties of each record."""
+"""Tables in other formats as separated text: SMILES files, files of structures (SDF), Parquet."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from rdkit import Chem, rdBase
+
+from dgl_gmpool._io import csv_text
+
+#: SMILES first, then a name, between them a space or a tab.
+SMILES_FILES = (".smi", ".smiles", ".ism", ".can")
+
+
+def tab_separated(
+    lines: Iterable[str], again: Iterable[str], columns: Sequence[str]
+) -> Iterator[str]:
+    """The lines of a SMILES file as lines of a tab-separated table with a header.
+
+    One that has a header, known by "smiles" or a name among ``columns``, keeps it.
+
+    Parameters
+    ----------
+    lines, again : iterable of str
+        The file's lines, twice: how wide the table is, is known at its end.
+    columns : sequence of str
+    """
+    first, tabs, widest = "", False, {True: 2, False: 2}
+    for number, line in enumerate(lines):
+        first = first if number else line
+        tabs = tabs or "\t" in line
+        for how, width in widest.items():
+            widest[how] = max(width, len(_cells(line, how)))
+    header = [cell.strip().lower() for cell in _cells(first, tabs)]
+    width = widest[tabs]
+    if {"smiles", *(column.lower() for column in columns)} & set(header):
+        width = len(header)
+    elif first:
+        yield "\t".join(["smiles", "name", *(f"column {i}" for i in range(3, width + 1))]) + "\n"
+    for line in again:
+        cells = _cells(line, tabs)
+        yield "\t".join([*cells, *[""] * (width - len(cells))]) + "\n"
+
+
+def _cells(line: str, tabs: bool) -> list[str]:
+    line = line.rstrip("\r\n")
+    if tabs:
+        return line.split("\t")
+    found = re.match(r"\s*(\S+(?:\s+\|[^|]*\|)?)\s*(.*)", line)
+    return [found.group(1), found.group(2).strip()] if found else ["", ""]
+
 
 SDF_FILES = (".sdf", ".sd")
 #: Says why a record has no SMILES.
@@ -89,7 +132,36 @@ def _smiles(block: str) -> tuple[str, str]:
     return Chem.MolToSmiles(mol), ""
 
 
-def _line(cells: list[str]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow([re.sub(r"[\r\n]+", " ", c) for c in cells])
-    return out.getvalue()
+PARQUET_FILES = (".parquet", ".pq")
+#: Rows in memory at a time.
+_ROWS = 10_000
+
+
+def parquet_as_csv(path: Path) -> Iterator[str]:
+    """Header and rows of a Parquet file, as lines of a CSV; missing values are blank.
+
+    Raises
+    ------
+    ValueError
+        pyarrow, which reads the format, is not installed, or refuses the file.
+    """
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ImportError as error:
+        raise ValueError(
+            f"{path} is a Parquet table, which pyarrow reads, and pyarrow is not installed: pip "
+            "install pyarrow, or save the table as CSV"
+        ) from error
+    try:
+        table = ParquetFile(path)
+        yield _line(table.schema_arrow.names)
+        for batch in table.iter_batches(batch_size=_ROWS):
+            for cells in zip(*(column.to_pylist() for column in batch.columns)):
+                yield _line(cells)
+    except (ArrowException, OSError) as error:
+        raise ValueError(f"{path} cannot be read as a Parquet table: {error}") from error
+
+
+def _line(cells: Iterable[object]) -> str:
+    return csv_text([[re.sub(r"[\r\n]+", " ", c) if isinstance(c, str) else c for c in cells]])

@@ -1,0 +1,101 @@
+"""Checks of what a caller gives: features and edge values of the right shape, type and size."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from dgl import DGLGraph
+from torch import Tensor
+
+from dgl_gmpool.nn.structure import GraphStructure
+
+#: Squares of larger numbers overflow float64 when summed over features.
+LARGEST = 1e150
+
+
+def check_features(feat: Tensor, width: int) -> None:
+    """Check that ``feat`` is a floating-point ``(N, width)`` tensor.
+
+    Raises
+    ------
+    TypeError
+        If it is not a floating-point tensor.
+    ValueError
+        If its shape is wrong.
+    """
+    if not isinstance(feat, Tensor) or not feat.is_floating_point():
+        kind = feat.dtype if isinstance(feat, Tensor) else type(feat).__name__
+        raise TypeError(f"feat is {kind}; give a floating-point tensor, for example feat.float()")
+    if feat.dim() != 2 or feat.shape[1] != width:
+        raise ValueError(
+            f"feat has shape {tuple(feat.shape)}; expected (number of nodes, in_feats={width})"
+        )
+
+
+def check_rows(feat: Tensor, structure: GraphStructure) -> None:
+    """Check that there is one row per node and, on a CPU, that values are finite.
+
+    To look at values is to wait for a GPU, in every step. There, a NaN stays in the row of its own
+    graph.
+
+    Raises
+    ------
+    ValueError
+        If rows and nodes differ, if a value is NaN or infinite (the message names graph and node),
+        or if it is beyond 1e150, where squared distances overflow in float64.
+    """
+    if feat.shape[0] != structure.graph.num_nodes():
+        raise ValueError(
+            f"feat has {feat.shape[0]} rows, the graph has {structure.graph.num_nodes()} nodes; "
+            "pass one row per node of the whole batch"
+        )
+    if feat.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    # A sum is one pass, and it is finite exactly when no term is NaN or infinite, save for
+    # overflow, which the second look sorts out.
+    if not math.isfinite(float(feat.detach().sum())) and not torch.isfinite(feat).all():
+        row, column = (int(i) for i in (~torch.isfinite(feat)).nonzero()[0])
+        ends = structure.host_counts.cumsum(0)
+        index = int(torch.searchsorted(ends, row, right=True))
+        start = int(ends[index - 1]) if index else 0
+        raise ValueError(
+            f"feat[{row}, {column}] is {feat[row, column].item()}: node {row - start} of graph "
+            f"{index} of the batch. Fix or drop that graph, or look for a "
+            "learning rate that let the layers before the pooling diverge"
+        )
+    if feat.dtype == torch.float64 and feat.numel() and feat.detach().abs().max() > LARGEST:
+        raise ValueError(
+            f"feat holds values up to {feat.detach().abs().max().item():.3g}, whose squares "
+            "overflow; standardise the features first"
+        )
+
+
+def check_edges(name: str, values: Tensor | None, graph: DGLGraph, *, dims: int) -> Tensor | None:
+    """Check an optional floating-point tensor of one row per edge, and its number of dimensions.
+
+    A column ``(E, 1)`` is taken where ``(E,)`` is expected.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not a floating-point tensor; if its shape is wrong or a value is not finite.
+    """
+    if values is None:
+        return None
+    if not isinstance(values, Tensor) or not values.is_floating_point():
+        kind = values.dtype if isinstance(values, Tensor) else type(values).__name__
+        raise TypeError(f"{name} is {kind}; give a floating-point tensor")
+    if dims == 1 and values.dim() == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.dim() != dims or values.shape[0] != graph.num_edges():
+        expected = "(number of edges, channels)" if dims == 2 else "(number of edges,)"
+        raise ValueError(
+            f"{name} has shape {tuple(values.shape)}; expected {expected} for "
+            f"{graph.num_edges()} edges"
+        )
+    on_host = values.device.type == "cpu"
+    if on_host and not torch.isfinite(values.detach().sum()) and not torch.isfinite(values).all():
+        row = int((~torch.isfinite(values)).nonzero()[0, 0])
+        raise ValueError(f"{name}[{row}] is not finite; fix or drop that edge before pooling")
+    return values
