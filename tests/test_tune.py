@@ -87,7 +87,7 @@ def test_the_network_of_the_run_to_start_from_is_not_searched(tmp_path, capsys):
     tune = [*table(tmp_path)[:6], *SMALL[:2], *SMALL[6:], "--start-from", str(tmp_path / "first")]
     tune += ["--trials", "2", "--output", str(tmp_path / "out")]
     assert cli.main([*tune, "--space", "lr", "width=4,8"]) == 2
-    assert "--space width: these are as in the run to start from" in capsys.readouterr().err
+    assert "--space width: these are as in the run or weights to" in capsys.readouterr().err
     assert cli.main([*tune, "--resume"]) == 0
     assert "note: readout, width, depth are as in" in capsys.readouterr().out
     assert len(rows(tmp_path / "out")) == 2

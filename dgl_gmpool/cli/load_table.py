@@ -9,7 +9,7 @@ from functools import partial
 from dgl_gmpool.cli.datasets import DataSet
 from dgl_gmpool.cli.train_flags import TrainFlags
 from dgl_gmpool.data import MoleculeTable
-from dgl_gmpool.data.featurizers import STEREO
+from dgl_gmpool.data.featurizers import TELL_TWINS_APART
 from dgl_gmpool.data.held_out_table import without_test_molecules
 from dgl_gmpool.data.replicates import merged_replicates
 from dgl_gmpool.data.standardize import standardized_table
@@ -23,7 +23,7 @@ def load_table(data: DataSet, args: argparse.Namespace, flags: TrainFlags) -> Mo
     note of stereoisomers; with ``--cache`` from there, if it was read before."""
 
     def load(args: argparse.Namespace) -> MoleculeTable:
-        told_apart = args.featurizer == STEREO
+        told_apart = args.featurizer in TELL_TWINS_APART
         table = standardized_table(data.load(args), args.standardize)
         if getattr(args, "test_csv", None) is not None:
             table = without_test_molecules(table, stereo=told_apart)

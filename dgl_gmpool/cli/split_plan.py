@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dgl_gmpool.data import MoleculeTable, Splits, make_splits
 from dgl_gmpool.data.delimited_text import DelimitedText
-from dgl_gmpool.data.featurizers import STEREO
+from dgl_gmpool.data.featurizers import TELL_TWINS_APART
 from dgl_gmpool.data.make_splits import splits_of_parts
 from dgl_gmpool.data.molecule import is_missing
 from dgl_gmpool.data.splits import PARTS, are_parts
@@ -37,7 +37,11 @@ def plan_splits(args: argparse.Namespace, table: MoleculeTable) -> dict[int, Spl
                 ) from error
             found[seed] = replace(splits, seed=seed)
             continue
-        options = {"kind": args.split, "folds": args.folds, "stereo": args.featurizer == STEREO}
+        options = {
+            "kind": args.split,
+            "folds": args.folds,
+            "stereo": args.featurizer in TELL_TWINS_APART,
+        }
         parts = _given_parts(args, table)
         if parts is None:
             options["test_fraction"] = args.test_fraction

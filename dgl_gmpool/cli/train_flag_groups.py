@@ -233,7 +233,7 @@ def add_model(add: Callable[..., None]) -> None:
         help="what the network sees of atoms and bonds. stereo: DGL-LifeSci's canonical features, "
         "and R and S of atoms, cis and trans on rings, E and Z of double bonds; canonical: "
         "without what atoms add, so mirror images look alike; attentivefp: DGL-LifeSci's other "
-        "set",
+        "set; pretrained-gin: codes, for --backbone gin (default: stereo; for gin pretrained-gin)",
     )
     add(
         "--readout-option",
@@ -278,14 +278,16 @@ def add_model(add: Callable[..., None]) -> None:
         "--backbone",
         default="dmpnn",
         metavar="NAME",
-        help="network before the pooling: dmpnn, or DGL-LifeSci's gcn, mpnn, attentivefp",
+        help="network before the pooling: dmpnn, or DGL-LifeSci's gcn, mpnn, attentivefp, gin (the "
+        "one with pretrained weights, see --start-from)",
     )
     add(
         "--start-from",
         metavar="RUN",
         help="start from the weights of a finished run on other data, often a larger set: folder, "
         "or a fold_N/model.pt. The network's settings are taken from there; a head that predicts "
-        "something else is new (default: new weights)",
+        "something else is new. Or a file of DGL-LifeSci's pretrained GIN, such as "
+        "gin_supervised_masking.pth (default: new weights)",
     )
     add(
         "--freeze",

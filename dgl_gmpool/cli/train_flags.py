@@ -15,6 +15,7 @@ from dgl_gmpool.cli.config_file import NAMED_WEIGHTS, merged, network_flags, rea
 from dgl_gmpool.cli.datasets import DataSet
 from dgl_gmpool.cli.flags import add_flag
 from dgl_gmpool.cli.train_flag_groups import add_machine, add_model, add_training
+from dgl_gmpool.data.featurizers import CODES
 
 
 class TrainFlags:
@@ -92,7 +93,10 @@ class TrainFlags:
             given["start_from"] = os.path.abspath(start)
             of_run = network_flags(start)
             saved = {**saved, **{key: of_run[key] for key in of_run if key not in given}}
-        return argparse.Namespace(**{**self._defaults, **saved, **given})
+        values = {**self._defaults, **saved, **given}
+        if values["backbone"] == "gin" and "featurizer" not in {**saved, **given}:
+            values["featurizer"] = CODES
+        return argparse.Namespace(**values)
 
     def source(self, args: argparse.Namespace, name: str) -> dict[str, Any]:
         """The data flags of a resolved ``args``, as a run keeps them for ``--config``."""

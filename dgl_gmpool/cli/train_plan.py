@@ -15,6 +15,7 @@ from dgl_gmpool.cli.config_file import FLAGS, NAMED_WEIGHTS
 from dgl_gmpool.cli.report import page_after_training
 from dgl_gmpool.cli.split_plan import check_split_flags
 from dgl_gmpool.data import MoleculeDataset, Splits, with_auxiliary, with_descriptors
+from dgl_gmpool.data.featurizers import CODES, feature_widths
 from dgl_gmpool.data.splits import SPLIT_KINDS
 from dgl_gmpool.registry import readout_entry
 from dgl_gmpool.training.config import TrainingConfig
@@ -22,6 +23,7 @@ from dgl_gmpool.training.device import choose_device, torch_threads
 from dgl_gmpool.training.distributed import current_world, main_first
 from dgl_gmpool.training.history import check_tensorboard
 from dgl_gmpool.training.model import build_model
+from dgl_gmpool.training.pretrained_gin import check_codes
 from dgl_gmpool.training.run import RunResult, run_record, train_run
 from dgl_gmpool.training.run_folder import RunFolder, check_free_folder
 from dgl_gmpool.training.table import write_table
@@ -75,6 +77,7 @@ def plan_runs(args: argparse.Namespace) -> list[TrainingConfig]:
             replace(base, levels=level)
         for seed in args.seed:
             replace(base, seed=seed)
+    check_codes(base.backbone, args.featurizer)
     plain = [replace(base, readout=name) for name in args.readout]
     for config in plain:
         _try_model(config)
@@ -278,7 +281,9 @@ def _with_levels(config: TrainingConfig, levels: Sequence[int], lift: bool) -> l
 
 def _try_model(config: TrainingConfig) -> None:
     """Build a narrow copy of the model: names and options are checked by their owners."""
-    build_model(replace(config, hidden_feats=8, head_feats=8), node_in_feats=4, edge_in_feats=3)
+    nodes, edges = feature_widths(CODES) if config.backbone == "gin" else (4, 3)
+    narrow = replace(config, hidden_feats=8, head_feats=8)
+    build_model(narrow, node_in_feats=nodes, edge_in_feats=edges)
 
 
 def _once(flag: str, pairs: Sequence[tuple[str, float]]) -> dict[str, float]:

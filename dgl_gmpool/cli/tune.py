@@ -13,7 +13,7 @@ from dgl_gmpool.cli.molecule_rows import one_process
 from dgl_gmpool.cli.train import add_train_flags, prepare
 from dgl_gmpool.data import with_descriptors
 from dgl_gmpool.data.features import DESCRIPTOR_SETS
-from dgl_gmpool.training.config import NETWORK, TrainingConfig
+from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.device import choose_device, torch_threads
 from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.run import run_record
@@ -25,6 +25,7 @@ from dgl_gmpool.training.search_space import (
     parse_space,
     suggest_config,
 )
+from dgl_gmpool.training.transfer import network_of
 from dgl_gmpool.training.tuning import (
     Search,
     best_trial,
@@ -170,12 +171,12 @@ def main(args: argparse.Namespace) -> int:
 def _without_network(
     space: dict[str, Choices | Range], start: str, *, chosen: bool
 ) -> dict[str, Choices | Range]:
-    """What can be searched where the network is that of the run to start from."""
-    fixed = [name for name in space if SETTINGS[name][0] in NETWORK]
+    """What can be searched where the network is that of what is to start from."""
+    fixed = [name for name in space if SETTINGS[name][0] in network_of(start)]
     if fixed and chosen:
         raise ValueError(
-            f"--space {' '.join(fixed)}: these are as in the run to start from ({start}); leave "
-            "them out of --space, or search without --start-from"
+            f"--space {' '.join(fixed)}: these are as in the run or weights to start from "
+            f"({start}); leave them out of --space, or search without --start-from"
         )
     if fixed:
         print(f"note: {', '.join(fixed)} are as in {start}, and not searched")

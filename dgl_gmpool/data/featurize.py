@@ -12,10 +12,10 @@ from rdkit import Chem
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.data.distinct_rows import smallest
 from dgl_gmpool.data.featurizers import (
-    ELEMENT_FEATURES,
     FEATURIZER_NAMES,
     STEREO,
     conductance_start,
+    of_known_element,
 )
 from dgl_gmpool.data.flat_graphs import FlatGraphs
 from dgl_gmpool.data.fragments import brics_fragments
@@ -98,6 +98,8 @@ def featurize(
         ``"stereo"``: dgllife's canonical features and the CIP labels R, S, r and s of atoms, 78
         atom and 12 bond features. ``"canonical"``: without the labels (74 and 12), so that mirror
         images look alike. ``"attentivefp"`` (39 and 10): dgllife's, with R and S alone.
+        ``"pretrained-gin"`` (2 and 8): codes for ``backbone="gin"``
+        (:mod:`~dgl_gmpool.data.pretrain_features`).
     cache_dir : path, optional
         Keep the graphs there, under a name that covers SMILES, featurizer and versions, and take
         them from there next time, without copying them into memory: processes of one machine share
@@ -200,8 +202,8 @@ def unknown_symbols(
 
     ``molecule`` gives the molecule of a graph; it is asked for those with such atoms alone.
     """
-    known = np.any(flat.node_rows[:, : ELEMENT_FEATURES[featurizer]], axis=1)
-    nodes = np.flatnonzero(~np.asarray(known)[flat.node_kinds])
+    known = of_known_element(flat.node_rows, featurizer)
+    nodes = np.flatnonzero(~known[flat.node_kinds])
     graphs = np.searchsorted(flat.node_starts, nodes, side="right") - 1
     found: dict[int, tuple[str, ...]] = {}
     for index in np.unique(graphs).tolist():

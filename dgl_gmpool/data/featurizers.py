@@ -11,6 +11,7 @@ from rdkit import Chem, rdBase
 from dgl_gmpool._environment import import_dgllife
 from dgl_gmpool.data.distinct_rows import DistinctRows, smallest
 from dgl_gmpool.data.flat_graphs import FlatGraphs
+from dgl_gmpool.data.pretrain_features import MASKED_ATOM, WIDTHS
 from dgl_gmpool.data.stereo import ATOM_LABELS, chiral_atoms, stereo_labels
 
 #: Name -> (dgllife's atom featurizer, dgllife's bond featurizer). Weave's and PAGTN's bond
@@ -22,10 +23,21 @@ FEATURIZERS = {
 
 #: What new models are trained with: dgllife's canonical features and stereochemistry.
 STEREO = "stereo"
-FEATURIZER_NAMES = (STEREO, *FEATURIZERS)
+#: Codes of atoms and bonds, for ``backbone="gin"``.
+CODES = "pretrained-gin"
+FEATURIZER_NAMES = (STEREO, *FEATURIZERS, CODES)
+#: Those that tell mirror images apart.
+TELL_TWINS_APART = (STEREO, CODES)
 
 #: An atom's first features: one for each of so many elements. All other elements look alike.
-ELEMENT_FEATURES = {STEREO: 43, "canonical": 43, "attentivefp": 15}
+_ELEMENT_FEATURES = {STEREO: 43, "canonical": 43, "attentivefp": 15}
+
+
+def of_known_element(rows: np.ndarray, featurizer: str) -> np.ndarray:
+    """Which rows of features ``(kinds of atoms, node_in_feats)`` tell the element. ``(kinds,)``."""
+    if featurizer == CODES:
+        return np.asarray(rows[:, 0] != MASKED_ATOM)
+    return np.asarray(np.any(rows[:, : _ELEMENT_FEATURES[featurizer]], axis=1))
 
 
 #: Where a molecule holds together: what these bond features add to the conductance of a bond, which
@@ -60,6 +72,8 @@ def feature_widths(featurizer: str) -> tuple[int, int]:
     >>> feature_widths("stereo")
     (78, 12)
     """
+    if featurizer == CODES:
+        return WIDTHS
     if featurizer == STEREO:
         nodes, edges = feature_widths("canonical")
         return nodes + len(ATOM_LABELS), edges

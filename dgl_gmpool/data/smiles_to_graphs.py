@@ -9,10 +9,17 @@ from itertools import chain
 
 from rdkit import Chem
 
-from dgl_gmpool.data.featurizers import STEREO, CanonicalEncoder, DgllifeEncoder, feature_widths
+from dgl_gmpool.data.featurizers import (
+    CODES,
+    STEREO,
+    CanonicalEncoder,
+    DgllifeEncoder,
+    feature_widths,
+)
 from dgl_gmpool.data.flat_graphs import FlatGraphs
 from dgl_gmpool.data.graph_cache import GraphCache
 from dgl_gmpool.data.molecule import read_molecule
+from dgl_gmpool.data.pretrain_features import PretrainEncoder
 
 #: Molecules per piece of work.
 CHUNK = 500
@@ -42,11 +49,13 @@ def featurize_smiles(smiles: Sequence[str], featurizer: str) -> Featurised:
 
 def featurize_molecules(mols: Sequence[Chem.Mol], featurizer: str) -> FlatGraphs:
     """The graphs of molecules that RDKit has read."""
-    encoder = (
-        DgllifeEncoder(featurizer)
-        if featurizer == "attentivefp"
-        else CanonicalEncoder(stereo=featurizer == STEREO)
-    )
+    encoder: PretrainEncoder | DgllifeEncoder | CanonicalEncoder
+    if featurizer == CODES:
+        encoder = PretrainEncoder()
+    elif featurizer == "attentivefp":
+        encoder = DgllifeEncoder(featurizer)
+    else:
+        encoder = CanonicalEncoder(stereo=featurizer == STEREO)
     for mol in mols:
         encoder.add(mol)
     return encoder.finish()

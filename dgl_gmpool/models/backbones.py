@@ -15,6 +15,7 @@ from dgl_gmpool._environment import import_dgllife
 from dgl_gmpool._options import closest, unknown_name
 from dgl_gmpool.models.dmpnn import DMPNN, Exchange
 from dgl_gmpool.models.edge_gcn import EdgeGCN
+from dgl_gmpool.models.gin import ATOM_CODES, BOND_CODES, GIN
 from dgl_gmpool.nn.norm import RowNorm, row_norms
 
 
@@ -57,7 +58,7 @@ class Backbone(nn.Module):
         self.takes_weight = takes_weight
         self.edge_out_feats = edge_out_feats
         #: Whether it lets nodes exchange itself, between its steps.
-        self.exchanges_inside = isinstance(gnn, (DMPNN, EdgeGCN))
+        self.exchanges_inside = isinstance(gnn, (DMPNN, EdgeGCN, GIN))
         if isinstance(gnn, DMPNN):
             exchanges = gnn.num_steps
         self.exchanges = exchanges
@@ -86,7 +87,8 @@ class Backbone(nn.Module):
 
         ``exchange(step, values)``, if given, is called ``exchanges`` times on node states."""
         layers = getattr(self.gnn, "gnn_layers", None)
-        if exchange is not None and self.exchanges > 1 and layers is not None:
+        inside = exchange is not None and self.exchanges_inside
+        if exchange is not None and not inside and self.exchanges > 1 and layers is not None:
             for step, layer in enumerate(layers):
                 node_feats = exchange(step, layer(graph, node_feats))
             return node_feats, None
@@ -98,7 +100,6 @@ class Backbone(nn.Module):
         options: dict[str, Any] = {}
         if edge_weight is not None and self.takes_weight:
             options["edge_weight"] = edge_weight
-        inside = exchange is not None and self.exchanges_inside
         if inside:
             options["exchange"] = exchange
         states = self.gnn(*arguments, **options)
@@ -176,11 +177,23 @@ def _attentivefp(node: int, edge: int, hidden: int, steps: int, dropout: float) 
     return Backbone(gnn, hidden)
 
 
+def _gin(node: int, edge: int, hidden: int, steps: int, dropout: float) -> Backbone:
+    if node != len(ATOM_CODES) or edge < len(BOND_CODES):
+        raise ValueError(
+            f"backbone 'gin' reads codes of atoms and bonds, and the features are {node} per atom "
+            f"and {edge} per bond; make them with --featurizer pretrained-gin "
+            "(featurize(table, featurizer='pretrained-gin')), or take another backbone"
+        )
+    gnn = GIN(hidden_feats=hidden, num_layers=steps, dropout=dropout)
+    return Backbone(gnn, hidden, exchanges=steps)
+
+
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     "dmpnn": _dmpnn,
     "gcn": _gcn,
     "mpnn": _mpnn,
     "attentivefp": _attentivefp,
+    "gin": _gin,
 }
 
 
@@ -197,7 +210,8 @@ def get_backbone(
     """A graph neural network by name.
 
     ``dmpnn`` is ours; ``gcn``, ``mpnn`` and ``attentivefp`` are dgllife's ``GCN``, ``MPNNGNN`` and
-    ``AttentiveFPGNN`` with ``num_steps`` layers (message passing steps). ``options`` are, of
+    ``AttentiveFPGNN`` with ``num_steps`` layers (message passing steps); ``gin`` has the weights
+    of dgllife's ``GIN`` and reads codes (:class:`~dgl_gmpool.models.gin.GIN`). ``options`` are, of
     ``dmpnn``: ``norm`` and ``residual`` (:class:`DMPNN`); of ``gcn``: ``edges=True``, for
     messages that see the bond they travel along (:class:`EdgeGCN`).
 

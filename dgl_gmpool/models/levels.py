@@ -42,6 +42,11 @@ def check_levels(
         raise ValueError(
             f"levels={levels} builds one backbone per level; name it instead of passing a module"
         )
+    if backbone == "gin":
+        raise ValueError(
+            "backbone 'gin' reads codes of atoms and bonds, and the groups between two levels have "
+            f"none; use levels=1, or another backbone with levels={levels}"
+        )
     if backbone == "gcn" and not (backbone_options or {}).get("edges"):
         raise ValueError(
             "dgllife's GCN takes neither edge weights nor edge features, so it cannot see how "

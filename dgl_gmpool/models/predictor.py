@@ -57,9 +57,10 @@ class MoleculePredictor(nn.Module):
     n_tasks : int, optional
         Number of predictions per molecule. Default 1.
     backbone : str or torch.nn.Module, optional
-        ``"dmpnn"`` (default), ``"gcn"``, ``"mpnn"``, ``"attentivefp"``, or a module that is called
-        as ``module(graph, node_feats, edge_feats)``, returns node states and has ``out_feats``
-        (one level only).
+        ``"dmpnn"`` (default), ``"gcn"``, ``"mpnn"``, ``"attentivefp"``, ``"gin"`` (one level only,
+        on codes: :class:`~dgl_gmpool.models.gin.GIN`), or a module that is called as
+        ``module(graph, node_feats, edge_feats)``, returns node states and has ``out_feats`` (one
+        level only).
     backbone_options : dict, optional
         Options of a named backbone, see :func:`~dgl_gmpool.models.backbones.get_backbone`; of
         ``"dmpnn"``: ``norm="batch"`` and ``residual=True``; of ``"gcn"``: ``edges=True``.

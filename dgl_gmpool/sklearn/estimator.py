@@ -18,12 +18,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.data import MoleculeTable, SelectionReport, featurize, with_descriptors
+from dgl_gmpool.data.featurizers import CODES, STEREO
 from dgl_gmpool.data.molecule import split_smiles
 from dgl_gmpool.sklearn.columns import first_wrong, read_molecules, smiles_of, weights_of
 from dgl_gmpool.training import TrainedModel, TrainingConfig, load_model, save_model
 from dgl_gmpool.training.device import choose_device
 from dgl_gmpool.training.fold import fit_fold
 from dgl_gmpool.training.predict import predict_smiles
+from dgl_gmpool.training.transfer import check_start
 
 #: What to do about a row that is no molecule.
 INVALID = ("error", "skip")
@@ -43,6 +45,8 @@ class GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
         num_steps: int = 3,
         dropout: float = 0.0,
         descriptors: Sequence[str] = (),
+        start_from: str | None = None,
+        freeze: str | None = None,
         epochs: int = 20,
         batch_size: int = 40,
         lr: float = 2e-3,
@@ -60,6 +64,8 @@ class GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
         self.num_steps = num_steps
         self.dropout = dropout
         self.descriptors = descriptors
+        self.start_from = start_from
+        self.freeze = freeze
         self.epochs = epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -90,6 +96,8 @@ class GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
             num_steps=self.num_steps,
             dropout=self.dropout,
             descriptors=self.descriptors,  # type: ignore[arg-type]  # any list of names will do
+            start_from=self.start_from,
+            freeze=self.freeze,
             epochs=self.epochs,
             patience=self.epochs,
             batch_size=self.batch_size,
@@ -126,7 +134,9 @@ class GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
             classes=(classes,) if classes else (),
             weights=None if weights is None else weights[rows],
         )
-        dataset = featurize(table, progress=False)
+        featurizer = CODES if config.backbone == "gin" else STEREO
+        dataset = featurize(table, featurizer=featurizer, progress=False)
+        check_start(dataset, config)
         dataset = with_descriptors(dataset, config.descriptors, progress=False)
         train, valid = self._split(dataset.table, seed)
         device = choose_device(self.device)

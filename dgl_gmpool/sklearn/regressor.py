@@ -20,6 +20,9 @@ class GMPoolRegressor(RegressorMixin, GMPoolEstimator):  # type: ignore[misc]
     ----------
     readout, readout_options, levels, backbone, hidden_feats, num_steps, dropout, descriptors
         As in :class:`~dgl_gmpool.training.TrainingConfig`. ``hidden_feats`` is 64 (200 there).
+    start_from, freeze : str, optional
+        As there: weights to start from, whose ``backbone``, ``hidden_feats`` and so on must be
+        given, too.
     epochs, batch_size, lr, weight_decay
         As there, but 20, 40 and 2e-3.
     validation_fraction : float

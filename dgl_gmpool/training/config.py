@@ -92,7 +92,8 @@ class TrainingConfig:
         ``"morgan"`` (a fingerprint). ``with_descriptors`` adds them to a data set.
     start_from : str, optional
         A run folder, or a fold's ``model.pt``: each fold starts from the weights of that run's
-        same fold. A head that predicts something else starts anew.
+        same fold. A head that predicts something else starts anew. Or a file of DGL-LifeSci's
+        pretrained GIN, or its name where the file is in this folder, for ``backbone="gin"``.
     freeze : str, optional
         ``"backbone"``: what stands before the readout keeps the weights, and the statistics of
         its batch normalisations, that it has from ``start_from``.

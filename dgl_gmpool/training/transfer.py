@@ -1,35 +1,48 @@
-"""Start from the weights of an earlier run: what is taken over, and what it must have in common."""
+"""Start from the weights of an earlier run, or of DGL-LifeSci's pretrained GIN: what is taken over,
+and what it must have in common."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool.data import MoleculeDataset, Splits
 from dgl_gmpool.data.standardize import split_recipe
+from dgl_gmpool.models.backbones import Backbone
 from dgl_gmpool.training.config import NETWORK, TrainingConfig
 from dgl_gmpool.training.known_molecules import KnownMolecules
 from dgl_gmpool.training.model_file import TrainedModel, load_model, load_models
+from dgl_gmpool.training.pretrained_gin import (
+    check_codes,
+    load_pretrained,
+    pretrained_file,
+    pretrained_network,
+)
 from dgl_gmpool.training.provenance import featurizer_name
 from dgl_gmpool.training.run_folder import RunFolder, run_of
 
 
 def network_of(path: str | Path) -> dict[str, Any]:
-    """The settings in :data:`NETWORK` of a run's models, for a configuration that starts from them.
+    """The settings in :data:`NETWORK` of a run's models, for a configuration that starts from them;
+    those of them that pretrained weights decide.
 
     Raises
     ------
     FileNotFoundError, ValueError
         There is no finished run.
     """
+    file = pretrained_file(path)
+    if file is not None:
+        return pretrained_network(file)
     config = load_models(path)[0].model.config
     return {name: config[name] for name in NETWORK}
 
 
 def check_start(dataset: MoleculeDataset, config: TrainingConfig) -> None:
-    """Raise a ValueError where a run's weights are no start for this configuration and data.
+    """Raise a ValueError where the features are not what the network reads, or the weights to start
+    from are no start for this configuration and data.
 
     Raises
     ------
@@ -38,19 +51,23 @@ def check_start(dataset: MoleculeDataset, config: TrainingConfig) -> None:
     ValueError
         The run is not finished, or its network or features are others.
     """
+    mine = featurizer_name(dataset)
+    check_codes(config.backbone, split_recipe(mine)[0])
     if config.start_from is None:
         return
-    trained = load_models(config.start_from)[0]
-    found = trained.model.config
-    for name in NETWORK:
-        wanted, have = found[name], getattr(config, name)
+    what = "run" if pretrained_file(config.start_from) is None else "weights"
+    for name, wanted in network_of(config.start_from).items():
+        have = getattr(config, name)
         have = dict(have) if isinstance(have, Mapping) else have
         if have != wanted:
             raise ValueError(
-                f"{name}={have!r}: expected {wanted!r}, as in the run to start from "
+                f"{name}={have!r}: expected {wanted!r}, as in the {what} to start from "
                 f"({config.start_from}); leave it out, and it is taken from there"
             )
-    mine = featurizer_name(dataset)
+    if what == "weights":
+        return
+    trained = load_models(config.start_from)[0]
+    found = trained.model.config
     if trained.featurizer != mine or found["node_in_feats"] != dataset.node_in_feats:
         raise ValueError(
             f"{config.start_from} was trained on the features {trained.featurizer!r} "
@@ -83,12 +100,18 @@ def start_from(
     model : MoleculePredictor
         Its head stays as it is where its shape, or what it predicts, is another.
     path : path
-        A run folder, or a fold's ``model.pt``.
+        A run folder, a fold's ``model.pt``, or weights of DGL-LifeSci's GIN: the same for all
+        folds, with a new readout and head.
     fold : int
     like : TrainedModel, optional
         What ``model`` is to predict and from what; its head is taken over only where the run has
         the same. Default: the head is new.
     """
+    weights = pretrained_file(path)
+    if weights is not None:
+        gnn = cast(Backbone, model.backbones[0]).gnn
+        gnn.load_state_dict(load_pretrained(weights))
+        return
     file = Path(path)
     if file.is_dir():
         file, _ = run_of(file)
@@ -121,7 +144,7 @@ _SAME_HEAD = ("task", "units", "features")
 
 def known_already(dataset: MoleculeDataset, splits: Splits, config: TrainingConfig) -> str:
     """A line that says how many test molecules the run to start from was trained on, or ``""``."""
-    if config.start_from is None:
+    if config.start_from is None or pretrained_file(config.start_from) is not None:
         return ""
     folder, _ = run_of(config.start_from)
     file = RunFolder(folder).known_molecules
