@@ -13,8 +13,8 @@ from typing import Any
 
 import psutil
 
-#: Seconds between two looks at the memory: each takes some milliseconds of a process.
-EVERY = 2.0
+#: Seconds between two looks at the memory: one takes some 50 ms where a process has a gigabyte.
+EVERY = 5.0
 
 
 def watched(command: Sequence[str], kill_when: Callable[[], bool] | None = None) -> dict[str, Any]:

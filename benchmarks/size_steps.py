@@ -26,6 +26,7 @@ from dgl_gmpool.training import fold_trainer  # noqa: E402
 def stop_after(steps: int, folder: Path) -> None:
     """End the process ``steps`` steps after the first, with a line about it in ``folder``."""
     times: list[float] = []
+    used: list[float] = []
     counts: list[int] = []
     step, count = torch.optim.Adam.step, fold_trainer.count_batches
 
@@ -36,9 +37,11 @@ def stop_after(steps: int, folder: Path) -> None:
     def timed(self: torch.optim.Adam, *given: Any) -> Any:
         result = step(self, *given)
         times.append(time.perf_counter())
+        used.append(time.process_time())
         if len(times) > steps:
             found = {
                 "start_s": times[0] - STARTED,
+                "start_cpu_s": used[0],  # of this process, from its first moment
                 "step_s": (times[-1] - times[0]) / max(steps, 1),
                 "steps_an_epoch": counts[0],
                 **memory(),

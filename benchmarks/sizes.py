@@ -45,6 +45,7 @@ COLUMNS = {
     "read and featurise, s": ("cold", "start_s"),
     "all processes then, GB": ("cold", "together_gb"),
     "first step from the cache, s": ("one process", "start_s"),
+    "of them of a core": ("one process", "start_cpu_s"),
     "peak, GB": ("one process", "peak_gb"),
     "an epoch, s": ("one process", "epoch_s"),
     "first step of 2 processes, s": ("two processes", "start_s"),
@@ -171,6 +172,7 @@ def until_step(
     return {
         "together_gb": found["together_gb"],
         "start_s": max(one["start_s"] for one in each),
+        "start_cpu_s": max(one["start_cpu_s"] for one in each),
         "step_s": max(one["step_s"] for one in each),
         "epoch_s": max(one["step_s"] for one in each) * each[0]["steps_an_epoch"],
         "steps_an_epoch": each[0]["steps_an_epoch"],

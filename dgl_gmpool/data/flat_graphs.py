@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cache, cached_property
 
 import dgl
 import numpy as np
 import torch
+from dgl.convert import create_from_edges
 
 from dgl_gmpool._names import FRAGMENT
 from dgl_gmpool.data.distinct_rows import DistinctRows, smallest
@@ -167,26 +168,22 @@ class FlatGraphs:
         return self._cut(np.asarray(which, np.int64), batched=True)
 
     def _cut(self, which: np.ndarray, *, batched: bool) -> dgl.DGLGraph:
-        node_counts, nodes = _places(self.node_starts, self.node_counts, which)
-        edge_counts, edges = _places(self.edge_starts, self.edge_counts, which)
-        shifts = (np.cumsum(node_counts) - node_counts).astype(np.int32).repeat(edge_counts)
-        graph = dgl.graph(
-            (
-                torch.from_numpy(self.src[edges] + shifts),
-                torch.from_numpy(self.dst[edges] + shifts),
-            ),
-            num_nodes=len(nodes),
-            idtype=torch.int32,
-        )
+        node_counts, shifts, nodes = _places(self.node_starts, self.node_counts, which)
+        edge_counts, _, edges = _places(self.edge_starts, self.edge_counts, which)
+        shift = shifts.astype(np.int32).repeat(edge_counts)
+        src, dst = (torch.from_numpy(_at(end, edges) + shift) for end in (self.src, self.dst))
+        # What dgl.graph calls once it has looked for the largest node, which takes as long as all
+        # else does for a small batch.
+        count = int(shifts[-1] + node_counts[-1])
+        graph = create_from_edges("coo", (src, dst), "_N", "_E", "_N", count, count)
         if batched:
-            # As this DGL has its own: int64 before 2.1, from then on the graph's id type.
-            dtype = graph.batch_num_nodes().dtype
+            dtype = _dtype_of_counts()
             graph.set_batch_num_nodes(torch.from_numpy(node_counts).to(dtype))
             graph.set_batch_num_edges(torch.from_numpy(edge_counts).to(dtype))
-        graph.ndata["h"] = torch.from_numpy(self.node_rows[self.node_kinds[nodes]])
-        graph.edata["e"] = torch.from_numpy(self.edge_rows[self.edge_kinds[edges]])
+        graph.ndata["h"] = torch.from_numpy(self.node_rows.take(_at(self.node_kinds, nodes), 0))
+        graph.edata["e"] = torch.from_numpy(self.edge_rows.take(_at(self.edge_kinds, edges), 0))
         if self.fragments is not None:
-            graph.ndata[FRAGMENT] = torch.from_numpy(self.fragments[nodes].astype(np.int64))
+            graph.ndata[FRAGMENT] = torch.from_numpy(_at(self.fragments, nodes).astype(np.int64))
         return graph
 
 
@@ -197,8 +194,26 @@ def _starts(counts: np.ndarray) -> np.ndarray:
 
 def _places(
     starts: np.ndarray, counts: np.ndarray, which: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """How many nodes or edges each graph in ``which`` has, and the places of all of them, int64."""
-    own = counts[which].astype(np.int64)
-    ends = np.cumsum(own)
-    return own, (starts[which] - ends + own).repeat(own) + np.arange(ends[-1])
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | slice]:
+    """How many nodes or edges each graph in ``which`` has, where they begin in the batch, and the
+    places of all of them, int64, or those of a single graph."""
+    own = counts.take(which).astype(np.int64)
+    if len(which) == 1:
+        start = int(starts[which[0]])
+        return own, np.zeros(1, np.int64), slice(start, start + int(own[0]))
+    begins = own.cumsum() - own
+    places = (starts.take(which) - begins).repeat(own)
+    places += np.arange(len(places))
+    return own, begins, places
+
+
+def _at(array: np.ndarray, places: np.ndarray | slice) -> np.ndarray:
+    return array[places] if isinstance(places, slice) else array.take(places)
+
+
+@cache
+def _dtype_of_counts() -> torch.dtype:
+    """Of a batch's node counts, as this DGL has its own: int64 before 2.1, from then on the graph's
+    id type."""
+    dtype: torch.dtype = dgl.rand_graph(1, 0, idtype=torch.int32).batch_num_nodes().dtype
+    return dtype
