@@ -15,6 +15,7 @@ from dgl_gmpool.models.inputs import check_inputs
 from dgl_gmpool.models.relu_dropout import ReLUDropout
 from dgl_gmpool.models.reverse_edges import reverse_edges
 from dgl_gmpool.nn.norm import RowNorm
+from dgl_gmpool.nn.ragged import on_device
 
 #: Called as ``exchange(step, values)``; changes node values between two steps of a network.
 Exchange = Callable[[int, Tensor], Tensor]
@@ -176,8 +177,11 @@ class DMPNN(nn.Module):
         # Most molecular graphs have all their reverses; then no mask is needed in any step.
         device = node_feats.device
         mask = None if bool(has_reverse.all()) else has_reverse[:, None].to(device)
-        source, destination = (ids.to(device, torch.int64) for ids in (source, destination))
-        reverse = reverse.clamp(min=0).to(device)
+        ends = (source, destination, reverse.clamp(min=0))
+        if source.device.type == "cpu" != device.type:
+            source, destination, reverse = on_device([each.numpy() for each in ends], device)
+        else:
+            source, destination, reverse = (each.to(device, torch.int64) for each in ends)
         if edge_weight is not None:
             if edge_weight.numel() != graph.num_edges():
                 raise ValueError(

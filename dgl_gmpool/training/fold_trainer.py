@@ -22,6 +22,7 @@ from dgl_gmpool.training.batches import (
     count_batches,
     derived_seed,
     row_batches,
+    sent,
     shuffled,
 )
 from dgl_gmpool.training.config import TrainingConfig
@@ -238,16 +239,18 @@ class FoldTrainer:
             return world.weight(int(measured[members].sum()), int(measured[whole.numpy()].sum()))
 
         own, *others = outputs.split(data.widths, dim=1)
-        loss = data.task.loss(own, data.labels.take(rows.to(self.device)))
-        value = loss.item()
-        loss = loss * share(data.measured)
+        there = sent(rows, self.device)
+        own_loss = data.task.loss(own, data.labels.take(there))
+        loss = own_loss * share(data.measured)
         for part, found in zip(data.auxiliary, others):
-            beside = part.task.loss(found, part.targets[rows.to(self.device)])
+            beside = part.task.loss(found, part.targets[there])
             loss = loss + part.weight * share(part.measured) * beside
         for term in pooling_losses.values():
             loss = loss + term * world.weight(len(rows), len(whole))
-        if not math.isfinite(loss.item()):
-            said = f"the loss became {loss.item()}"
+        # The one look at values of a step: a GPU is waited for here and nowhere else.
+        value, whole_loss = torch.stack([own_loss, loss]).tolist()
+        if not math.isfinite(whole_loss):
+            said = f"the loss became {whole_loss}"
             raise TrainingError(self._blame(said, members, number))
         self.optimizer.zero_grad(set_to_none=True)
         with world.answering():
