@@ -18,7 +18,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dgl_gmpool import MoleculePredictor, get_readout, list_readouts
+from dgl_gmpool.data import featurize, load_sodium_channel
 from dgl_gmpool.registry import readout_entry
+from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.distributed import World
+from dgl_gmpool.training.fold_trainer import FoldTrainer
+from dgl_gmpool.training.known_cells import masked_sum, selected_sum
+from dgl_gmpool.training.task import TASKS, Labels
 
 SIZES = (5, 9, 0, 12, 70)
 
@@ -111,6 +117,68 @@ def test_a_whole_model(readout):
     out = model(graph, feat, edge_feat)
     assert out.shape == (len(SIZES), 2)
     assert devices_after_a_step(model, out, feat) == {"meta"}
+
+
+def cells_of(task):
+    """Outputs and labels with cells that are not known, some of them bounded, and weights."""
+    draw = torch.Generator().manual_seed(0)
+    several = (3,) if task.kind == "multiclass" else ()
+    outputs = torch.randn(6, 4, *several, generator=draw, dtype=torch.float64)
+    targets = torch.randint(2, (6, 4), generator=draw).double()
+    targets[torch.rand(6, 4, generator=draw) < 0.5] = torch.nan
+    outputs[targets.isnan()] = torch.inf
+    bounds = [None, None]
+    if task.takes_bounds:
+        for at, sort in enumerate((0.25, 0.75)):
+            held = targets.isnan() & ((torch.rand(6, 4, generator=draw) < 0.5) == (at == 0))
+            bounds[at] = torch.where(held, sort, torch.nan)
+            outputs[held & outputs.isinf()] = 0.1
+    return outputs, Labels(targets, *bounds, torch.rand(6, 4, generator=draw).double())
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_losses_of_known_cells(task, monkeypatch):
+    outputs, labels = cells_of(task)
+    elsewhere = outputs.to("meta").requires_grad_()
+    loss = task.loss(
+        elsewhere, Labels(*(part if part is None else part.to("meta") for part in labels))
+    )
+    assert devices_after_a_step(torch.nn.Identity(), loss, elsewhere) == {"meta"}
+
+    found = []
+    for way in (selected_sum, masked_sum):
+        monkeypatch.setattr("dgl_gmpool.training.task_base.sum_over", way)
+        leaf = outputs.clone().requires_grad_()
+        loss = task.loss(leaf, labels)
+        loss.backward()
+        found.append((loss, leaf.grad))
+    assert all(torch.isfinite(each).all() for each in found[0])
+    torch.testing.assert_close(found[1], found[0])
+
+
+def test_a_training_step_looks_at_values_once(monkeypatch):
+    dataset = featurize(load_sodium_channel().take(range(40)), progress=False)
+    rows = torch.arange(30)
+    trainer = FoldTrainer.start(
+        dataset,
+        rows.tolist(),
+        range(30, 40),
+        TrainingConfig(hidden_feats=16),
+        fold=0,
+        device=torch.device("meta"),
+        world=World(),
+    )
+    looks, tolist = [], torch.Tensor.tolist
+
+    def looked_at(values):
+        if values.device.type != "meta":
+            return tolist(values)
+        looks.append(values.shape)
+        return [0.0] * len(values)
+
+    monkeypatch.setattr(torch.Tensor, "tolist", looked_at)
+    trainer._step(rows[:20], 1)
+    assert looks == [(2,)]
 
 
 def test_a_look_at_the_values_would_be_seen():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dgl_gmpool.training.known_cells import sum_over
 from dgl_gmpool.training.standardizer import Standardizer
 
 
@@ -160,11 +160,11 @@ class Task(ABC):
         """
 
         measured = ~torch.isnan(labels.targets)
-        total = _sum_over(measured, labels.weight, self.cells, outputs, labels.targets)
+        total = sum_over(measured, labels.weight, self.cells, outputs, labels.targets)
         for sign, bound in ((1, labels.lower), (-1, labels.upper)):
             if bound is not None:
                 margin = sign * (outputs - bound)
-                total = total + _sum_over(~torch.isnan(bound), labels.weight, self.bound, margin)
+                total = total + sum_over(~torch.isnan(bound), labels.weight, self.bound, margin)
         return total
 
     def loss(self, outputs: Tensor, labels: Labels | Tensor) -> Tensor:
@@ -185,36 +185,3 @@ class Task(ABC):
         """
         labels = Labels(labels) if isinstance(labels, Tensor) else labels
         return self.total(outputs, labels) / labels.known.sum().clamp(min=1)
-
-
-def _sum_over(
-    held: Tensor, weight: Tensor | None, loss: Callable[..., Tensor], *values: Tensor
-) -> Tensor:
-    """Sum of the loss over the cells that are held, of values that may be anything in the others.
-
-    Parameters
-    ----------
-    held : Tensor
-        ``(rows, tasks)`` bool.
-    weight : Tensor or None
-        ``(rows, tasks)``.
-    loss : callable
-        From cells of ``values`` to ``(cells,)``.
-    *values : Tensor
-        ``(rows, tasks)``, or ``(rows, tasks, classes)``.
-    """
-    if held.device.type == "cpu":
-        # Selecting cells (not multiplying by a mask) keeps an infinite output of an unmeasured cell
-        # out of value and gradient, where 0 * inf would be NaN.
-        found = loss(*(each[held] for each in values))
-        return (found if weight is None else found * weight[held]).sum()
-    # How many cells are held is a value, which a GPU would have to be waited for. So zeros stand in
-    # for the others before the loss sees them, and no loss of theirs is added.
-    flat = held.flatten()
-    found = loss(*(_only(flat, each.flatten(0, 1)) for each in values))
-    return _only(flat, found if weight is None else found * weight.flatten()).sum()
-
-
-def _only(held: Tensor, values: Tensor) -> Tensor:
-    """Zeros where not held, with no gradient there."""
-    return torch.where(held if values.dim() == 1 else held[:, None], values, 0.0)
