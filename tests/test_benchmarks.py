@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 from rdkit import Chem
+from training_data import small_dataset
 
 from dgl_gmpool import cli
 from dgl_gmpool.cli.datasets import DATA_SETS
+from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.fold import fit_fold
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 SCRIPTS = sorted(
@@ -347,3 +350,32 @@ def test_training_takes_the_cache_of_a_repeated_table(benchmark_module, monkeypa
     text = next((tmp_path / "run").glob("*/splits.json")).read_text()
     assert json.loads(text)["rows"] == 24
     assert text.count("\n") == 1
+
+
+def test_a_training_is_stopped_after_its_steps(benchmark_module, monkeypatch, tmp_path):
+    steps = benchmark_module("size_steps")
+    # Replaced there, so that they are put back here.
+    monkeypatch.setattr(torch.optim.Adam, "step", torch.optim.Adam.step)
+    monkeypatch.setattr(steps.fold_trainer, "count_batches", steps.fold_trainer.count_batches)
+    monkeypatch.setattr(steps.os, "_exit", sys.exit)
+    steps.stop_after(2, tmp_path)
+    config = TrainingConfig(hidden_feats=8, batch_size=4, epochs=1)
+    with pytest.raises(SystemExit):
+        fit_fold(small_dataset(), range(20), range(20, 24), config)
+    found = json.loads((tmp_path / "0").read_text())
+    assert found["steps_an_epoch"] == 5
+    assert found["start_cpu_s"] > 0
+    assert found["step_s"] > 0
+
+
+def test_a_watched_command_is_timed_measured_and_killed(benchmark_module):
+    watched = benchmark_module("process_tree").watched
+    command = [sys.executable, "-c", "import time; held = bytearray(10**8); time.sleep(0.3)"]
+    assert watched(command)["seconds"] > 0.3
+    endless = [sys.executable, "-c", "import time; time.sleep(1000)"]
+    assert watched(endless, lambda: True)["seconds"] < 100
+    for wrong in ([sys.executable, "-c", "1 / 0"], [sys.executable, "-c", "exit(3)"]):
+        with pytest.raises(RuntimeError, match="ended by itself, with exit code"):
+            watched(wrong)
+    with pytest.raises(RuntimeError, match="ended by itself, with exit code 0"):
+        watched([sys.executable, "-c", "0"], lambda: False)
