@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from dgl_gmpool.data import load_sodium_channel
@@ -13,6 +14,7 @@ from experiments.table2.rows import Row
 from experiments.table2.training import BUDGET
 
 
+@cache
 def small_table(path, rows=60):
     return sample_rows(load_sodium_channel(), rows)
 

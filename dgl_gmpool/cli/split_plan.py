@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +24,7 @@ def plan_splits(args: argparse.Namespace, table: MoleculeTable) -> dict[int, Spl
     """
     found = {}
     for seed in args.seed:
-        if args.splits_file is not None and _is_json(args.splits_file):
+        if Path(args.splits_file or "").suffix.lower() == ".json":
             splits = Splits.load(args.splits_file)
             try:
                 splits.check(table)
@@ -99,10 +98,6 @@ def _given_parts(args: argparse.Namespace, table: MoleculeTable) -> list[str] | 
     return [PARTS[cell.strip().lower()] for cell in table.split_values]
 
 
-def _is_json(path: str) -> bool:
-    return Path(path).suffix.lower() == ".json"
-
-
 def _parts_of_file(path: str, table: MoleculeTable) -> list[str]:
     """A table of rows and parts: ``row`` or ``id`` names a row as the data's report does."""
     text = DelimitedText(path, columns=["part"])
@@ -126,13 +121,11 @@ def _parts_of_file(path: str, table: MoleculeTable) -> list[str]:
             )
         if found.setdefault(name, PARTS[word.lower()]) != PARTS[word.lower()]:
             raise ValueError(f"--splits-file {path}: {name!r} is in two parts; give it one")
-    return [_part_of(found, each, path) for each in table.ids]
-
-
-def _part_of(found: Mapping[str, str], name: str, path: str) -> str:
-    if name not in found:
+    missing = next((name for name in table.ids if name not in found), None)
+    if missing is not None:
         raise ValueError(
-            f"--splits-file {path} has no part for the row {name!r} of the data; give every usable "
-            "row one (rows are named by --id-column, or by their number, the header being row 1)"
+            f"--splits-file {path} has no part for the row {missing!r} of the data; give every "
+            "usable row one (rows are named by --id-column, or by their number, the header being "
+            "row 1)"
         )
-    return found[name]
+    return [found[name] for name in table.ids]

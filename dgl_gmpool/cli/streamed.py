@@ -160,6 +160,7 @@ def run_streamed(job: Job, rows: MoleculeRows, args: argparse.Namespace) -> Tota
         pool = _pool(processes)
         if pool is not None:
             stack.callback(pool.shutdown, kill_workers=True)
+        # To be sent to other processes.
         parse = partial(_parse, featurizer=job.featurizer)
         parsed = _in_order(parse, mine, pool, ahead=2 * processes)
         rounds = -(-(total - totals.rows) // (CHUNK * world.size))
@@ -176,12 +177,8 @@ def run_streamed(job: Job, rows: MoleculeRows, args: argparse.Namespace) -> Tota
                     progress.add(counts.rows)
         if progress is not None:
             progress.close()
-        world.on_main(partial(_finish, files))
+        world.on_main(lambda: files[0].finish())
     return totals
-
-
-def _finish(files: list[PartialOutput]) -> None:
-    files[0].finish()
 
 
 def _chunks(rows: Iterator[MoleculeRow]) -> Iterator[list[MoleculeRow]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dgl_gmpool._options import closest
-from dgl_gmpool.data.delimited_text import damage_explained, existing_file
+from dgl_gmpool.data.text_source import damage_explained, existing_file, unpacked
 
 #: Bytes read at a time. Larger blocks are not faster, smaller ones are slower.
 BLOCK = 4 << 20
@@ -162,16 +162,10 @@ class BindingDBRows:
         with open(self.path, "rb") as disk:
             start = disk.read(4)
             disk.seek(0)
-            if start[:2] == b"\x1f\x8b":
-                import gzip
-
-                with gzip.GzipFile(fileobj=disk) as text:
-                    yield text, disk.tell, size  # type: ignore[misc]
-            elif start == b"PK\x03\x04" or self.path.suffix.lower() == ".zip":
-                with self._open_zip(disk) as text:
-                    yield text, disk.tell, size
-            else:
-                yield disk, disk.tell, size
+            named = self.path.suffix.lower() == ".zip" and start[:2] != b"\x1f\x8b"
+            zipped = start == b"PK\x03\x04" or named
+            with self._open_zip(disk) if zipped else unpacked(disk) as text:
+                yield text, disk.tell, size
 
     @contextmanager
     def _open_zip(self, disk: BinaryIO) -> Iterator[BinaryIO]:

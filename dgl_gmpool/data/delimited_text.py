@@ -25,9 +25,7 @@ from dgl_gmpool.data.table_formats import (
     tab_separated,
 )
 from dgl_gmpool.data.text_header import DELIMITERS, MOST_ABOVE, find_header, unquoted
-from dgl_gmpool.data.text_source import TextSource, damage_explained, existing_file
-
-__all__ = ["BLANK_ROW", "WRONG_LENGTH", "DelimitedText", "Row", "damage_explained", "existing_file"]
+from dgl_gmpool.data.text_source import TextSource, damage_explained
 
 BLANK_ROW = "blank row"
 WRONG_LENGTH = "a row of the wrong length"

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 
 def existing_file(path: str | os.PathLike[str]) -> Path:
@@ -24,6 +24,14 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
     if not found.exists():
         raise FileNotFoundError(f"there is no file {found} (looked from {Path.cwd()})")
     return found
+
+
+def unpacked(file: BinaryIO) -> BinaryIO:
+    """The file itself, or what is in it where it is gzipped."""
+    # By content, not by name: browsers unpack a .gz on the way and keep its name.
+    gzipped = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    return cast(BinaryIO, gzip.GzipFile(fileobj=file)) if gzipped else file
 
 
 class TextSource:
@@ -88,15 +96,8 @@ class TextSource:
 
     @contextmanager
     def _bytes(self) -> Iterator[BinaryIO]:
-        with open(self.file, "rb") as file:
-            # By content, not by name: browsers unpack a .gz on the way and keep its name.
-            gzipped = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            if gzipped:
-                with gzip.GzipFile(fileobj=file) as data:
-                    yield data  # type: ignore[misc]
-            else:
-                yield file
+        with open(self.file, "rb") as file, unpacked(file) as data:
+            yield data
 
     def _not_text(self, error: UnicodeDecodeError) -> ValueError:
         # The decoder saw a part of the file: where in it the text ends is looked for again.

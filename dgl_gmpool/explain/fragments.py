@@ -53,10 +53,7 @@ def _flat(mol: Chem.Mol) -> Chem.Mol:
 
 def _cut(mol: Chem.Mol, atoms: set[int]) -> tuple[str, str]:
     """SMILES of the atoms and of the others."""
-    copy = Chem.Mol(mol)
-    Chem.RemoveStereochemistry(copy)
-    for atom in copy.GetAtoms():
-        atom.SetAtomMapNum(0)
+    copy = _flat(mol)
     ends = (
         (bond.GetIdx(), bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()
     )

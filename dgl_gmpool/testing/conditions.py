@@ -170,8 +170,7 @@ def _salts(subject: Subject) -> None:
 
 def _float64(subject: Subject) -> None:
     """``pool.double()`` works, answers in float64 and agrees with float32."""
-    pool = subject.make()
-    graph = dgl.batch(batch_members())
+    pool, graph = subject.start()
     expected = subject.rows(pool, graph)
     found = subject.rows(pool.double(), graph, graph.ndata["h"].double())
     for name, values in found.items():
@@ -182,8 +181,7 @@ def _float64(subject: Subject) -> None:
 
 def _bfloat16(subject: Subject) -> None:
     """Under bfloat16 autocast, from float32 and from bfloat16 features, the result stays near."""
-    pool = subject.make()
-    graph = dgl.batch(batch_members())
+    pool, graph = subject.start()
     # The features themselves are rounded first, so that only the pooling's own error is seen.
     feat = graph.ndata["h"].bfloat16()
     expected = subject.rows(pool, graph, feat.float())
@@ -201,16 +199,14 @@ def _bfloat16(subject: Subject) -> None:
 
 def _id_types(subject: Subject) -> None:
     """int32 and int64 node ids give the same rows."""
-    pool = subject.make()
-    graph = dgl.batch(batch_members())
+    pool, graph = subject.start()
     short = subject.rows(pool, graph.int())
     check_same(subject.rows(pool, graph.long()), short, "with int64 ids", tolerance=EQUAL)
 
 
 def _repeatable(subject: Subject) -> None:
     """In eval mode the same call gives the same bits."""
-    pool = subject.make()
-    graph = dgl.batch(batch_members())
+    pool, graph = subject.start()
     first = subject.rows(pool, graph)
     check_same(subject.rows(pool, graph), first, "when called again", tolerance=0)
 
@@ -223,8 +219,7 @@ def _training_mode(subject: Subject) -> None:
 
 def _checkpointing(subject: Subject) -> None:
     """Activation checkpointing, which computes again what was not kept, changes no gradient."""
-    pool = subject.make()
-    graph = dgl.batch(batch_members())
+    pool, graph = subject.start()
 
     def call(feat: Tensor) -> list[Tensor]:
         return list(subject.call(pool, graph, feat).values())
@@ -267,8 +262,7 @@ def _pickled(subject: Subject) -> None:
 
 def _pickled_result(subject: Subject) -> None:
     """A coarse graph survives ``pickle`` and deep copies, gradients aside; a readout's rows do."""
-    pool = subject.make()
-    graph = dgl.batch(batch_members())
+    pool, graph = subject.start()
     if subject.face == "readout":
         rows = subject.call(pool, graph)["readout"].detach()
         check_same({"rows": pickle.loads(pickle.dumps(rows))}, {"rows": rows}, "after pickle")
@@ -304,8 +298,7 @@ def _several_types(subject: Subject) -> None:
 
 def _wrong_width(subject: Subject) -> None:
     """Features of another width, or too few rows: a ValueError that gives both numbers."""
-    pool = subject.make()
-    graph = dgl.batch(batch_members())
+    pool, graph = subject.start()
     with complaint(ValueError, naming=(str(IN_FEATS), str(IN_FEATS - 3))):
         subject.call(pool, graph, graph.ndata["h"][:, :-3])
     nodes = graph.num_nodes()
@@ -315,8 +308,7 @@ def _wrong_width(subject: Subject) -> None:
 
 def _integer_features(subject: Subject) -> None:
     """Integer features: a TypeError that says so, or a finite result."""
-    pool = subject.make()
-    graph = dgl.batch(batch_members())
+    pool, graph = subject.start()
     feat = graph.ndata["h"].round().long()
     try:
         out = subject.call(pool, graph, feat)
@@ -330,8 +322,7 @@ def _integer_features(subject: Subject) -> None:
 
 def _not_a_number(subject: Subject) -> None:
     """A NaN or an infinity in one node: a ValueError that names its graph."""
-    pool = subject.make()
-    graph = dgl.batch(batch_members())
+    pool, graph = subject.start()
     ends = graph.batch_num_nodes().cumsum(0).tolist()
     # The last node of one graph and the first of another.
     for value, node, index in ((float("nan"), ends[5] - 1, 5), (float("inf"), ends[1], 2)):
@@ -343,8 +334,7 @@ def _not_a_number(subject: Subject) -> None:
 
 def _scale(subject: Subject) -> None:
     """Features from 1e-8 to 1e6 give finite rows and gradients."""
-    pool = subject.make()
-    graph = dgl.batch(batch_members())
+    pool, graph = subject.start()
     for scale in (1e-8, 1e-4, 1e3, 1e6):
         subject.rows(pool, graph, graph.ndata["h"] * scale)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import dgl_gmpool._dgl  # noqa: F401  # isort: skip  (before DGL)
+import dgl
 import torch
 from dgl import DGLGraph
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from dgl_gmpool._options import check_choice
 from dgl_gmpool.nn.pooled_graph import PooledGraph
 from dgl_gmpool.nn.readout import collect_losses
 from dgl_gmpool.testing.comparing import ConditionFailed, check_finite
-from dgl_gmpool.testing.molecules import IN_FEATS
+from dgl_gmpool.testing.molecules import IN_FEATS, batch_members
 
 FACES = ("readout", "coarsen")
 
@@ -32,6 +33,10 @@ class Subject:
     def make(self) -> nn.Module:
         """A new module, ready to predict."""
         return self.make_pool(IN_FEATS).eval()
+
+    def start(self) -> tuple[nn.Module, DGLGraph]:
+        """A new module, and the batch of molecules."""
+        return self.make(), dgl.batch(batch_members())
 
     def call(
         self,
