@@ -10,10 +10,8 @@ import numpy as np
 from dgl_gmpool.data.features import AuxiliaryTargets, Features
 from dgl_gmpool.data.report import LEFT_OUT, MERGED, SelectionReport
 from dgl_gmpool.data.stereo import without_stereo
-from dgl_gmpool.data.table import MoleculeTable
+from dgl_gmpool.data.table import OF_THE_TABLE, MoleculeTable
 
-#: Of the whole table, not of its rows.
-_OF_THE_TABLE = ("name", "kind", "task_names", "report", "units", "kinds", "classes")
 TRAIN, TEST = "train", "test"
 ALSO_IN_TEST = "the same molecule or group is in the test table"
 
@@ -40,7 +38,7 @@ def with_test_table(table: MoleculeTable, test: MoleculeTable) -> MoleculeTable:
         "report": _joined_report(table, test),
     }
     for each in fields(MoleculeTable):
-        if each.name not in (*_OF_THE_TABLE, *joined):
+        if each.name not in (*OF_THE_TABLE, *joined):
             joined[each.name] = _join(each.name, table, test)
     return without_test_molecules(replace(table, **joined))
 

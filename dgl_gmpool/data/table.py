@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from dgl_gmpool.data.hashes import text_hash
 from dgl_gmpool.data.number import check_weights
 from dgl_gmpool.data.report import SelectionReport
 
+#: Fields of a table that say something of all of it, not of its rows.
+OF_THE_TABLE = ("name", "kind", "task_names", "report", "units", "kinds", "classes")
 #: Of one target.
 TARGET_KINDS = (*KINDS, "multiclass")
 
@@ -225,22 +228,19 @@ class MoleculeTable:
     def take(self, rows: Sequence[int], *, report: SelectionReport | None = None) -> MoleculeTable:
         """The given rows, in the given order; ``report`` replaces the old one where given."""
         index = np.asarray(rows, dtype=np.int64)
-        return replace(
-            self,
-            ids=tuple(self.ids[i] for i in index),
-            smiles=tuple(self.smiles[i] for i in index),
-            canonical=tuple(self.canonical[i] for i in index),
-            groups=tuple(self.groups[i] for i in index),
-            targets=self.targets[index],
-            global_feats=None if self.global_feats is None else self.global_feats[index],
-            report=self.report if report is None else report,
-            auxiliary=tuple(each.take(index) for each in self.auxiliary),
-            features=tuple(each.take(index) for each in self.features),
-            lower=None if self.lower is None else self.lower[index],
-            upper=None if self.upper is None else self.upper[index],
-            weights=None if self.weights is None else self.weights[index],
-            split_values=tuple(self.split_values[i] for i in index) if self.split_values else (),
-        )
+
+        def taken(value: Any) -> Any:
+            if isinstance(value, np.ndarray):
+                return value[index]
+            if not value:  # there is none
+                return value
+            if isinstance(value[0], (Features, AuxiliaryTargets)):
+                return tuple(each.take(index) for each in value)
+            return tuple(value[i] for i in index)
+
+        names = [each.name for each in fields(self) if each.name not in OF_THE_TABLE]
+        found = replace(self, **{name: taken(getattr(self, name)) for name in names})
+        return found if report is None else replace(found, report=report)
 
     def with_notes(self, *notes: str) -> MoleculeTable:
         """The table with more notes in its report."""

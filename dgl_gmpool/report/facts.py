@@ -14,7 +14,7 @@ from dgl_gmpool.data.report import LEFT_OUT, MERGED
 from dgl_gmpool.explain.html import table
 from dgl_gmpool.report.plots import target_histogram
 from dgl_gmpool.report.run_data import RunData
-from dgl_gmpool.training.metrics import METRICS
+from dgl_gmpool.training.metrics import label_of
 from dgl_gmpool.training.words import duration, score_text
 
 #: Refused rows that are shown for each reason.
@@ -226,14 +226,6 @@ def _spread(values: np.ndarray, kind: str) -> list[str]:
         return [*cells, f"{int(values.sum()):,}", f"{100 * values.mean():.1f} %"]
     std = float(values.std(ddof=1)) if len(values) > 1 else None
     return [*cells, *map(score_text, (values.mean(), std, values.min(), values.max()))]
-
-
-def label_of(name: str, units: str) -> str:
-    """A score's name for people, with units where it has them."""
-    metric = METRICS.get(name)
-    if metric is None:
-        return name
-    return f"{metric.label} ({units})" if units and metric.in_units else metric.label
 
 
 def axis_label(name: str, units: str) -> str:

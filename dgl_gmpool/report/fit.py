@@ -11,8 +11,9 @@ import numpy as np
 
 from dgl_gmpool.explain.html import table
 from dgl_gmpool.report import plots
-from dgl_gmpool.report.facts import axis_label, label_of
+from dgl_gmpool.report.facts import axis_label
 from dgl_gmpool.report.run_data import RunData
+from dgl_gmpool.training.metrics import label_of
 from dgl_gmpool.training.run_folder import read_json
 from dgl_gmpool.training.words import score_text
 

@@ -13,11 +13,10 @@ from urllib.parse import quote
 from dgl_gmpool._io import atomic_write_text
 from dgl_gmpool.explain.html import END, Raw, head, table
 from dgl_gmpool.report import facts, fit, mistakes
-from dgl_gmpool.report.facts import label_of
 from dgl_gmpool.report.groups import groups
 from dgl_gmpool.report.run_data import RunData
 from dgl_gmpool.training.run_folder import read_json
-from dgl_gmpool.training.words import duration, score_text
+from dgl_gmpool.training.table_text import effort_cells, score_cells, score_titles
 
 
 def write_report(folder: str | os.PathLike[str], *, device: str = "auto") -> tuple[Path, list[str]]:
@@ -100,19 +99,8 @@ def write_index(folder: str | os.PathLike[str]) -> Path:
     rows = read_json(folder / "table.json")["rows"]
     # A baseline does not say which scores the runs show.
     first = next((row for row in rows if row["folders"]), rows[0])
-    header = [
-        "model",
-        "pages",
-        "levels",
-        *(
-            title
-            for place, (name, _) in enumerate(_scores(first))
-            for title in _titles(label_of(name, first["units"]), first=not place)
-        ),
-        "models",
-        "parameters",
-        "time",
-    ]
+    titles = score_titles([name for name, _ in _scores(first)], first["units"])
+    header = ["model", "pages", "levels", *titles, "models", "parameters", "time"]
     body = [head(f"Runs in {folder.resolve().name}")]
     body.append("<p>Mean and spread of the test scores of single models, over all folds and seeds,")
     body.append(
@@ -124,10 +112,6 @@ def write_index(folder: str | os.PathLike[str]) -> Path:
     path = folder / NAME
     atomic_write_text(path, "".join(body))
     return path
-
-
-def _titles(label: str, *, first: bool) -> list[str]:
-    return [f"test {label}", "std", "averaged"] if first else [label, "averaged"]
 
 
 def _scores(row: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -150,12 +134,6 @@ def _row(folder: Path, row: dict[str, Any]) -> list[str | Raw]:
         row["label"],
         Raw(", ".join(pages)),
         "" if row["levels"] is None else str(row["levels"]),
-        *(
-            score_text(found.get(key))
-            for place, (_, found) in enumerate(_scores(row))
-            for key in (("mean", "averaged") if place else ("mean", "std", "averaged"))
-        ),
-        str(row["models"]),
-        "" if row["parameters"] is None else f"{row['parameters']:,}",
-        "" if row["seconds"] is None else duration(row["seconds"]),
+        *score_cells([found for _, found in _scores(row)]),
+        *effort_cells(row),
     ]

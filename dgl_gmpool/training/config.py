@@ -262,14 +262,11 @@ class TrainingConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; ``TrainingConfig.from_dict(config.to_dict())`` is the same configuration."""
-        record = {field.name: getattr(self, field.name) for field in fields(self)}
-        record["readout_options"] = copy.deepcopy(dict(self.readout_options))
-        record["backbone_options"] = copy.deepcopy(dict(self.backbone_options))
-        record["auxiliary"] = dict(self.auxiliary)
-        record["descriptors"] = list(self.descriptors)
-        record["task_weights"] = dict(self.task_weights)
-        if isinstance(self.metric, tuple):
-            record["metric"] = list(self.metric)
+        record = {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            value = copy.deepcopy(dict(value)) if isinstance(value, Mapping) else value
+            record[each.name] = list(value) if isinstance(value, tuple) else value
         return {k: v for k, v in record.items() if v or k not in LATER}
 
 

@@ -180,6 +180,14 @@ def choose_metric(kind: str | Sequence[str], name: str | Sequence[str] | None = 
     return choose_metrics(kind, name)[0]
 
 
+def label_of(name: str, units: str) -> str:
+    """A score's name for people, with units where it has them."""
+    metric = METRICS.get(name)
+    if metric is None:
+        return name
+    return f"{metric.label} ({units})" if units and metric.in_units else metric.label
+
+
 #: What is shown beside a score that was not chosen with others.
 BESIDE = {
     **dict.fromkeys(METRICS, ("roc_auc",)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -124,26 +124,16 @@ class TrainedModel:
 
 def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> None:
     """Write tensors, numbers and strings only: ``torch.load(path, weights_only=True)`` reads it."""
-    scaler, extra = trained.target_scaler, trained.global_scaler
+    facts = {each.name: getattr(trained, each.name) for each in fields(trained)}
+    model = facts.pop("model")
     atomic_torch_save(
         path,
         {
             "format": _FORMAT,
             "dgl_gmpool": dgl_gmpool.__version__,
-            "config": dict(trained.model.config),
-            "state_dict": {
-                key: value.detach().cpu() for key, value in trained.model.state_dict().items()
-            },
-            "kind": trained.kind,
-            "task_names": list(trained.task_names),
-            "units": trained.units,
-            "featurizer": trained.featurizer,
-            "loss": trained.loss,
-            "features": [[each.source, list(each.names)] for each in trained.features],
-            "kinds": list(trained.kinds),
-            "classes": [list(held) for held in trained.classes],
-            "target_scaler": _scaler_to_dict(scaler),
-            "global_scaler": None if extra is None else _scaler_to_dict(extra),
+            "config": dict(model.config),
+            "state_dict": {key: value.detach().cpu() for key, value in model.state_dict().items()},
+            **{name: _plain(value) for name, value in facts.items()},
         },
     )
 
@@ -252,9 +242,14 @@ def load_models(path: str | os.PathLike[str]) -> list[TrainedModel]:
     return [load_model(file) for file in finals or files]
 
 
-def _scaler_to_dict(scaler: Standardizer) -> dict[str, Any]:
-    saved = {"mean": torch.as_tensor(scaler.mean), "std": torch.as_tensor(scaler.std)}
-    return {**saved, "limit": scaler.limit} if isinstance(scaler, FeatureScaler) else saved
+def _plain(value: Any) -> Any:
+    """Tuples as lists, and scalers as dicts of tensors and numbers."""
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, Standardizer):
+        held = {each.name: getattr(value, each.name) for each in fields(value)}
+        return {k: torch.as_tensor(v) if isinstance(v, np.ndarray) else v for k, v in held.items()}
+    return value
 
 
 def _scaler_from_dict(saved: dict[str, Any]) -> Standardizer:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dgl_gmpool.training.metrics import METRICS
+from dgl_gmpool.training.metrics import METRICS, label_of
 from dgl_gmpool.training.words import duration, score_text
 
 
@@ -13,33 +13,43 @@ def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows of :func:`~dgl_gmpool.training.table.comparison_rows`; behind them, where there are
     several targets, what each target is predicted with."""
     models = [row for row in rows if row["folders"]] or list(rows)
-    shown = [METRICS[name] for name in models[0]["shown"]]
-    units = models[0]["units"]
+    shown = models[0]["shown"]
     bounds = any(_bounds(row) is not None for row in rows)
-    header = ["readout", "levels"]
-    for place, metric in enumerate(shown):
-        unit = f" ({units})" if units and metric.in_units else ""
-        header += [f"{'' if place else 'test '}{metric.label}{unit}"]
-        header += ["averaged"] if place else ["std", "averaged"]
-    header += ["bounds respected"] if bounds else []
-    header += ["models", "parameters", "time"]
-    lines = [header]
+    titles = score_titles(shown, models[0]["units"])
+    titles += ["bounds respected"] if bounds else []
+    lines = [["readout", "levels", *titles, "models", "parameters", "time"]]
     for row in rows:
-        cells = [_readout(row), _text(row["levels"])]
-        for place, metric in enumerate(shown):
-            found = row["scores"].get(metric.name, {})
-            names = ("mean", "averaged") if place else ("mean", "std", "averaged")
-            cells += [score_text(found.get(name)) for name in names]
+        cells = score_cells([row["scores"].get(name, {}) for name in shown])
         cells += [score_text(_bounds(row))] if bounds else []
-        cells += [
-            _text(row["models"]),
-            "-" if row["parameters"] is None else f"{row['parameters']:,}",
-            "-" if row["seconds"] is None else duration(row["seconds"]),
-        ]
-        lines.append(cells)
+        lines.append([_readout(row), _text(row["levels"]), *cells, *effort_cells(row)])
     text = _aligned(lines, left=1)
     text += "\n\naveraged: the mean prediction of a run's models, which is what predict returns"
     return text + _by_target(rows)
+
+
+def score_titles(shown: Sequence[str], units: str) -> list[str]:
+    """Titles of the columns that say something of these scores; of the first one the most."""
+    first, *others = [label_of(name, units) for name in shown]
+    beside = [title for label in others for title in (label, "averaged")]
+    return [f"test {first}", "std", "averaged", *beside]
+
+
+def score_cells(scores: Sequence[Mapping[str, float | None]]) -> list[str]:
+    """The cells below :func:`score_titles`, from ``mean``, ``std`` and ``averaged`` of each."""
+    return [
+        score_text(found.get(key))
+        for place, found in enumerate(scores)
+        for key in (("mean", "averaged") if place else ("mean", "std", "averaged"))
+    ]
+
+
+def effort_cells(row: Mapping[str, Any]) -> list[str]:
+    """How many models, parameters, and how much time; "-" for what needs no network."""
+    return [
+        _text(row["models"]),
+        "-" if row["parameters"] is None else f"{row['parameters']:,}",
+        "-" if row["seconds"] is None else duration(row["seconds"]),
+    ]
 
 
 def _by_target(rows: Sequence[dict[str, Any]]) -> str:
