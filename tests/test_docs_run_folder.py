@@ -66,7 +66,8 @@ def test_what_may_be_left_out_of_a_run_that_is_handed_on(trained, tmp_path):
 
     for name in ("training_molecules.csv", "uncertainty.json"):
         (handed_on / name).unlink()
-    bare = load_predictor(handed_on).predict([molecule])
+    with pytest.warns(UserWarning, match="lacks what tells its errors"):
+        bare = load_predictor(handed_on).predict([molecule])
     np.testing.assert_array_equal(bare.mean, full.mean)
     assert bare.nearest == ("",)
 
