@@ -199,23 +199,26 @@ def test_output_is_input(run, tmp_path, name, text, separator):
 
 def test_the_table_can_come_by_pipe_and_go_to_standard_output(run, tmp_path):
 
-    shell = (
-        f"printf 'smiles\\nCCO\\n' | {sys.executable} -m dgl_gmpool predict --model {run} --csv - "
-        "--output {} {}"
+    (tmp_path / "t.csv").write_text("smiles\nCCO\n")
+    # What is written twice in one process comes from a pipe, and then from a file.
+    twice = (
+        "import sys; from dgl_gmpool.cli import main; "
+        "[main(['predict', '--model', sys.argv[1], '--csv', table, '--output', output]) "
+        "for table, output in (('-', '-'), (sys.argv[2], '/dev/stdout'))]"
     )
-    for output, more in (
-        ("-", ""),
-        ("/dev/stdout", ""),
-        ("/dev/stdout", f"> {tmp_path / 'o.csv'}"),
-    ):
+    pipe = 'cat {2} | {0} -c "{3}" {1} {2}'
+    file = "cat {2} | {0} -m dgl_gmpool predict --model {1} --csv - --output /dev/stdout > {4}"
+    for shell, outputs in ((pipe, ("-", "/dev/stdout")), (file, ("/dev/stdout",))):
+        given = (sys.executable, run, tmp_path / "t.csv", twice, tmp_path / "o.csv")
         done = subprocess.run(
-            ["bash", "-c", shell.format(output, more)], capture_output=True, text=True, check=True
+            ["bash", "-c", shell.format(*given)], capture_output=True, text=True, check=True
         )
-        text = (tmp_path / "o.csv").read_text() if more else done.stdout
+        text = (tmp_path / "o.csv").read_text() if shell is file else done.stdout
         lines = text.splitlines()
-        assert lines[0] == ",".join(["smiles", *NEW])
-        assert len(lines) == 2
-        assert f"{output}: 1 rows, 1 predicted by 2 model(s)" in done.stderr
+        assert len(lines) == 2 * len(outputs)
+        assert lines[::2] == [",".join(["smiles", *NEW])] * len(outputs)
+        for output in outputs:
+            assert f"{output}: 1 rows, 1 predicted by 2 model(s)" in done.stderr
     assert os.path.islink("/dev/stdout")
 
 

@@ -85,7 +85,7 @@ blank cell is a missing measurement. Rows that cannot be used are listed with th
             help="the table: .csv, .tsv, .smi or .sdf, also .gz; .parquet (required)",
         )
         add("--target", nargs="+", metavar="NAME", help="columns to predict (required)")
-        add("--smiles-column", default="smiles", metavar="NAME", help="default: smiles")
+        add("--smiles-column", default="smiles", metavar="NAME", help="column of the molecules")
         add(
             "--kind",
             nargs="+",

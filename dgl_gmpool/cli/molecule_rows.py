@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dgl_gmpool.cli.flags import add_flag
 from dgl_gmpool.data.delimited_text import BLANK_ROW, DelimitedText, Row
 from dgl_gmpool.data.feature_columns import FeatureColumns, read_features
 from dgl_gmpool.training.model_features import check_feature_names, feature_columns
@@ -204,4 +205,10 @@ def add_model_flag(
 def add_table_flags(parser: argparse.ArgumentParser) -> None:
     """How a table of molecules is read."""
     add_delimiter_flag(parser.add_argument)
-    parser.add_argument("--smiles-column", default="smiles", metavar="NAME", help="default: smiles")
+    add_flag(
+        parser.add_argument,
+        "--smiles-column",
+        default="smiles",
+        metavar="NAME",
+        help="column of the molecules",
+    )

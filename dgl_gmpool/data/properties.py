@@ -29,9 +29,9 @@ def molecule_properties(table: MoleculeTable) -> AuxiliaryTargets:
     Examples
     --------
     >>> from dgl_gmpool.data import load_sodium_channel
-    >>> found = molecule_properties(load_sodium_channel())
+    >>> found = molecule_properties(load_sodium_channel().take(range(20)))
     >>> found.kind, len(found), found.task_names[:2]
-    ('regression', 1017, ('exactmw', 'amw'))
+    ('regression', 20, ('exactmw', 'amw'))
     """
     calculate = rdMolDescriptors.Properties()
     names = tuple(calculate.GetPropertyNames())

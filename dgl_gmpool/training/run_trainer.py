@@ -150,11 +150,12 @@ class RunTrainer:
         files, (train, valid) = self.files.fold(number), self.splits.folds[number]
         table, test = self.dataset.table, self.splits.test
         fitted, trained = self._fit(files, train, valid, fold=number, log=self.log)
+        features, _ = joined_features(table, self.config.descriptors)
         outputs: dict[str, Any] = {}
         scores: dict[str, Any] = {}
         for name, part in (("valid", valid), ("test", test)):
             rows = np.asarray(part, dtype=np.int64)
-            found = self._outputs(trained, rows)
+            found = self._outputs(trained, rows, features)
             outputs |= {f"{name}_rows": rows, f"{name}_outputs": found}
             scores[name] = trained.task.scores(table.targets[rows], found, **table.bounds(rows))
         if not self.world.is_main:
@@ -178,9 +179,10 @@ class RunTrainer:
             },
         )
 
-    def _outputs(self, trained: TrainedModel, rows: np.ndarray) -> np.ndarray:
+    def _outputs(
+        self, trained: TrainedModel, rows: np.ndarray, features: np.ndarray | None
+    ) -> np.ndarray:
         """The model's outputs for these rows, of which each process calculates a share."""
-        features, _ = joined_features(self.dataset.table, self.config.descriptors)
         mine = self.world.share(torch.as_tensor(rows)).numpy()
         found = trained.outputs(
             self.dataset.graphs[mine],
