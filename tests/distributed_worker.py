@@ -53,6 +53,8 @@ GRADIENTS: dict[str, dict[str, Any]] = {
         "readout_options": {"num_clusters": 2},
     },
     "gcn with edges": {"backbone": "gcn", "backbone_options": {"edges": True}},
+    "gin": {"backbone": "gin"},
+    "gin, unequal shares": {"backbone": "gin", "batch_size": 3},
     "ngmpool": {"readout": "ngmpool"},
     "diffpool": {"readout": "diffpool", "readout_options": {"num_clusters": 2}},
     "diffpool by its losses alone": {
@@ -109,7 +111,10 @@ def gradients(
         dataset = bounded_dataset()
         values |= {"positive_weight": None, "task_weights": {"task1": 3.0}}
     else:
-        dataset = with_small_auxiliary(small_dataset("classification", tasks=3, global_feats=True))
+        featurizer = "pretrained-gin" if options.get("backbone") == "gin" else "stereo"
+        dataset = with_small_auxiliary(
+            small_dataset("classification", tasks=3, global_feats=True, featurizer=featurizer)
+        )
     config = TrainingConfig(**small_options(**values))
     data = FoldData.prepare(dataset, TRAIN, config, device=CPU)
     model = build_model(

@@ -101,6 +101,8 @@ def test_a_temperature_keeps_the_order_of_the_classes_and_is_bounded():
     [
         ((30, 9, 0), []),  # 9 rows that are not of the most common class
         ((30, 10, 0), ["none", "temperature"]),  # no row at all of one class
+        ((7, 7, 6), ["none", "temperature"]),
+        ((7, 6, 6), []),
         ((30, 30, 9), ["none", "temperature"]),
         ((10, 10, 10), ["none", "temperature", "isotonic"]),
     ],

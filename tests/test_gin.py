@@ -216,7 +216,7 @@ def test_features_that_are_no_codes_are_refused():
 
 
 def test_codes_and_the_network_that_reads_them_come_together(tmp_path, capsys):
-    table = small_dataset().table
+    table = small_dataset(rows=12).table
     for codes, backbone in ((CODES, "dmpnn"), ("stereo", "gin")):
         dataset = featurize(table, featurizer=codes, progress=False)
         config = TrainingConfig(**small_options(backbone=backbone))
@@ -274,13 +274,13 @@ def test_files_that_hold_something_else_are_named(change, message, tmp_path):
         **small_options(backbone="gin", num_steps=2, hidden_feats=16),
         start_from=str(tmp_path / "w.pth"),
     )
-    dataset = featurize(small_dataset().table, featurizer=CODES, progress=False)
+    dataset = small_dataset(featurizer=CODES)
     with pytest.raises(ValueError, match=message):
         train_run(dataset, make_splits(dataset.table), config, tmp_path / "run", progress=False)
 
 
 def test_settings_that_the_weights_do_not_have_are_named(tmp_path):
-    dataset = featurize(small_dataset().table, featurizer=CODES, progress=False)
+    dataset = small_dataset(featurizer=CODES)
     splits, start = make_splits(dataset.table, folds=2), str(weights_file(tmp_path))
     for changes, message in (
         ({"hidden_feats": 8, "num_steps": 2}, "hidden_feats=8: expected 16, as in the weights to"),

@@ -27,7 +27,12 @@ SMILES = (
 
 
 def small_dataset(
-    kind: str = "regression", *, tasks: int = 1, rows: int = 36, global_feats: bool = False
+    kind: str = "regression",
+    *,
+    tasks: int = 1,
+    rows: int = 36,
+    global_feats: bool = False,
+    featurizer: str = "stereo",
 ) -> MoleculeDataset:
     """Targets that depend on the molecule; a few missing cells where there are several tasks."""
     smiles = SMILES[:rows]
@@ -54,7 +59,7 @@ def small_dataset(
         report=SelectionReport("small", (("rows", len(smiles)),)),
         units="" if kind == "classification" else "log units",
     )
-    return featurize(table, progress=False)
+    return featurize(table, featurizer=featurizer, progress=False)
 
 
 def with_small_auxiliary(dataset: MoleculeDataset) -> MoleculeDataset:

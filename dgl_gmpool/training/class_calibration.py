@@ -51,8 +51,8 @@ class ClassCalibrator(Calibrator):
         """The methods for which every model has enough validation rows; none for too few."""
         width = predicted[0].shape[1]
         counts = np.stack([np.bincount(y.astype(np.int64), minlength=width) for y in labels])
-        most = counts.max(axis=1)
-        if (np.minimum(most, counts.sum(axis=1) - most) < FEWEST).any():
+        rows = counts.sum(axis=1)
+        if (rows < 2 * FEWEST).any() or (rows - counts.max(axis=1) < FEWEST).any():
             return []
         # Without a row of a class, its isotonic curve would rule the class out.
         return [each for each in cls.METHODS if each != "isotonic" or counts.min() >= FEWEST]

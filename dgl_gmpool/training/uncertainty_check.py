@@ -119,7 +119,8 @@ def uncertainty_lines(summary: dict[str, Any]) -> list[str]:
 
 def _why_none(task: dict[str, Any]) -> str:
     if task["brier"]["none"] is None:
-        several = task["kind"] == "multiclass"
-        which = "the most common class, or of all others," if several else "a class"
-        return f"too few validation rows for a curve: fewer than {FEWEST} of {which} in a fold"
+        fewer = f"{FEWEST} of a class"
+        if task["kind"] == "multiclass":
+            fewer = f"{2 * FEWEST}, or than {FEWEST} that are not of the most common class,"
+        return f"too few validation rows for a curve: fewer than {fewer} in a fold"
     return "no curve is better on left-out validation rows"
