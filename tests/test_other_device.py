@@ -119,6 +119,17 @@ def test_a_whole_model(readout):
     assert devices_after_a_step(model, out, feat) == {"meta"}
 
 
+def test_the_network_on_codes():
+    graph, _ = graph_and_feat()
+    nodes, edges = (
+        torch.zeros(rows, width, device="meta")
+        for rows, width in ((graph.num_nodes(), 2), (graph.num_edges(), 8))
+    )
+    model = MoleculePredictor(2, 8, backbone="gin", hidden_feats=16, readout_norm="batch")
+    out = model.to("meta")(graph, nodes, edges)
+    assert devices_after_a_step(model, out, next(model.parameters())) == {"meta"}
+
+
 def cells_of(task):
     """Outputs and labels with cells that are not known, some of them bounded, and weights."""
     draw = torch.Generator().manual_seed(0)
