@@ -238,6 +238,8 @@ def test_a_name_is_that_of_a_file_here(tmp_path, monkeypatch):
     name = PRETRAINED[0]
     with pytest.raises(FileNotFoundError, match=f"curl -O https://data.dgl.ai/.*/{name}.pth"):
         pretrained_file(name)
+    with pytest.raises(FileNotFoundError, match="did you mean gin_supervised_infomax"):
+        pretrained_file("gin_supervised_infomacs")
     file = weights_file(tmp_path, f"{name}_pre_trained.pth")
     assert pretrained_file(name).resolve() == file
     nearer = weights_file(tmp_path, f"{name}.pth", seed=1)

@@ -203,7 +203,7 @@ def test_weights():
     kept = (wrong == Y).astype(float)
     model = GMPoolRegressor(**SMALL).fit(SMILES, wrong, sample_weight=kept)
     assert np.abs(model.predict(SMILES)).max() < 1000
-    for bad in (-kept, kept[1:], np.full(len(SMILES), np.nan)):
+    for bad in (-kept, kept[1:], np.full(len(SMILES), np.nan), "balanced"):
         with pytest.raises(ValueError, match="weight"):
             GMPoolRegressor(**SMALL).fit(SMILES, Y, sample_weight=bad)
     with pytest.raises(ValueError, match="every sample weight is zero"):

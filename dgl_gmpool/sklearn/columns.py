@@ -83,7 +83,12 @@ def labels_of(y: Any) -> np.ndarray:
 
 def weights_of(values: Any, rows: int) -> np.ndarray:
     """Weights ``(rows,)`` float64."""
-    weights = np.asarray(values, dtype=np.float64)
+    try:
+        weights = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"sample_weight is {values!r}: expected a number of 0 or more for each row"
+        ) from error
     if weights.ndim == 0:
         weights = np.full(rows, float(weights))
     check_weights(weights, rows)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dgl_gmpool._options import closest
 from dgl_gmpool.data.featurizers import CODES
 from dgl_gmpool.models.gin import GIN
 
@@ -34,16 +35,21 @@ def pretrained_file(start: str | Path) -> Path | None:
     Raises
     ------
     FileNotFoundError
-        It is one of dgllife's names, and its file is not there.
+        It is one of dgllife's names, and its file is not there, or nearly such a name.
     """
     start = Path(start)
-    if start.name in PRETRAINED and not start.exists():
+    near = None if start.exists() else closest(start.name, PRETRAINED)
+    if near is not None and near != start.name:
+        raise FileNotFoundError(
+            f"no run folder or file {start}; did you mean {near}, weights of DGL-LifeSci?"
+        )
+    if near is not None:
         found = [start.with_name(start.name + end) for end in (".pth", "_pre_trained.pth")]
         there = [file for file in found if file.is_file()]
         if not there:
             raise FileNotFoundError(
                 f"{start.name} is a name of DGL-LifeSci's pretrained weights, and neither "
-                f"{found[0].name} nor {found[1].name} is in {start.parent}: get it once with "
+                f"{found[0].name} nor {found[1].name} is in {start.parent.absolute()}: get it once with "
                 f"curl -O {URL.format(start.name)} or give the path of the file"
             )
         return there[0]
