@@ -49,8 +49,8 @@ def pretrained_file(start: str | Path) -> Path | None:
         if not there:
             raise FileNotFoundError(
                 f"{start.name} is a name of DGL-LifeSci's pretrained weights, and neither "
-                f"{found[0].name} nor {found[1].name} is in {start.parent.absolute()}: get it once with "
-                f"curl -O {URL.format(start.name)} or give the path of the file"
+                f"{found[0].name} nor {found[1].name} is in {start.parent.absolute()}: get it once "
+                f"with curl -O {URL.format(start.name)} or give the path of the file"
             )
         return there[0]
     # A model file of this package says its format.
