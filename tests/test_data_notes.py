@@ -107,6 +107,8 @@ def test_words_in_a_column_of_numbers_are_no_classes(tmp_path):
         ("-1 1 1 -1", None, "'y' holds only the values -1, 1 and is trained as a regression"),
         ("1 2 2 1", None, "'y' holds only the values 1, 2 and is trained as a regression"),
         ("0 1 2 0", None, "'y' holds only the values 0, 1, 2 and is trained as a regression"),
+        ("1 2 3 4 " * 5, None, "'y' holds only 4 whole numbers (1, 2, 3, ...) and is trained as a"),
+        ("1 30 2e3 4e4 5e6 " * 4, None, "'y' is above 0 and spans a factor of 5e+06"),
         ("0 1 1 0", None, "classification, as every value is 0 or 1; kind='regression' (--kind"),
         ("1 1 1 1", None, "every label of 'y' is 1: there is nothing to tell apart"),
         ("2 2 2 2", None, "every value of 'y' is 2: there is nothing to tell apart"),
@@ -117,6 +119,13 @@ def test_a_guess_is_said_aloud(tmp_path, values, kind, said):
     rows = [f"{'C' * i},{value}" for i, value in enumerate(values.split(), start=1)]
     table = load(csv(tmp_path / "m.csv", "smiles,y", *rows), kind=kind)
     assert note(table, said)
+
+
+@pytest.mark.parametrize("values", ["1 2 3 4 " * 3, "1 2.5 3 4 " * 5, "1.5 30 200 400 " * 5])
+def test_measured_numbers_are_not_taken_for_anything_else(tmp_path, values):
+    rows = [f"{'C' * i},{value}" for i, value in enumerate(values.split(), start=1)]
+    table = load(csv(tmp_path / "m.csv", "smiles,y", *rows))
+    assert not any("trained as a" in each or "spans" in each for each in table.report.notes)
 
 
 def test_targets_of_different_kinds_are_named(tmp_path):

@@ -121,7 +121,9 @@ def test_parts_that_tear_a_molecule_apart_are_named():
     parts = ["test", "train"] + ["train"] * 20
     with pytest.raises(ValueError, match=r"rows 0 \(a\) and 1 \(a\) are one molecule"):
         splits_of_parts(table, parts)
-    with pytest.raises(ValueError, match="'a' is both in train and valid"):
+    with pytest.raises(
+        ValueError, match=r"rows 0 \(a\) and 1 \(a\) .* in the parts valid and train; give"
+    ):
         splits_of_parts(table, ["valid", *parts[1:]])
     with pytest.raises(ValueError, match="all rows are 'train'"):
         splits_of_parts(table, ["train"] * 22)

@@ -54,6 +54,8 @@ def prepare(
         dataset = featurize(
             table, featurizer=args.featurizer, cache_dir=args.cache, processes=args.processes
         )
+    for note in dataset.table.report.notes[len(table.report.notes) :]:
+        print(f"note: {note}")
     # Models remember it: what is done here is done to the molecules that they predict.
     dataset = replace(dataset, featurizer=feature_recipe(args.featurizer, args.standardize))
     with in_words_of_the_flags():

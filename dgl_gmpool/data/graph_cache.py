@@ -83,7 +83,7 @@ def versions() -> dict[str, str]:
 
 
 #: Of the file, and of the way features are computed: raise it when either changes.
-FORMAT = 2
+FORMAT = 3
 
 
 class GraphCache(CacheFile):

@@ -160,6 +160,13 @@ def splits_of_parts(
     rows = {part: [i for i, each in enumerate(parts) if each == part] for part in PARTS.values()}
     if not rows["train"]:
         raise ValueError("no row is for training; give some rows the part 'train'")
+    columns = [table.canonical, table.groups]
+    if not options.get("stereo", True):
+        columns.append(tuple(without_stereo(smiles) for smiles in table.canonical))
+    for unit in tied(len(table), columns):
+        other = next((row for row in unit if parts[row] != parts[unit[0]]), None)
+        if other is not None:
+            raise _torn(table, unit[0], other, f"{parts[unit[0]]} and {parts[other]}")
     if not rows["valid"]:
         if not rows["test"]:
             raise ValueError("all rows are 'train'; give some rows the part 'test' or 'valid'")
@@ -215,12 +222,16 @@ def _check_test(
         inside = [row for row in unit if row in held]
         if inside and len(inside) < len(unit):
             outside = next(row for row in unit if row not in held)
-            raise ValueError(
-                f"rows {table.ids[inside[0]]} ({table.smiles[inside[0]]}) and {table.ids[outside]} "
-                f"({table.smiles[outside]}) are one molecule or one group, and only the first is "
-                "in the test set; give them the same part"
-            )
+            raise _torn(table, inside[0], outside, "test and others")
     return held
+
+
+def _torn(table: MoleculeTable, row: int, other: int, parts: str) -> ValueError:
+    return ValueError(
+        f"rows {table.ids[row]} ({table.smiles[row]}) and {table.ids[other]} "
+        f"({table.smiles[other]}) are one molecule or one group, and in the parts {parts}; give "
+        "them the same part"
+    )
 
 
 def _test_set(

@@ -19,12 +19,20 @@ MISSING_WORDS = frozenset(
 #: "#N/A", "#VALUE!", "#DIV/0!", "#NAME?", and what Excel writes in other languages ("#WERT!").
 _SPREADSHEET_ERROR = re.compile(r"#[^\W\d_]+(/[^\W\d_]*0?)?[!?]?")
 
+#: Atomic numbers of what a SMILES writes without brackets.
+_ORGANIC = frozenset((5, 6, 7, 8, 9, 15, 16, 17, 35, 53))
+
 REFUSED = "refused by RDKit"
 BLANK_SMILES = "blank SMILES"
 NOT_A_SMILES = "not a SMILES"
 
 #: What may stand behind a SMILES (CXSMILES): labels, coordinates, "r", or KEY:..., after a bar.
 _EXTENSION = re.compile(r"\|(\||\$|\(|r[,|]|r$|[A-Za-z&^@_]+\d*[:=]).*", re.DOTALL)
+
+#: The number of an atom in a mapped reaction, ``[CH3:1]``: it says nothing about the molecule.
+_ATOM_MAP = re.compile(r"(\[[^][]*?):\d+(?=\])")
+#: An atom whose hydrogens are written out and may have needed no bracket: ``[CH3]``, ``[C@H]``.
+_HYDROGENS = re.compile(r"\[(?:[BCNOPSFI]|Cl|Br|[bcops])(?:@[^][H]*)?H\d?\]")
 
 #: Letters of other alphabets that look like those of a SMILES; full-width and raised or lowered
 #: ones are found by normalisation.
@@ -94,18 +102,33 @@ def _short(text: str) -> str:
 
 
 def ignored_extensions(cells: Iterable[str]) -> list[str]:
-    """A note for a report if any of the SMILES has an extension behind it, else none.
+    """Notes for a report on what is written in or behind the SMILES and ignored; none without.
 
     >>> ignored_extensions(["CCO |r|", "CC"])
     ["1 row has an extension behind the SMILES (such as '|r|'), which is ignored"]
+    >>> ignored_extensions(["[CH3:1]O", "CC"])
+    ["1 row has the numbers of atoms in a mapped reaction (such as ':1'), which are ignored"]
     """
-    found = [extension for _, extension, _ in map(split_smiles, cells) if extension]
-    if not found:
-        return []
-    rows = "1 row has" if len(found) == 1 else f"{len(found)} rows have"
-    return [
-        f"{rows} an extension behind the SMILES (such as {_short(found[0])!r}), which is ignored"
-    ]
+    extensions, maps = [], []
+    for cell in cells:
+        smiles, extension, _ = split_smiles(cell)
+        extensions += [_short(extension)] if extension else []
+        found = _ATOM_MAP.search(smiles)
+        maps += [found[0][len(found[1]) :]] if found else []
+    notes = []
+    for held, what, are in (
+        (extensions, "an extension behind the SMILES", "is"),
+        (maps, "the numbers of atoms in a mapped reaction", "are"),
+    ):
+        if held:
+            rows = "1 row has" if len(held) == 1 else f"{len(held)} rows have"
+            notes.append(f"{rows} {what} (such as {held[0]!r}), which {are} ignored")
+    return notes
+
+
+def has_atom_maps(smiles: str) -> bool:
+    """Whether atoms have numbers, as in ``[CH3:1]``."""
+    return ":" in smiles and _ATOM_MAP.search(smiles) is not None
 
 
 def refusal(why: str) -> str:
@@ -149,8 +172,11 @@ def _unchecked() -> Chem.SmilesParserParams:
 
 
 def read_molecule(text: str) -> tuple[Chem.Mol | None, str]:
-    """``(molecule, "")``, or ``(None, why it is none)``; an extension behind the SMILES is left
-    out.
+    """``(molecule, "")``, or ``(None, why it is none)``; an extension behind the SMILES and the
+    numbers of mapped atoms are left out.
+
+    Atoms whose hydrogens are written out in brackets without need (``[CH3]``) become what they are
+    without: features ask for implicit hydrogens, and must not hang on how a molecule is written.
 
     >>> mol, _ = read_molecule("OCC")
     >>> mol.GetNumAtoms()
@@ -161,14 +187,20 @@ def read_molecule(text: str) -> tuple[Chem.Mol | None, str]:
     smiles, _, why = split_smiles(text)
     if why:
         return None, why
+    if has_atom_maps(smiles):
+        smiles = _ATOM_MAP.sub(r"\1", smiles)
     with rdBase.BlockLogs():
         mol = Chem.MolFromSmiles(smiles)
         if mol is not None and mol.GetNumAtoms() > 0:
+            if _HYDROGENS.search(smiles):
+                _unwrite_hydrogens(mol)
             return mol, ""
         if mol is not None:
             return None, "it has no atoms"
         raw = Chem.MolFromSmiles(smiles, _unchecked())
         if raw is None:
+            if smiles.startswith("InChI="):
+                return None, f"{NOT_A_SMILES}: it is an InChI; write SMILES in its place"
             return None, NOT_A_SMILES
         try:
             Chem.SanitizeMol(raw)
@@ -176,6 +208,28 @@ def read_molecule(text: str) -> tuple[Chem.Mol | None, str]:
             # RDKit's exceptions share no public base class narrower than ValueError.
             return None, str(error).strip()
     return None, "RDKit gives no molecule and no reason"
+
+
+def _unwrite_hydrogens(mol: Chem.Mol) -> None:
+    """Make hydrogens implicit where the atom has as many by itself."""
+    for atom in mol.GetAtoms():
+        hydrogens = atom.GetNumExplicitHs()
+        if not hydrogens:
+            continue
+        plain = not (atom.GetFormalCharge() or atom.GetIsotope() or atom.GetNumRadicalElectrons())
+        tagged = atom.GetChiralTag() != Chem.ChiralType.CHI_UNSPECIFIED
+        number = atom.GetAtomicNum()
+        if tagged or not plain or number not in _ORGANIC:
+            continue
+        if atom.GetTotalValence() > Chem.GetPeriodicTable().GetDefaultValence(number):
+            continue  # RDKit itself writes such a one, C[SH](C)C, in brackets
+        atom.SetNumExplicitHs(0)
+        atom.SetNoImplicit(False)
+        atom.UpdatePropertyCache(strict=False)
+        if atom.GetTotalNumHs() != hydrogens:  # [nH], and unusual valences
+            atom.SetNumExplicitHs(hydrogens)
+            atom.SetNoImplicit(True)
+            atom.UpdatePropertyCache(strict=False)
 
 
 def canonical_smiles(smiles: str) -> tuple[str, str]:

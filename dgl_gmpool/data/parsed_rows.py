@@ -10,11 +10,18 @@ from rdkit import Chem
 
 from dgl_gmpool.data.featurize import featurize_molecules, unknown_symbols
 from dgl_gmpool.data.flat_graphs import FlatGraphs
-from dgl_gmpool.data.molecule import BLANK_SMILES, is_missing, read_molecule, split_smiles
+from dgl_gmpool.data.molecule import (
+    BLANK_SMILES,
+    has_atom_maps,
+    is_missing,
+    read_molecule,
+    split_smiles,
+)
 from dgl_gmpool.data.similarity import fingerprints
 from dgl_gmpool.data.standardize import split_recipe, standardized
 
 EXTENSION = "the extension behind the SMILES is ignored"
+ATOM_MAPS = "the numbers of atoms in a mapped reaction are ignored"
 
 
 @dataclass(frozen=True)
@@ -80,8 +87,10 @@ def parse_rows(smiles: Sequence[str], featurizer: str) -> ParsedRows:
             known[canonical] = len(mols)
             mols.append(mol)
         place[row] = known[canonical]
-        if split_smiles(text)[1]:
-            notes[row] = "; ".join(filter(None, [notes[row], EXTENSION]))
+        written, extension, _ = split_smiles(text)
+        ignored = [EXTENSION] if extension else []
+        ignored += [ATOM_MAPS] if has_atom_maps(written) else []
+        notes[row] = "; ".join(filter(None, [notes[row], *ignored]))
     flat = featurize_molecules(mols, featurizer)
     strange = unknown_symbols(mols.__getitem__, flat, featurizer)
     for row, at in enumerate(place.tolist()):

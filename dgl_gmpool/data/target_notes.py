@@ -11,6 +11,12 @@ from dgl_gmpool.data.equal_rows import rows_of
 from dgl_gmpool.data.number import APPROXIMATE, BOUND, COMMA, Cell
 from dgl_gmpool.data.target_column import TargetColumn
 
+#: So few whole numbers may be names of classes.
+_FEW = 10
+#: From how many values, and over which factor between the 5th and the 95th percentile, a column
+#: looks as if its logarithm were meant.
+_ENOUGH, _WIDE = 20, 1000
+
 
 def unused_notes(cells: Sequence[Cell]) -> list[str]:
     """What it means that these cells are left out: rarely is that a random part of the data."""
@@ -107,14 +113,35 @@ def _few_values(column: TargetColumn, held: np.ndarray) -> list[str]:
     if len(distinct) == 1 and len(held) > 1:
         what = "value" if column.kind == "regression" else "label"
         return [f"every {what} of {column.name!r} is {listed}: there is nothing to tell apart"]
-    few = len(distinct) in (2, 3) and len(held) > len(distinct)
-    if column.kind == "regression" and few and bool((distinct == distinct.round()).all()):
+    if column.kind != "regression":
+        return []
+    whole = bool((distinct == distinct.round()).all())
+    if whole and len(distinct) in (2, 3) and len(held) > len(distinct):
         return [
             f"{column.name!r} holds only the values {listed} and is trained as a regression; "
             f"--kind {column.name}=multiclass makes classes of them (for two classes write 0 and "
             "1, and leave what is not known blank)"
         ]
-    return []
+    if whole and 3 < len(distinct) <= _FEW and len(held) >= 5 * len(distinct):
+        return [
+            f"{column.name!r} holds only {len(distinct)} whole numbers ({listed}, ...) and is "
+            f"trained as a regression; --kind {column.name}=multiclass makes classes of them"
+        ]
+    return _wide(column.name, held)
+
+
+def _wide(name: str, held: np.ndarray) -> list[str]:
+    """A note on concentrations and the like, of which the largest alone would be learnt."""
+    if len(held) < _ENOUGH or (held <= 0).any():
+        return []
+    low, high = np.quantile(held, [0.05, 0.95])
+    if high < _WIDE * low:
+        return []
+    return [
+        f"{name!r} is above 0 and spans a factor of {held.max() / held.min():.0e}, so the largest "
+        "values decide what is learnt; where ratios matter, as of concentrations (IC50, Ki, "
+        "solubility), write the logarithm in the table (pIC50) and train on that"
+    ]
 
 
 def repeat_notes(

@@ -142,5 +142,5 @@ def damage_explained(path: Path) -> Iterator[None]:
 def _not_utf8(path: Path, line: int, byte: int, reason: str) -> ValueError:
     return ValueError(
         f"{path} is not UTF-8 text (line {line}, byte {byte}: {reason}); "
-        "save it as UTF-8 (a spreadsheet: as CSV)"
+        "save it as UTF-8 (in a spreadsheet: as 'CSV UTF-8')"
     )
