@@ -218,12 +218,14 @@ def as_markdown(record: dict[str, Any]) -> str:
         [
             "# Training, by the size of the table",
             "",
-            f"`{record['command']}`, commit {record['commit']}. {cores} cores, of which a process "
+            "`python benchmarks/sizes.py --rows 10000 100000 1000000 --cold 1000000 --kill`, a phase "
+            f"at a time: each phase's commit is in sizes.json. {cores} cores, of which a process "
             f"uses one, under load averages of {min(loads)} to {max(loads)}: with more than "
             f"{cores}, seconds are too many. Readout {record['readout']}, batch 80, width 200; "
             "seconds an epoch are those of some steps, times its steps. Of ten rows that follow "
             "each other, all are one molecule in another order of atoms: `predict` runs its one "
-            "model once for them, training does not know. A dash: not measured.",
+            "model once for them, training does not know. `cold` was killed once where half of the "
+            "molecules were featurised, for the million rows. A dash: not measured.",
             "",
             *lines,
             "",
