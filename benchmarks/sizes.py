@@ -218,9 +218,9 @@ def as_markdown(record: dict[str, Any]) -> str:
         [
             "# Training, by the size of the table",
             "",
-            "`python benchmarks/sizes.py --rows 10000 100000 1000000 --cold 1000000 --kill`, a phase "
-            f"at a time: each phase's commit is in sizes.json. {cores} cores, of which a process "
-            f"uses one, under load averages of {min(loads)} to {max(loads)}: with more than "
+            "`python benchmarks/sizes.py --rows 10000 100000 1000000 --cold 1000000 --kill`, a "
+            f"phase at a time: each phase's commit is in sizes.json. {cores} cores, of which a "
+            f"process uses one, under load averages of {min(loads)} to {max(loads)}: above "
             f"{cores}, seconds are too many. Readout {record['readout']}, batch 80, width 200; "
             "seconds an epoch are those of some steps, times its steps. Of ten rows that follow "
             "each other, all are one molecule in another order of atoms: `predict` runs its one "
