@@ -157,3 +157,10 @@ def low_rank_accuracy() -> Table:
 def low_rank_slope(way: str, k: int) -> float:
     slopes = load("benchmarks/results/low_rank.json")["slopes"]
     return pick(slopes, way=way, face="readout", k=k)["seconds"]
+
+
+def bounds_on_molecules(way: str) -> float:
+    """Test RMSE on all rows, mean over the seeds, in the trial of bounds on molecules."""
+    rows = load("experiments/results/bounds/molecules.json")["rows"]
+    found = [rmse for row in rows if row["way"] == way for rmse, _ in row["rmse"]]
+    return float(sum(found) / len(found))
