@@ -58,6 +58,7 @@ def planted_counting() -> Table:
     shown = {
         "cliques": "cliques",
         "rings": "rings and chords",
+        "bodies": "wheels, caterpillars, crossed rings, spiders, bipartite",
         "mixed": "stars, grids, trees with a ring",
     }
     found = planted("counting", method="GMPool", label="k", noise=0.2, layers=2)
@@ -76,18 +77,6 @@ def planted_counting() -> Table:
     ]
 
 
-def groups_now(what: str) -> Row:
-    """One seed of the grouping of 0.3.0."""
-    return load("experiments/results/planted/groups_0.3.json")[what]
-
-
-def exact_before(kinds: str) -> float:
-    """Percent of the third kind of graphs with exact K in 0.2.0, the same seed."""
-    where = dict(family="mixed", kinds=kinds, noise=0.2, layers=2, label="k", seed=0)
-    (row,) = planted("counting", method="GMPool", **where)
-    return 100 * row["result"]["after"]["exact"]
-
-
 def planted_exact(method: str) -> list[float]:
     """Percent of graphs with exact K, of every row."""
     return [100 * row["result"]["after"]["exact"] for row in planted("counting", method=method)]
@@ -98,8 +87,12 @@ def planted_paying() -> Table:
         "mean and max": "mean and maximum",
         "phi of nodes, no groups": "the same readout, every node its own group (the control)",
         "one group": "one group",
+        "random groups": "random groups",
         "GMPool": "**GMPool**",
         "GMPool, exchange": "GMPool, exchange in the network",
+        "GMPool, M frozen": "GMPool, M not learned",
+        "GMPool, no locality": "GMPool, features alone",
+        "mean and max, exchange": "mean and maximum, exchange in the network",
         "planted groups": "the planted groups",
     }
     return [
