@@ -250,7 +250,7 @@ def dense_by_loops(coarse):
     matrix = np.zeros((len(counts), most, most))
     start = 0
     for index, n in enumerate(counts):
-        feat[index, :n] = coarse.feat.detach()[start : start + n]
+        feat[index, :n] = coarse.feat.detach()[start : start + n].numpy()
         for u, v, w in zip(*coarse.graph.edges(), coarse.edge_weight.detach()):
             if start <= u < start + n:
                 matrix[index, u - start, v - start] += w

@@ -28,4 +28,7 @@ def add_flag(add: Callable[..., Any], *names: str, **options: Any) -> Any:
     if there and default != "" and "(default" not in options["help"]:
         shown = f"{default:g}" if isinstance(default, float) else default
         options["help"] += f" (default: {shown})"
-    return add(*names, **options)
+    action = add(*names, **options)
+    # Python 3.10's BooleanOptionalAction adds the default to the help once more.
+    action.help = options.get("help")
+    return action
