@@ -204,6 +204,12 @@ def auxiliary_tox21() -> Table:
     ]
 
 
+def stereo_cost(molecules: str) -> float:
+    """Time of features with the labels over that without, from SMILES to arrays."""
+    rows = load("benchmarks/results/stereo_features.json")["rows"]
+    return float(pick(rows, molecules=molecules)["ratio"]["median"])
+
+
 def run_of(name: str) -> list[Row]:
     return load(f"docs/results/{name}.json")["rows"]
 
