@@ -325,6 +325,19 @@ def test_a_quick_run_is_complete_and_continued(tmp_path, capsys, monkeypatch):
             assert 0 <= row["result"]["after"]["exact"] <= 1
 
 
+def test_a_table_is_written_without_training_and_a_misspelt_method_is_refused(tmp_path, capsys):
+    row = {"job": {"part": "paying", "method": "GMPool", "target": "largest_product", "seed": 0}}
+    row |= {"commit": "abc", "seconds": 1.0, "result": {"r2": 0.5, "time": None}}
+    row["job"]["quick"] = False
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    assert main(["--output", str(tmp_path), "--report"]) == 0
+    text = (tmp_path / "table.json").read_text()
+    assert json.loads(text)["rows"] == [row]
+    assert str(tmp_path) not in text
+    with pytest.raises(ValueError, match=r"GMPol.*GMPool"):
+        main(["--output", str(tmp_path), "--method", "GMPol"])
+
+
 def test_an_interrupted_run_keeps_what_ended(tmp_path):
     path = tmp_path / "rows.jsonl"
 

@@ -19,7 +19,7 @@ import argparse
 from pathlib import Path
 
 from dgl_gmpool._io import atomic_write_json, atomic_write_text
-from dgl_gmpool._options import positive_int
+from dgl_gmpool._options import check_choice, positive_int
 from dgl_gmpool.cli.entry import run_script
 from experiments.planted import counting, molecules, paying
 from experiments.planted.report import SHOWN, build_report
@@ -30,6 +30,8 @@ def main(arguments: list[str]) -> int:
     args = parse(arguments)
     seeds = positive_int("--seeds", args.seeds)
     files = {"tox21": args.tox21, "chromophores": args.chromophores}
+    for method in args.method or ():
+        check_choice("method", method, list(dict.fromkeys([*counting.METHODS, *paying.METHODS])))
     rows = Rows(args.output / "rows.jsonl")
     jobs = {
         "counting": counting.jobs(seeds, args.quick),
@@ -50,7 +52,8 @@ def main(arguments: list[str]) -> int:
         if part in args.part
     }
     for part, chosen in wanted.items():
-        rows.run(chosen, train[part])
+        if not args.report:
+            rows.run(chosen, train[part])
     # What earlier calls trained of other parts stays in the table.
     text, record = build_report([r for r in rows.rows.values() if r["job"]["quick"] == args.quick])
     atomic_write_text(args.output / "table.md", text)
@@ -79,6 +82,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         metavar=("I", "N"),
         help="every N-th training from the I-th on, so that several processes share them, each "
         "with a folder of its own; their rows.jsonl can be put one behind the other",
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="train nothing, write the table of what is there"
     )
     parser.add_argument("--tox21", type=Path, metavar="CSV", help="MoleculeNet's tox21.csv.gz")
     parser.add_argument(

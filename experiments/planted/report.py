@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
-from dgl_gmpool.training.provenance import environment, library_versions, processor
+from dgl_gmpool.training.provenance import library_versions, processor
 from experiments.planted import counting, molecules, paying
 from experiments.planted.generators import FAMILIES
 from experiments.planted.rows import Row
+
+#: What makes all rows; each says its commit, and its job what was asked for.
+COMMAND = "python -m experiments.planted --output FOLDER --tox21 CSV --chromophores CSV"
 
 #: A table cell's value from a row.
 Value = Callable[[Row], "float | None"]
@@ -190,10 +192,10 @@ def build_report(rows: Sequence[Row]) -> tuple[str, dict[str, Any]]:
     commits = sorted({str(row["commit"]) for row in rows})
     found = library_versions()
     record = {
+        "command": COMMAND,
         "commits": commits,
         "versions": found,
         "processor": processor(),
-        "environment": environment(torch.device("cpu")),
         "rows": list(rows),
     }
     parts = ["# Planted groups"]
