@@ -216,10 +216,115 @@ def test_several_readouts_of_the_flags_are_the_choices(tmp_path):
     assert {row["readout"] for row in rows(tmp_path / "out")} <= {"sum", "max"}
 
 
+def settings_of(folder):
+    study = optuna.load_study(study_name="dgl-gmpool", storage=f"sqlite:///{folder / 'study.db'}")
+    return [trial.user_attrs["training"] for trial in study.trials]
+
+
+def test_readouts_of_the_space_are_planned_as_those_of_the_flags(tmp_path, capsys):
+    """Preset, options and levels went to the readouts of --readout alone, without a word."""
+    tune = [*table(tmp_path), "--space", "readout=mean,gmpool,ngmpool", "--trials", "6"]
+    out = tmp_path / "out"
+    options = ["--readout-preset", "paper", "--readout-option", "gmpool.tol=0.01"]
+    assert cli.main([*tune, *options, "--output", str(out)]) == 0
+    tried = {each["readout"]: each["readout_options"] for each in settings_of(out)}
+    assert tried["gmpool"]["tol"] == 0.01
+    assert tried["gmpool"]["similarity"] == "linear"
+    if "ngmpool" in tried:
+        assert tried["ngmpool"]["similarity"] == "linear"
+    assert tried.get("mean", {}) == {}
+    assert "has no option gmpool.tol" not in capsys.readouterr().out
+
+
+def test_a_search_over_levels_lifts_where_there_are_two(tmp_path):
+    tune = [*table(tmp_path), "--space", "levels", "readout=mean,gmpool", "--trials", "5"]
+    out = tmp_path / "out"
+    assert cli.main([*tune, "--levels", "2", "--levels-lift", "--output", str(out)]) == 0
+    tried = settings_of(out)
+    assert (tried[0]["readout"], tried[0]["levels"]) == ("gmpool", 2)  # as the flags say
+    assert all(each.get("lift", False) == (each["levels"] == 2) for each in tried)
+
+
+def test_without_a_space_what_a_flag_says_is_not_searched(tmp_path, capsys):
+    tune = [*table(tmp_path), "--dropout", "0.3", "--trials", "2", "--levels", "2"]
+    out = tmp_path / "out"
+    assert cli.main([*tune, "--output", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "not searched: width (--hidden), depth (--steps), dropout (--dropout)" in said
+    assert "note: ngmpool, mean_and_max cannot do 2 levels; not searched" in said
+    assert set(rows(out)[0]) >= {"readout", "lr", "descriptors"}
+    for each in settings_of(out):
+        assert (each["hidden_feats"], each["dropout"], each["num_steps"]) == (8, 0.3, 1)
+
+
+def test_what_a_flag_says_and_the_space_lacks_is_told(tmp_path, capsys):
+    tune = [*table(tmp_path), "--readout", "sum", "--space", "readout=mean,max", "width=4,16"]
+    assert cli.main([*tune, "--trials", "1", "--output", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "note: readout sum is not tried: --space has readout=mean,max" in said
+    assert "note: width 8 is not tried: --space has width=4,16" in said
+
+
+def test_a_study_keeps_its_choices_and_tells_of_other_settings(tmp_path, capsys):
+    tune = [*table(tmp_path), "--output", str(tmp_path / "out"), "--resume"]
+    assert cli.main([*tune, "--space", "width=4,8", "lr=1e-3:1e-2", "--trials", "1"]) == 0
+    for other in ("width=8,4", "width=4,8,16", "width=4:8"):
+        assert cli.main([*tune, "--space", other, "--trials", "2"]) == 2
+        said = capsys.readouterr().err
+        assert f"--space {other}: the study 'dgl-gmpool' has tried width=4,8" in said
+    assert cli.main([*tune, "--space", "lr=1e-3,1e-2", "--trials", "2"]) == 2
+    assert "has tried lr=0.001:0.01" in capsys.readouterr().err
+    assert len(rows(tmp_path / "out")) == 1
+    # The ends of a range may move, and other settings are told.
+    wider = ["--space", "width=4,8", "lr=1e-4:1e-2", "--epochs", "3", "--trials", "2"]
+    assert cli.main([*tune, *wider]) == 0
+    assert "note: earlier trials of the study had epochs 2, now 3" in capsys.readouterr().out
+    assert len(rows(tmp_path / "out")) == 2
+
+
+def test_trials_that_all_fail_say_why(tmp_path, capsys):
+    tune = [*table(tmp_path), "--space", "lr=1e30,1e31", "--trials", "2"]
+    assert cli.main([*tune, "--output", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr()
+    assert "trial 0 fail: lr=1e+30 (gmpool: " in said.out
+    assert "none of 2 trials came to a score; the first: gmpool: " in said.err
+
+
+def test_a_readout_of_another_package_that_refuses_some_settings(tmp_path, monkeypatch):
+    """Its error ends the trial, and the search goes on."""
+    package = tmp_path / "site"
+    (package / "fussy-1.0.dist-info").mkdir(parents=True)
+    (package / "fussy-1.0.dist-info" / "METADATA").write_text("Name: fussy\nVersion: 1.0\n")
+    (package / "fussy-1.0.dist-info" / "entry_points.txt").write_text(
+        "[dgl_gmpool.readouts]\nfussy = fussy:Fussy\n"
+    )
+    (package / "fussy.py").write_text(
+        "from dgl_gmpool.registry import readout_entry\n"
+        "def Fussy(in_feats):\n"
+        "    if in_feats == 6:\n"
+        "        raise ValueError('six is no width for heads')\n"
+        "    return readout_entry('mean').factory(in_feats)\n"
+    )
+    monkeypatch.syspath_prepend(package)
+    tune = [*table(tmp_path), "--readout", "fussy", "max", "--space", "width=6,8"]
+    assert cli.main([*tune, "--trials", "8", "--output", str(tmp_path / "out")]) == 0
+    found = rows(tmp_path / "out")
+    assert {row["state"] for row in found if row["readout"] == "max"} == {"complete"}
+    for row in found:
+        if row["readout"] == "fussy":
+            assert ("six is no width" in row["error"]) == (row["width"] == "6")
+    assert {(row["readout"], row["width"]) for row in found} >= {("fussy", "6"), ("fussy", "8")}
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--seed", "0", "1"], "take one value in a search"),
+        (["--levels", "1", "2"], "take one value in a search"),
+        (["--readout", "mean", "--lr", "0.1", "--dropout", "0", "--descriptors", "rdkit"], "leave"),
+        (["--readout", "mean", "sum", "--space", "readout=max,sum"], "both list readouts"),
+        (["--space", "readout=men,sum"], "unknown readout 'men'"),
+        (["--space", "readout=gmpool,mean", "--levels", "2"], "mean cannot do --levels 2; leave"),
         (["--storage", "nothing://x"], "cannot be opened"),
         (["--trials", "0"], "expected a whole number of at least 1"),
         (["--space", "nothing"], "unknown setting of --space"),

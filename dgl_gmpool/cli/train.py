@@ -34,12 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def prepare(
     args: argparse.Namespace,
-) -> tuple[
-    argparse.Namespace, list[TrainingConfig], MoleculeDataset, dict[int, Splits], dict[str, Any]
-]:
-    """What the flags ask for: they themselves, configurations, data, splits by seed, source."""
+) -> tuple[list[TrainingConfig], MoleculeDataset, dict[int, Splits], dict[str, Any]]:
+    """What resolved flags ask for: configurations, data, splits by seed, source."""
     flags, data = args.flags, DATA_SETS[args.data_set]
-    args = flags.resolve(args, name=args.data_set)
     for flag, what in data.needs.items():
         if not getattr(args, flag):
             raise ValueError(f"--{flag} is missing; give {what}")
@@ -64,12 +61,13 @@ def prepare(
     splits = plan_splits(args, dataset.table)
     for config in configs:
         check_folds(dataset, splits[config.seed], config)
-    return args, configs, dataset, splits, flags.source(args, args.data_set)
+    return configs, dataset, splits, flags.source(args, args.data_set)
 
 
 def main(args: argparse.Namespace) -> int:
     """``dgl-gmpool train``."""
-    args, configs, dataset, splits, source = prepare(args)
+    args = args.flags.resolve(args, name=args.data_set)
+    configs, dataset, splits, source = prepare(args)
     # Without a test set there is nothing to score them on.
     names = args.baselines if all(each.test for each in splits.values()) else []
     rows = current_world().on_main(partial(baseline_rows, names, dataset.table, splits, configs[0]))

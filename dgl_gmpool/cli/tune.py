@@ -10,32 +10,30 @@ from typing import Any
 from dgl_gmpool._options import whole_number
 from dgl_gmpool.cli.datasets import DATA_SETS
 from dgl_gmpool.cli.molecule_rows import one_process
+from dgl_gmpool.cli.search_plan import first_settings, plan_search
 from dgl_gmpool.cli.train import add_train_flags, prepare
 from dgl_gmpool.data import with_descriptors
 from dgl_gmpool.data.features import DESCRIPTOR_SETS
-from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.device import choose_device, torch_threads
 from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.run import run_record
 from dgl_gmpool.training.search_space import (
     DEFAULT_SPACE,
     SETTINGS,
-    Choices,
-    Range,
-    parse_space,
     suggest_config,
 )
-from dgl_gmpool.training.transfer import network_of
-from dgl_gmpool.training.tuning import (
-    Search,
+from dgl_gmpool.training.study import (
     best_trial,
+    check_space,
     finished_trials,
     import_optuna,
     open_study,
-    run_search,
+    other_settings,
+    trial_error,
     write_best,
     write_trials,
 )
+from dgl_gmpool.training.tuning import Search, run_search
 from dgl_gmpool.training.words import score_text
 
 DATABASE, TRIALS, BEST = "study.db", "trials.csv", "best.json"
@@ -75,11 +73,10 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--space",
         nargs="+",
-        default=list(DEFAULT_SPACE),
         metavar="NAME",
         help="what is searched: NAME, NAME=A,B,C or NAME=LOW:HIGH, such as lr=1e-4:1e-2. Known, "
         f"with what is tried unless you say so: {known}. The rest is as its flag says "
-        f"(default: {' '.join(DEFAULT_SPACE)})",
+        f"(default: {' '.join(DEFAULT_SPACE)}, without those whose flag is given)",
     )
     group.add_argument(
         "--storage",
@@ -95,17 +92,9 @@ def main(args: argparse.Namespace) -> int:
     """``dgl-gmpool tune``."""
     one_process("tune")
     import_optuna()
-    space = parse_space(args.space)
-    args, configs, dataset, splits, source = prepare(args)
-    if len(args.seed) > 1 or len(args.levels) > 1:
-        raise ValueError(
-            "--seed and --levels take one value in a search; --space levels tries several levels"
-        )
-    if len(configs) > 1:
-        space["readout"] = Choices(tuple(config.readout for config in configs))
+    args, space = plan_search(args)
+    configs, dataset, splits, source = prepare(args)
     base, rows = configs[0], splits[args.seed[0]]
-    if base.start_from is not None:
-        space = _without_network(space, base.start_from, chosen=args.space != list(DEFAULT_SPACE))
     options = {config.readout: config.readout_options for config in configs}
     if "descriptors" in space:
         words = "+".join(map(str, getattr(space["descriptors"], "values", ())))
@@ -119,6 +108,9 @@ def main(args: argparse.Namespace) -> int:
     args.output.mkdir(parents=True, exist_ok=True)
     storage = args.storage or f"sqlite:///{(args.output / DATABASE).absolute()}"
     study = open_study(storage, args.study, metric, shared)
+    check_space(study, space)
+    for note in other_settings(study, base, [SETTINGS[name][0] for name in space]):
+        print(f"note: {note}")
     search = Search(
         dataset,
         rows,
@@ -137,8 +129,12 @@ def main(args: argparse.Namespace) -> int:
         score = "" if not complete else f", valid {metric.label} {score_text(trial.value)}"
         so_far = "" if best is None else f" (best {score_text(best.value)}, trial {best.number})"
         settings = " ".join(f"{name}={_short(value)}" for name, value in trial.params.items())
-        state = trial.state.name.lower()
-        print(f"trial {trial.number} {state}{score}{so_far}: {settings}", flush=True)
+        why = trial_error(trial)
+        print(
+            f"trial {trial.number} {trial.state.name.lower()}{score}{so_far}: {settings}"
+            f"{why and f' ({why})'}",
+            flush=True,
+        )
 
     print(f"searching {', '.join(f'{name} ({values})' for name, values in space.items())}")
     with torch_threads(args.threads):
@@ -147,56 +143,26 @@ def main(args: argparse.Namespace) -> int:
             search,
             trials=args.trials,
             timeout=args.timeout,
-            first=_first(base, space),
+            first=first_settings(base, space),
             tell=tell,
         )
     write_trials(args.output / TRIALS, study, metric)
     write_best(best_file, study, splits=record["splits"], source=source)
     best = best_trial(study)
+    tried = finished_trials(study)
     if best is None:
+        why = next((f"; the first: {said}" for said in map(trial_error, tried) if said), "")
         raise ValueError(
-            f"none of {len(finished_trials(study))} trials came to a score; {args.output / TRIALS} "
-            "says why. Give it more --trials or a longer --timeout"
+            f"none of {len(tried)} trials came to a score{why or '. Give it a longer --timeout'}"
         )
     config = shlex.quote(str(best_file))
     print(
-        f"\n{len(finished_trials(study))} trials in {args.output / TRIALS}; the best, trial "
+        f"\n{len(tried)} trial{'s' * (len(tried) > 1)} in {args.output / TRIALS}; the best, trial "
         f"{best.number}: valid {metric.label} {score_text(best.value)}. It was chosen by this "
         "score, so expect a little less. Train and test it:\n"
         f"  dgl-gmpool train {args.data_set} --config {config} --output RUN"
     )
     return 0
-
-
-def _without_network(
-    space: dict[str, Choices | Range], start: str, *, chosen: bool
-) -> dict[str, Choices | Range]:
-    """What can be searched where the network is that of what is to start from."""
-    fixed = [name for name in space if SETTINGS[name][0] in network_of(start)]
-    if fixed and chosen:
-        raise ValueError(
-            f"--space {' '.join(fixed)}: these are as in the run or weights to start from "
-            f"({start}); leave them out of --space, or search without --start-from"
-        )
-    if fixed:
-        print(f"note: {', '.join(fixed)} are as in {start}, and not searched")
-    return {name: values for name, values in space.items() if name not in fixed}
-
-
-def _first(base: TrainingConfig, space: dict[str, Choices | Range]) -> dict[str, Any]:
-    """The settings of the flags, where the search may try them."""
-    found: dict[str, Any] = {}
-    for name, values in space.items():
-        value = getattr(base, SETTINGS[name][0])
-        if name == "descriptors":
-            value = "+".join(value) or "none"
-        if isinstance(values, Choices):
-            fits = value in values.values
-        else:
-            fits = values.low <= value <= values.high
-        if fits:
-            found[name] = value
-    return found
 
 
 def _short(value: Any) -> str:

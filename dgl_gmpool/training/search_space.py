@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from dgl_gmpool._options import unknown_name
 from dgl_gmpool.models.levels import check_levels
@@ -31,6 +31,13 @@ class Choices:
     def suggest(self, trial: Suggest, name: str) -> Any:
         return trial.suggest_categorical(name, self.values)
 
+    def tried(self) -> tuple[Any, ...]:
+        """The values, or the ends of the range."""
+        return self.values
+
+    def holds(self, value: Any) -> bool:
+        return value in self.values
+
     def __str__(self) -> str:
         return ",".join(map(str, self.values))
 
@@ -48,9 +55,19 @@ class Range:
             return trial.suggest_int(name, self.low, self.high)
         return trial.suggest_float(name, self.low, self.high, log=self.log)
 
+    def tried(self) -> tuple[Any, ...]:
+        """The values, or the ends of the range."""
+        return self.low, self.high
+
+    def holds(self, value: Any) -> bool:
+        return self.low <= value <= self.high
+
     def __str__(self) -> str:
         return f"{self.low:g}:{self.high:g}"
 
+
+#: What is searched: name of a setting -> its values.
+Space: TypeAlias = dict[str, Choices | Range]
 
 #: Name of a setting in a search -> field of the TrainingConfig, and what is tried by default.
 SETTINGS: dict[str, tuple[str, Choices | Range]] = {
@@ -67,7 +84,7 @@ SETTINGS: dict[str, tuple[str, Choices | Range]] = {
 DEFAULT_SPACE = ("readout", "width", "depth", "dropout", "lr", "descriptors")
 
 
-def parse_space(texts: Sequence[str]) -> dict[str, Choices | Range]:
+def parse_space(texts: Sequence[str]) -> Space:
     """``NAME``, ``NAME=A,B,C`` or ``NAME=LOW:HIGH``.
 
     Raises
@@ -80,7 +97,7 @@ def parse_space(texts: Sequence[str]) -> dict[str, Choices | Range]:
     >>> [str(values) for values in parse_space(["lr=1e-4:1e-2", "width=64,128"]).values()]
     ['0.0001:0.01', '64,128']
     """
-    space: dict[str, Choices | Range] = {}
+    space: Space = {}
     for text in texts:
         name, equals, values = text.partition("=")
         if name not in SETTINGS:
@@ -131,8 +148,7 @@ def _values(text: str, name: str, values: str) -> Choices | Range:
 
 def _check(text: str, name: str, values: Choices | Range) -> None:
     """Every value, by the checks that a configuration has."""
-    ends = values.values if isinstance(values, Choices) else (values.low, values.high)
-    for value in ends:
+    for value in values.tried():
         try:
             replace(TrainingConfig(), **_fields({name: value}))
         except ValueError as error:
@@ -173,17 +189,19 @@ def suggest_config(
     if "levels" in space:
         values = space["levels"]
         # A readout that cannot do two levels is tried with one.
-        if all(_can(level, readout, base.backbone) for level in range(1, 3)):
+        if all(can_do_levels(level, readout, base.backbone) for level in values.tried()):
             chosen["levels"] = values.suggest(trial, "levels")
         else:
             chosen["levels"] = 1
     fields = _fields(chosen)
+    fields["lift"] = base.lift and fields.get("levels", base.levels) > 1
     if "readout" in chosen:
         fields["readout_options"] = options.get(readout, {})
     return replace(base, **fields)
 
 
-def _can(levels: int, readout: str, backbone: str) -> bool:
+def can_do_levels(levels: int, readout: str, backbone: str) -> bool:
+    """Whether the readout can read a network of so many levels out."""
     try:
         check_levels(levels, readout, backbone)
     except ValueError:

@@ -4,50 +4,20 @@ from __future__ import annotations
 
 import os
 import socket
-import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from dgl_gmpool._io import atomic_write_csv
 from dgl_gmpool.data import MoleculeDataset, Splits
 from dgl_gmpool.training.batches import derived_seed
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.distributed import TrainingError
 from dgl_gmpool.training.fold import fit_fold
 from dgl_gmpool.training.metrics import Metric
-from dgl_gmpool.training.run_folder import write_json
-
-#: Seconds between two signs of life of a trial, and after how many without it is given up.
-HEARTBEAT, GRACE = 30, 120
-#: What a study must have in common with the one that is continued.
-_RECORD, _CONFIG, _ERROR, _WHERE = "record", "training", "error", "process"
-
-
-#: Errors of a database, by name, that may be over in a moment.
-_PASSING = ("IntegrityError", "OperationalError", "ProgrammingError", "StorageInternalError")
-
-
-def import_optuna() -> Any:
-    """Optuna, quiet.
-
-    Raises
-    ------
-    ImportError
-        It is not installed; the message says how to.
-    """
-    try:
-        import optuna
-    except ImportError as error:
-        raise ImportError("tune needs Optuna: pip install 'dgl-gmpool[tune]'") from error
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna
+from dgl_gmpool.training.study import CONFIG, ERROR, WHERE, finished_trials, import_optuna
 
 
 @dataclass(frozen=True)
@@ -81,7 +51,7 @@ class Search:
         After every epoch Optuna hears the mean over the folds so far, and may end the trial.
         """
         optuna = import_optuna()
-        trial.set_user_attr(_WHERE, [socket.gethostname(), os.getpid()])
+        trial.set_user_attr(WHERE, [socket.gethostname(), os.getpid()])
         # A sampler for each trial: the numbers are the study's, so that processes which share it
         # do not try the same, and a search that goes on does not begin again.
         trial.study.sampler = optuna.samplers.TPESampler(
@@ -89,8 +59,17 @@ class Search:
             constant_liar=True,
             n_startup_trials=8,
         )
+        try:
+            return self._score(trial)
+        except (TrainingError, ValueError) as error:
+            # Of this trial's settings: data and flags were checked before.
+            trial.set_user_attr(ERROR, str(error))
+            raise TrainingError(str(error)) from error
+
+    def _score(self, trial: Any) -> float:
+        optuna = import_optuna()
         config = self.suggest(trial)
-        trial.set_user_attr(_CONFIG, config.to_dict())
+        trial.set_user_attr(CONFIG, config.to_dict())
         scores: list[float] = []
 
         def report(step: int, best: float) -> None:
@@ -101,13 +80,9 @@ class Search:
 
         for number, (train, valid) in enumerate(self.splits.folds):
             log = _Listener(number * config.epochs, self.metric, report)
-            try:
-                fitted = fit_fold(
-                    self.dataset, train, valid, config, fold=number, device=self.device, log=log
-                )
-            except TrainingError as error:
-                trial.set_user_attr(_ERROR, str(error))
-                raise
+            fitted = fit_fold(
+                self.dataset, train, valid, config, fold=number, device=self.device, log=log
+            )
             scores.append(fitted.best_score)
         return float(np.mean(scores))
 
@@ -126,91 +101,6 @@ class _Listener:
         scores = [row["valid_score"] for row in history if not np.isnan(row["valid_score"])]
         best = self._best(scores) if scores else float("nan")
         self._tell(self._start + len(history), best)
-
-
-def open_study(storage: str, name: str, metric: Metric, record: Mapping[str, Any]) -> Any:
-    """The study of this name, new or to be continued; its trials of dead processes come again.
-
-    Parameters
-    ----------
-    storage : str
-        Address of any database that Optuna knows, such as ``sqlite:///study.db``.
-    name : str
-    metric : Metric
-    record : mapping
-        Data and splits, as of ``run_record``.
-
-    Raises
-    ------
-    ValueError
-        The study is one of other data, or the storage cannot be opened.
-    """
-    optuna = import_optuna()
-    # Of heartbeats and the constant liar, both years old.
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    for waited in (0.5, 1, 2, 4, None):
-        try:
-            database = optuna.storages.RDBStorage(
-                storage, heartbeat_interval=HEARTBEAT, grace_period=GRACE, **_retry(optuna)
-            )
-            study = optuna.create_study(
-                storage=database,
-                study_name=name,
-                direction="maximize" if metric.higher_is_better else "minimize",
-                load_if_exists=True,
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=5),
-            )
-            break
-        except Exception as error:  # of Optuna, SQLAlchemy and the database's driver
-            # Two processes that make the tables of a new database at once get in each other's way.
-            if waited is not None and type(error).__name__ in _PASSING:
-                time.sleep(waited)
-                continue
-            raise ValueError(
-                f"--storage {storage} cannot be opened ({type(error).__name__}: "
-                f"{str(error).splitlines()[0]}); give the address of a database, such as "
-                "sqlite:///study.db"
-            ) from error
-    known = study.user_attrs.get(_RECORD)
-    if known is None:
-        study.set_user_attr(_RECORD, record)
-    elif known != record:
-        changed = [key for key in record if known.get(key) != record[key]]
-        raise ValueError(
-            f"the study {name!r} in {storage} is of other {' and '.join(changed)}; continue it "
-            "with the same data, splits and metric, or name another with --study"
-        )
-    _give_up_dead_trials(optuna, study)
-    return study
-
-
-def _retry(optuna: Any) -> dict[str, Any]:
-    """The option that lets a trial of a process that has died come again, in any Optuna."""
-    storages = optuna.storages
-    if hasattr(storages, "RetryHeartbeatStaleTrialCallback"):
-        again = storages.RetryHeartbeatStaleTrialCallback(max_retry=2)
-        return {"heartbeat_stale_trial_callback": again}
-    return {"failed_trial_callback": storages.RetryFailedTrialCallback(max_retry=2)}
-
-
-def _give_up_dead_trials(optuna: Any, study: Any) -> None:
-    """At once for processes of this machine; those of others after :data:`GRACE` seconds."""
-    running = optuna.trial.TrialState.RUNNING
-    for trial in study.get_trials(deepcopy=False, states=(running,)):
-        host, process = trial.user_attrs.get(_WHERE, ["", 0])
-        if host == socket.gethostname() and not _alive(process):
-            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-            study.enqueue_trial(trial.params)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return process != os.getpid()
 
 
 def run_search(
@@ -251,59 +141,3 @@ def run_search(
 
     if not done(study):
         study.optimize(search, timeout=timeout, catch=(TrainingError,), callbacks=[after])
-
-
-def finished_trials(study: Any) -> list[Any]:
-    """Trials that came to an end of their own, in order."""
-    optuna = import_optuna()
-    state = optuna.trial.TrialState
-    return [
-        trial
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state in (state.COMPLETE, state.PRUNED) or _ERROR in trial.user_attrs
-    ]
-
-
-def best_trial(study: Any) -> Any | None:
-    """The best of the trials that were not ended early, or None."""
-    optuna = import_optuna()
-    complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-    complete = [trial for trial in complete if trial.value == trial.value]
-    sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
-    return min(complete, key=lambda trial: sign * trial.value, default=None)
-
-
-def write_best(
-    path: Path, study: Any, *, splits: Mapping[str, Any], source: Mapping[str, Any]
-) -> None:
-    """The best configuration as ``train --config`` takes it; nothing while there is none."""
-    best = best_trial(study)
-    if best is not None:
-        found = {"training": best.user_attrs[_CONFIG], "splits": dict(splits)}
-        write_json(path, {**found, "source": dict(source)})
-
-
-def write_trials(path: Path, study: Any, metric: Metric) -> None:
-    """One row per trial: its state, score, time and settings."""
-    trials = study.get_trials(deepcopy=False)
-    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    header = ["trial", "state", f"valid {metric.name}", "epochs", "seconds", *names, "error"]
-    rows: list[list[Any]] = [header]
-    for trial in trials:
-        length: timedelta | None = trial.duration
-        values = trial.intermediate_values
-        score = trial.value
-        if score is None and values:
-            score = values[max(values)]
-        rows.append(
-            [
-                trial.number,
-                trial.state.name.lower(),
-                "" if score is None else repr(float(score)),
-                len(values),
-                "" if length is None else f"{length.total_seconds():.1f}",
-                *(trial.params.get(name, "") for name in names),
-                trial.user_attrs.get(_ERROR, ""),
-            ]
-        )
-    atomic_write_csv(path, rows)
