@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,6 +17,7 @@ from dgl_gmpool.sklearn.columns import labels_of, weights_of
 from dgl_gmpool.sklearn.estimator import GMPoolEstimator
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class GMPoolClassifier(ClassifierMixin, GMPoolEstimator):  # type: ignore[misc]
     """Classes from SMILES: two, or several, which one model tells apart (softmax).
 
@@ -49,50 +51,7 @@ class GMPoolClassifier(ClassifierMixin, GMPoolEstimator):  # type: ignore[misc]
     (['alcohol', 'alkane'], (1, 2))
     """
 
-    def __init__(
-        self,
-        *,
-        readout: str = "gmpool",
-        readout_options: Mapping[str, Any] | None = None,
-        levels: int = 1,
-        backbone: str = "dmpnn",
-        hidden_feats: int = 64,
-        num_steps: int = 3,
-        dropout: float = 0.0,
-        descriptors: Sequence[str] = (),
-        start_from: str | None = None,
-        freeze: str | None = None,
-        epochs: int = 20,
-        batch_size: int = 40,
-        lr: float = 2e-3,
-        weight_decay: float = 0.0,
-        validation_fraction: float = 0.1,
-        invalid: Literal["error", "skip"] = "error",
-        random_state: int | np.random.RandomState | None = 0,
-        device: str = "auto",
-        class_weight: Mapping[Any, float] | str | None = None,
-    ) -> None:
-        super().__init__(
-            readout=readout,
-            readout_options=readout_options,
-            levels=levels,
-            backbone=backbone,
-            hidden_feats=hidden_feats,
-            num_steps=num_steps,
-            dropout=dropout,
-            descriptors=descriptors,
-            start_from=start_from,
-            freeze=freeze,
-            epochs=epochs,
-            batch_size=batch_size,
-            lr=lr,
-            weight_decay=weight_decay,
-            validation_fraction=validation_fraction,
-            invalid=invalid,
-            random_state=random_state,
-            device=device,
-        )
-        self.class_weight = class_weight
+    class_weight: Mapping[Any, float] | str | None = None
 
     def fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,53 +28,37 @@ from dgl_gmpool.training.fold import fit_fold
 from dgl_gmpool.training.predict import predict_smiles
 from dgl_gmpool.training.transfer import check_start
 
+#: Parameters that a configuration has too.
+OF_CONFIG = (
+    *("readout", "levels", "backbone", "hidden_feats", "num_steps", "dropout", "descriptors"),
+    *("start_from", "freeze", "epochs", "batch_size", "lr", "weight_decay"),
+)
 #: What to do about a row that is no molecule.
 INVALID = ("error", "skip")
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
-    """What both estimators share."""
+    """What both estimators share; the fields are scikit-learn's parameters."""
 
-    def __init__(
-        self,
-        *,
-        readout: str = "gmpool",
-        readout_options: Mapping[str, Any] | None = None,
-        levels: int = 1,
-        backbone: str = "dmpnn",
-        hidden_feats: int = 64,
-        num_steps: int = 3,
-        dropout: float = 0.0,
-        descriptors: Sequence[str] = (),
-        start_from: str | None = None,
-        freeze: str | None = None,
-        epochs: int = 20,
-        batch_size: int = 40,
-        lr: float = 2e-3,
-        weight_decay: float = 0.0,
-        validation_fraction: float = 0.1,
-        invalid: Literal["error", "skip"] = "error",
-        random_state: int | np.random.RandomState | None = 0,
-        device: str = "auto",
-    ) -> None:
-        self.readout = readout
-        self.readout_options = readout_options
-        self.levels = levels
-        self.backbone = backbone
-        self.hidden_feats = hidden_feats
-        self.num_steps = num_steps
-        self.dropout = dropout
-        self.descriptors = descriptors
-        self.start_from = start_from
-        self.freeze = freeze
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.validation_fraction = validation_fraction
-        self.invalid = invalid
-        self.random_state = random_state
-        self.device = device
+    readout: str = "gmpool"
+    readout_options: Mapping[str, Any] | None = None
+    levels: int = 1
+    backbone: str = "dmpnn"
+    hidden_feats: int = 64
+    num_steps: int = 3
+    dropout: float = 0.0
+    descriptors: Sequence[str] = ()
+    start_from: str | None = None
+    freeze: str | None = None
+    epochs: int = 20
+    batch_size: int = 40
+    lr: float = 2e-3
+    weight_decay: float = 0.0
+    validation_fraction: float = 0.1
+    invalid: Literal["error", "skip"] = "error"
+    random_state: int | np.random.RandomState | None = 0
+    device: str = "auto"
 
     def _fit(
         self,
@@ -88,21 +73,9 @@ class GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
         check_choice("way to treat invalid molecules", self.invalid, INVALID)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         config = TrainingConfig(
-            readout=self.readout,
+            **{name: getattr(self, name) for name in OF_CONFIG},
             readout_options=self.readout_options or {},
-            levels=self.levels,
-            backbone=self.backbone,
-            hidden_feats=self.hidden_feats,
-            num_steps=self.num_steps,
-            dropout=self.dropout,
-            descriptors=self.descriptors,  # type: ignore[arg-type]  # any list of names will do
-            start_from=self.start_from,
-            freeze=self.freeze,
-            epochs=self.epochs,
             patience=self.epochs,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
             # Of a few rows the ROC-AUC is soon 1, of three classes before anything is learnt.
             metric="log_loss" if kind == "multiclass" else None,
             seed=seed,

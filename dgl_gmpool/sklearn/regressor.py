@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from dgl_gmpool.sklearn.columns import numbers_of
 from dgl_gmpool.sklearn.estimator import GMPoolEstimator
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class GMPoolRegressor(RegressorMixin, GMPoolEstimator):  # type: ignore[misc]
     """Numbers from SMILES.
 
