@@ -17,7 +17,7 @@ from dgl_gmpool.cli.split_plan import check_split_flags
 from dgl_gmpool.data import MoleculeDataset, Splits, with_auxiliary, with_descriptors
 from dgl_gmpool.data.featurizers import CODES, feature_widths
 from dgl_gmpool.data.splits import SPLIT_KINDS
-from dgl_gmpool.registry import readout_entry
+from dgl_gmpool.registry import check_options, readout_entry
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.device import choose_device, torch_threads
 from dgl_gmpool.training.distributed import current_world, main_first
@@ -196,53 +196,30 @@ def _as_in_the_paper(config: TrainingConfig) -> TrainingConfig:
 
 def _with_options(configs: Sequence[TrainingConfig], texts: Sequence[str]) -> list[TrainingConfig]:
     """Give each option to the readouts that take it; an option that none takes is an error."""
-    waiting = list(parse_options(texts, flag="--readout-option").items())
-    while waiting:
-        refused: list[tuple[tuple[str, Any], Exception]] = []
-        for option in waiting:
-            try:
-                configs = _with_option(configs, *option)
-            except (TypeError, ValueError) as error:
-                # It may need another option that comes behind it.
-                refused.append((option, error))
-        if len(refused) == len(waiting):
-            raise refused[0][1]
-        waiting = [option for option, _ in refused]
-    return list(configs)
-
-
-def _with_option(configs: Sequence[TrainingConfig], key: str, value: Any) -> list[TrainingConfig]:
-    chosen = list(configs)
-    names = [config.readout for config in configs]
-    owner, dot, option = key.partition(".")
-    option_name = option if dot else key
-    if dot and owner not in names:
-        raise ValueError(
-            f"readout option {key!r} is for {owner!r}, which is not among --readout "
-            f"{' '.join(names)}"
-        )
-    taken: list[str] = []
-    errors: list[tuple[str, Exception]] = []
-    for i, config in enumerate(chosen):
-        if dot and config.readout != owner:
-            continue
-        options = {**config.readout_options, option_name: value}
-        candidate = replace(config, readout_options=options)
-        try:
-            _try_model(candidate)
-        except (TypeError, ValueError) as error:
-            errors.append((config.readout, error))
-            continue
-        chosen[i] = candidate
-        taken.append(config.readout)
-    if not taken:
-        # The readout that knows the option says what is wrong with its value.
-        knowing = [e for name, e in errors if option_name in readout_entry(name).options]
-        raise knowing[0] if knowing else errors[0][1]
-    for name, refusal in errors:
-        if option_name in readout_entry(name).options:
-            raise refusal
-        print(f"note: {name} has no option {key}={value}; it goes to {', '.join(taken)}")
+    options = [dict(config.readout_options) for config in configs]
+    for key, value in parse_options(texts, flag="--readout-option").items():
+        owner, _, option = key.rpartition(".")
+        names = [config.readout for config in configs if owner in ("", config.readout)]
+        if not names:
+            raise ValueError(
+                f"readout option {key!r} is for {owner!r}, which is not among --readout "
+                f"{' '.join(config.readout for config in configs)}"
+            )
+        entries = [readout_entry(name) for name in names]
+        takers = [e.name for e in entries if e.takes_any_option or option in e.options]
+        if not takers:
+            check_options(entries[0], [option])
+        for config, own in zip(configs, options):
+            if config.readout in takers:
+                own[option] = value
+            elif config.readout in names:
+                print(
+                    f"note: {config.readout} has no option {key}={value}; it goes to "
+                    f"{', '.join(takers)}"
+                )
+    chosen = [replace(config, readout_options=own) for config, own in zip(configs, options)]
+    for config in chosen:
+        _try_model(config)
     return chosen
 
 
