@@ -106,8 +106,7 @@ def _rdkit(functions: Sequence[Callable[[Chem.Mol], float]], mol: Chem.Mol) -> n
 
 def _morgan(mol: Chem.Mol) -> np.ndarray:
     counts = morgan(MORGAN_RADIUS, MORGAN_SIZE).GetCountFingerprintAsNumPy(mol)
-    found: np.ndarray = counts.astype(np.float64)
-    return found
+    return counts.astype(np.float64)
 
 
 def with_descriptors(

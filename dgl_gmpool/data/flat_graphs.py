@@ -112,14 +112,12 @@ class FlatGraphs:
     @property
     def node_feats(self) -> np.ndarray:
         """``(nodes, node_in_feats)`` float32, of all graphs: large."""
-        found: np.ndarray = self.node_rows[self.node_kinds]
-        return found
+        return self.node_rows[self.node_kinds]
 
     @property
     def edge_feats(self) -> np.ndarray:
         """``(edges, edge_in_feats)`` float32, of all graphs: large."""
-        found: np.ndarray = self.edge_rows[self.edge_kinds]
-        return found
+        return self.edge_rows[self.edge_kinds]
 
     @cached_property
     def node_starts(self) -> np.ndarray:
@@ -188,8 +186,7 @@ class FlatGraphs:
 
 
 def _starts(counts: np.ndarray) -> np.ndarray:
-    starts: np.ndarray = np.cumsum(counts, dtype=np.int64) - counts
-    return starts
+    return np.cumsum(counts, dtype=np.int64) - counts
 
 
 def _places(
@@ -215,5 +212,4 @@ def _at(array: np.ndarray, places: np.ndarray | slice) -> np.ndarray:
 def _dtype_of_counts() -> torch.dtype:
     """Of a batch's node counts, as this DGL has its own: int64 before 2.1, from then on the graph's
     id type."""
-    dtype: torch.dtype = dgl.rand_graph(1, 0, idtype=torch.int32).batch_num_nodes().dtype
-    return dtype
+    return dgl.rand_graph(1, 0, idtype=torch.int32).batch_num_nodes().dtype

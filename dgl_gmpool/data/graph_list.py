@@ -60,5 +60,4 @@ class GraphList(Sequence[dgl.DGLGraph]):
     @property
     def node_counts(self) -> np.ndarray:
         """``(len(self),)`` int64."""
-        counts: np.ndarray = self.flat.node_counts[self.which].astype(np.int64)
-        return counts
+        return self.flat.node_counts[self.which].astype(np.int64)

@@ -301,8 +301,7 @@ def _shuffled(units: list[list[int]], seed: int) -> list[list[int]]:
 def _sorted_rows(parts: Iterable[list[int]]) -> list[int]:
     """The rows of some parts, sorted."""
     rows = np.concatenate([np.array(part, np.int64) for part in parts])
-    found: list[int] = np.sort(rows).tolist()
-    return found
+    return np.sort(rows).tolist()
 
 
 def _folds_to_fill(folds: int) -> str:

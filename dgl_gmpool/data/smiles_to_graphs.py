@@ -151,7 +151,4 @@ def _results(
 
     # loky starts clean processes: forking one that has run OpenMP (torch, DGL) can hang.
     parallel = Parallel(n_jobs=workers, backend="loky", return_as="generator")
-    found: Iterator[Featurised] = parallel(
-        delayed(featurize_smiles)(chunk, featurizer) for chunk in chunks
-    )
-    return found
+    return parallel(delayed(featurize_smiles)(chunk, featurizer) for chunk in chunks)

@@ -139,5 +139,4 @@ def _connected(firsts: Sequence[np.ndarray]) -> np.ndarray:
     everything, others = np.arange(len(firsts[0])), np.concatenate(firsts)
     rows = np.tile(everything, len(firsts))
     ties = coo_array((np.ones(len(rows), bool), (rows, others)), shape=(len(everything),) * 2)
-    label: np.ndarray = connected_components(ties, directed=False)[1]
-    return label
+    return connected_components(ties, directed=False)[1]

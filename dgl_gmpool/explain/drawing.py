@@ -59,8 +59,7 @@ def draw_fragment(smiles: str, *, width: int = 120, height: int = 60, bond: int 
 
 def draw_png(explanation: Explanation) -> bytes:
     """PNG of :meth:`Explanation.png`."""
-    data: bytes = _drawn(explanation, rdMolDraw2D.MolDraw2DCairo, 2 * BOND).GetDrawingText()
-    return data
+    return _drawn(explanation, rdMolDraw2D.MolDraw2DCairo, 2 * BOND).GetDrawingText()
 
 
 def _svg(canvas: Any) -> str:

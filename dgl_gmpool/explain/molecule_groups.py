@@ -109,8 +109,7 @@ def node_weights(
         states, conductance, whole = _first_states(model, graph, device)
         _, weights = pool(whole, states, get_node_weight=True, conductance=conductance)
         found.append(torch.cat(weights, 1).mean(1).double().cpu().numpy())
-    mean: np.ndarray = np.stack(found).mean(axis=0)
-    return mean
+    return np.stack(found).mean(axis=0)
 
 
 def _first_states(

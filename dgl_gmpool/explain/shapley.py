@@ -111,5 +111,4 @@ def share_rest(shares: np.ndarray, total: np.ndarray) -> np.ndarray:
     size = np.abs(shares)
     whole = size.sum(1, keepdims=True)
     part = np.where(whole > 0, size / np.where(whole > 0, whole, 1), 1 / shares.shape[1])
-    shared: np.ndarray = shares + part * (total - shares.sum(1))[:, None]
-    return shared
+    return shares + part * (total - shares.sum(1))[:, None]

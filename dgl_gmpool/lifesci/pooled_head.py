@@ -49,5 +49,4 @@ class PooledHead(nn.Module):
         return self._predict(vector), weights
 
     def _predict(self, vector: Tensor) -> Tensor:
-        predictions: Tensor = self.out_project(self.activation(self.in_project(vector)))
-        return predictions
+        return self.out_project(self.activation(self.in_project(vector)))

@@ -129,14 +129,12 @@ class _Layer(nn.Module):
         messages = states.index_select(0, source) + _embedded(self.edge_embeddings, bonds)
         kinds, directions = (cast(nn.Embedding, each) for each in self.edge_embeddings)
         own = states + (kinds.weight[SELF_LOOP] + directions.weight[0])
-        normalised: Tensor = self.bn(self.mlp(own.index_add(0, destination, messages)))
-        return normalised
+        return self.bn(self.mlp(own.index_add(0, destination, messages)))
 
 
 def _embedded(embeddings: nn.ModuleList, codes: Tensor) -> Tensor:
     first, second = embeddings
-    found: Tensor = first(codes[:, 0]) + second(codes[:, 1])
-    return found
+    return first(codes[:, 0]) + second(codes[:, 1])
 
 
 def _codes(values: Tensor, sizes: tuple[int, ...], name: str) -> Tensor:

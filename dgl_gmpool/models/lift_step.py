@@ -36,5 +36,4 @@ class LiftStep(nn.Module):
 
     def forward(self, feat: Tensor, lifted: Tensor) -> Tensor:
         """``(N, out_feats)`` and ``(N, in_feats)`` to ``(N, out_feats)``."""
-        out: Tensor = feat + self.norm(self.linear(lifted))
-        return out
+        return feat + self.norm(self.linear(lifted))

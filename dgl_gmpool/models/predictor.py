@@ -357,8 +357,7 @@ class MoleculePredictor(nn.Module):
                 seen = None if global_feats is None else tuple(global_feats.shape)
                 raise ValueError(f"global_feats has shape {seen}; expected {expected}")
             vector = torch.cat([vector, global_feats.to(vector.dtype)], dim=1)
-        out: Tensor = self.head(vector)
-        return out
+        return self.head(vector)
 
     def _check_features(
         self, graph: DGLGraph, node_feats: Tensor, edge_feats: Tensor | None
@@ -411,8 +410,7 @@ class MoleculePredictor(nn.Module):
             if value is not None and name in self._readout_takes
         }
         last = self.poolings[-1]
-        out: Tensor = last(structure if isinstance(last, Readout) else graph, node_feats, **options)
-        return out
+        return last(structure if isinstance(last, Readout) else graph, node_feats, **options)
 
     def _exchange(
         self, structure: GraphStructure, node_feats: Tensor, conductance: Tensor | None
@@ -433,7 +431,6 @@ class MoleculePredictor(nn.Module):
         shares = diffusion_shares(locality, batch, compute_dtype(node_feats.device))
 
         def exchange(step: int, values: Tensor) -> Tensor:
-            out: Tensor = self.exchange_steps[step](values, batch.layout, shares)
-            return out
+            return self.exchange_steps[step](values, batch.layout, shares)
 
         return exchange

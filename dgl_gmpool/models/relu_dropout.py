@@ -50,8 +50,7 @@ class ReLUDropout(nn.Module):
             return F.relu(x)
         if x.device.type != "cpu" or dropped == LEVELS:
             return F.dropout(F.relu(x), self.p)
-        out: Tensor = _ReLUDropout.apply(x, dropped)
-        return out
+        return _ReLUDropout.apply(x, dropped)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

@@ -213,5 +213,4 @@ def _both_sides(dense: Tensor, transposed: Tensor) -> Tensor:
     """S' E S for every channel: E ``(b, w, w, De)``, S' ``(b, K, w)`` to ``(b, K, K, De)``."""
     b, w, _, channels = dense.shape
     rows = (transposed @ dense.reshape(b, w, w * channels)).unflatten(-1, (w, channels))
-    out: Tensor = transposed[:, None] @ rows
-    return out
+    return transposed[:, None] @ rows

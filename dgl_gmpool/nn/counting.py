@@ -30,8 +30,7 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
 def eigvalsh(matrix: Tensor) -> Tensor:
     """The eigenvalues alone."""
     try:
-        out: Tensor = torch.linalg.eigvalsh(_there(matrix)).to(matrix.device)
-        return out
+        return torch.linalg.eigvalsh(_there(matrix)).to(matrix.device)
     except RuntimeError as error:
         raise _explained(matrix, error) from error
 

@@ -15,14 +15,12 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 
 def weighted_distance(x: Tensor, weight: Tensor) -> Tensor:
     """w . (x_i - x_j)^2 for all pairs of nodes of a block, ``(b, n, n)``, dtype of ``weight``."""
-    out: Tensor = _WeightedDistance.apply(x, weight)
-    return out
+    return _WeightedDistance.apply(x, weight)
 
 
 def distance_between(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     """w . (x_i - y_k)^2 for all pairs of a row of x and a row of y, ``(b, n, k)``, dtype of w."""
-    out: Tensor = _DistanceBetween.apply(x, y, weight)
-    return out
+    return _DistanceBetween.apply(x, y, weight)
 
 
 def _rounding(width: int, dtype: torch.dtype) -> float:

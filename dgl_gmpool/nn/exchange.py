@@ -47,8 +47,7 @@ class ExchangeStep(nn.Module):
         # P acts on nodes and W on features, in any order: the narrow one first.
         blocks = layout.blocks(self.to_groups(feat))
         back = [share @ torch.relu(share @ block) for share, block in zip(shares, blocks)]
-        out: Tensor = feat + self.norm(self.to_nodes(layout.rows(back)))
-        return out
+        return feat + self.norm(self.to_nodes(layout.rows(back)))
 
 
 def diffusion_shares(
@@ -127,5 +126,4 @@ class GroupExchange(Readout):
         batch = self.batch(graph, feat, conductance=conductance, batch_num_nodes=batch_num_nodes)
         with torch.autocast(feat.device.type, enabled=False):
             shares = diffusion_shares(self.locality, batch)
-            out: Tensor = self.step(batch.feat, batch.layout, shares).to(feat.dtype)
-            return out
+            return self.step(batch.feat, batch.layout, shares).to(feat.dtype)

@@ -30,5 +30,4 @@ def first_order(gradient: Tensor, what: str, *sources: Tensor) -> Tensor:
     """Mark a gradient that was computed from ``sources`` as one without a derivative."""
     if torch.compiler.is_compiling():
         return gradient  # torch.compile refuses second derivatives by itself
-    out: Tensor = _FirstOrder.apply(gradient.detach(), what, *sources)
-    return out
+    return _FirstOrder.apply(gradient.detach(), what, *sources)

@@ -215,8 +215,7 @@ class _Square(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (matrix,) = ctx.saved_tensors
         product = grad @ matrix
-        out: Tensor = product + product.mT
-        return out
+        return product + product.mT
 
 
 def _unit(heat: Tensor) -> Tensor:

@@ -48,8 +48,7 @@ def resistance(adjacency: Tensor) -> Tensor:
     laplacian = torch.diag_embed(edge.sum(-1)) - edge
     inverse = torch.linalg.inv_ex(laplacian + shift).inverse
     own = inverse.diagonal(dim1=-2, dim2=-1)
-    out: Tensor = own[:, :, None] + own[:, None, :] - inverse - inverse.mT
-    return out
+    return own[:, :, None] + own[:, None, :] - inverse - inverse.mT
 
 
 def _components(edge: Tensor) -> Tensor:

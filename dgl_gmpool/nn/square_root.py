@@ -108,10 +108,7 @@ def eigen_root(
     Tensor
         The eigenvalues of M, ascending, without gradient. Shape ``(b, n)``.
     """
-    out: tuple[Tensor, Tensor, Tensor] = _EigenRoot.apply(
-        matrix, num_clusters, tol, _sizes(matrix, sizes)
-    )
-    return out
+    return _EigenRoot.apply(matrix, num_clusters, tol, _sizes(matrix, sizes))
 
 
 def cholesky_root(
@@ -193,8 +190,7 @@ def nearest_psd(matrix: Tensor) -> tuple[Tensor, Tensor]:
     Returns it, ``(b, n, n)``, with a gradient that is bounded by the incoming one, and the
     eigenvalues of M, ascending, ``(b, n)``, without.
     """
-    out: tuple[Tensor, Tensor] = _NearestPSD.apply(matrix)
-    return out
+    return _NearestPSD.apply(matrix)
 
 
 def without_rounding(root: Tensor) -> Tensor:

@@ -141,8 +141,7 @@ class GraphStructure:
         which = np.searchsorted(slots, source, side="right") - 1
         rows, width = source - slots[which], widths[which]
         columns = (destination - slots[which]) % width
-        out: np.ndarray = np.array(self.cell_starts)[which] + rows * width + columns
-        return out
+        return np.array(self.cell_starts)[which] + rows * width + columns
 
     @cached_property
     def cells(self) -> Tensor:

@@ -31,8 +31,7 @@ class GraphConv(nn.Module):
 
     def forward(self, batch: GraphBatch, feat: Tensor) -> Tensor:
         """``(N, in_feats)`` to ``(N, out_feats)``."""
-        out: Tensor = self.lin_rel(batch.neighbour_sum(feat)) + self.lin_root(feat)
-        return out
+        return self.lin_rel(batch.neighbour_sum(feat)) + self.lin_root(feat)
 
 
 class LEConv(nn.Module):
@@ -58,5 +57,4 @@ class LEConv(nn.Module):
         """``(N, in_feats)`` to ``(N, out_feats)``, over these edges."""
         theirs, ours = self.lin1(feat), self.lin2(feat)
         messages = theirs.index_select(0, source) - ours.index_select(0, destination)
-        out: Tensor = self.lin3(feat) + torch.zeros_like(theirs).index_add(0, destination, messages)
-        return out
+        return self.lin3(feat) + torch.zeros_like(theirs).index_add(0, destination, messages)

@@ -95,8 +95,7 @@ class MemPool(Pooling):
         )
 
     def transform(self, rows: Tensor) -> Tensor:
-        out: Tensor = self.lin(rows)
-        return out
+        return self.lin(rows)
 
     def _auxiliary(self, batch: GraphBatch, log_rows: Tensor) -> dict[str, Tensor]:
         if not self.kl_weight:

@@ -110,5 +110,4 @@ def _mix(number: Tensor) -> Tensor:
 
 def _shift(number: Tensor, bits: int) -> Tensor:
     """A shift to the right that fills with zeros; torch's fills with the sign."""
-    out: Tensor = (number >> bits) & (2 ** (64 - bits) - 1)
-    return out
+    return (number >> bits) & (2 ** (64 - bits) - 1)

@@ -50,5 +50,4 @@ class SAGPool(SelectionPooling):
         self.gnn = GraphConv(in_feats, 1)
 
     def score(self, batch: GraphBatch) -> Tensor:
-        out: Tensor = self.gnn(batch, batch.feat)[:, 0]
-        return out
+        return self.gnn(batch, batch.feat)[:, 0]

@@ -57,5 +57,4 @@ class TopKPool(SelectionPooling):
 
     def score(self, batch: GraphBatch) -> Tensor:
         norm = self.weight.norm().clamp(min=torch.finfo(self.weight.dtype).tiny)
-        out: Tensor = batch.feat @ (self.weight / norm)[0]
-        return out
+        return batch.feat @ (self.weight / norm)[0]

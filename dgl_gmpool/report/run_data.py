@@ -62,8 +62,7 @@ class PredictedRows:
 
     def errors(self, task: int) -> np.ndarray:
         """``(rows,)``, absolute; of classes between class and probability."""
-        found: np.ndarray = np.abs(self.predicted[:, task] - self.measured[:, task])
-        return found
+        return np.abs(self.predicted[:, task] - self.measured[:, task])
 
 
 @dataclass(frozen=True, eq=False)

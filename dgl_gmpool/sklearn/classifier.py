@@ -120,5 +120,4 @@ class GMPoolClassifier(ClassifierMixin, GMPoolEstimator):  # type: ignore[misc]
                 f"row {missing[0]} is no molecule and so has no class; use predict_proba, which "
                 "gives NaN, or leave such rows out"
             )
-        labels: np.ndarray = self.classes_[found.argmax(axis=1)]
-        return labels
+        return self.classes_[found.argmax(axis=1)]

@@ -165,8 +165,7 @@ class GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
                 file = Path(folder) / "model.pt"
                 file.write_bytes(self.model_bytes_)
                 self._trained = load_model(file)
-        trained: TrainedModel = self._trained
-        return trained
+        return self._trained
 
     def _smiles(self, X: ArrayLike, *, reset: bool = False) -> list[str]:
         """The texts of a list, array, series, or table of one column."""

@@ -80,8 +80,7 @@ class Calibrator:
         x = _logits(predicted)
         if self.method == "platt":
             return probabilities(self.curve["slope"] * x + self.curve["intercept"])
-        found: np.ndarray = np.interp(x, self.curve["x"], self.curve["y"])
-        return found
+        return np.interp(x, self.curve["x"], self.curve["y"])
 
 
 def choose_calibrators(
@@ -187,5 +186,4 @@ def calibration_error(predicted: np.ndarray, labels: np.ndarray) -> float:
 def _logits(predicted: np.ndarray) -> np.ndarray:
     # Probabilities of 0 and 1 are rounded ones.
     inside = np.clip(np.asarray(predicted, np.float64), 1e-15, 1 - 1e-15)
-    found: np.ndarray = np.log(inside) - np.log1p(-inside)
-    return found
+    return np.log(inside) - np.log1p(-inside)

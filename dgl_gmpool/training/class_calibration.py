@@ -84,8 +84,7 @@ class ClassCalibrator(Calibrator):
         if self.method == "none":
             return predicted
         if self.method == "temperature":
-            scaled: np.ndarray = softmax(_logs(predicted) / self.curve["temperature"], axis=-1)
-            return scaled
+            return softmax(_logs(predicted) / self.curve["temperature"], axis=-1)
         curves = [Calibrator("isotonic", curve) for curve in self.curve["classes"]]
         found = np.stack(
             [curve(predicted[..., number]) for number, curve in enumerate(curves)], axis=-1
@@ -97,5 +96,4 @@ class ClassCalibrator(Calibrator):
 
 def _logs(predicted: np.ndarray) -> np.ndarray:
     # A probability of 0 is a rounded one.
-    found: np.ndarray = np.log(np.clip(np.asarray(predicted, np.float64), 1e-15, 1))
-    return found
+    return np.log(np.clip(np.asarray(predicted, np.float64), 1e-15, 1))

@@ -88,8 +88,7 @@ class Intervals:
         score = self.scores[at] if at < len(self.scores) else np.inf
         similarity = np.minimum(np.asarray(similarity, np.float64), self.closest)
         expected = self.constant + self.slope * (1 - similarity)
-        width: np.ndarray = expected * score
-        return width
+        return expected * score
 
     def to_dict(self) -> dict[str, Any]:
         return {

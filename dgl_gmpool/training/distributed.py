@@ -157,8 +157,7 @@ class World:
             done, value = self._from_main(None)
             if not done:
                 raise ElsewhereError(f"process 0: {value}")
-            theirs: T = value
-            return theirs
+            return value
         try:
             result = call()
         except Exception as error:

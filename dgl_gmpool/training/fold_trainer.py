@@ -204,8 +204,7 @@ class FoldTrainer:
             data.target_scaler.inverse(own),
             only=[self.metric.name],
         )
-        score: float = self.world.on_main(scored)[self.metric.name]
-        return score
+        return self.world.on_main(scored)[self.metric.name]
 
     def state_dict(self) -> dict[str, Any]:
         """What another trainer of the same fold needs to go on."""

@@ -80,8 +80,7 @@ class Standardizer:
 
     def inverse(self, values: np.ndarray) -> np.ndarray:
         """Back in the original units, float64."""
-        found: np.ndarray = np.asarray(values, np.float64) * self.std + self.mean
-        return found
+        return np.asarray(values, np.float64) * self.std + self.mean
 
 
 #: Standard deviations from the training mean at which a feature is clipped.

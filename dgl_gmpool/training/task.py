@@ -75,8 +75,7 @@ class ClassCrossEntropy(CrossEntropy):
     def link(self, outputs: np.ndarray) -> np.ndarray:
         """Softmax over the last axis in float64, without overflow."""
         raised = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
-        found: np.ndarray = raised / raised.sum(axis=-1, keepdims=True)
-        return found
+        return raised / raised.sum(axis=-1, keepdims=True)
 
     def ranks(self, outputs: np.ndarray) -> np.ndarray:
         """Log-odds of each class against the others together."""
@@ -84,8 +83,7 @@ class ClassCrossEntropy(CrossEntropy):
             np.logaddexp.reduce(np.delete(outputs, each, axis=-1), axis=-1)
             for each in range(outputs.shape[-1])
         ]
-        odds: np.ndarray = outputs - np.stack(rest, axis=-1)
-        return odds
+        return outputs - np.stack(rest, axis=-1)
 
     def class_weights(
         self, wanted: str | float | None, targets: np.ndarray, classes: int = 2
@@ -187,5 +185,4 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
     [0.5, 0.0, 1.0]
     """
     small = np.exp(-np.abs(logits))
-    found: np.ndarray = np.where(logits >= 0, 1.0, small) / (1.0 + small)
-    return found
+    return np.where(logits >= 0, 1.0, small) / (1.0 + small)

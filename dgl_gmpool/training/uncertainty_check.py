@@ -43,8 +43,7 @@ def calibrated_mean(calibrators: Sequence[Calibrator], predicted: np.ndarray) ->
     """``(rows,)`` or ``(rows, classes)``: the mean of probabilities ``(models, ...)``, each model's
     by its own curve."""
     curves = zip(calibrators, predicted, strict=True)
-    found: np.ndarray = np.mean([curve(values) for curve, values in curves], axis=0)
-    return found
+    return np.mean([curve(values) for curve, values in curves], axis=0)
 
 
 def check_intervals(

@@ -35,8 +35,7 @@ def coarse_adjacency(assign: Tensor, source: Tensor, destination: Tensor, values
     >>> coarse_adjacency(S, u, v, torch.ones(4, 1))[0, :, :, 0].tolist()
     [[2.0, 1.0], [1.0, 0.0]]
     """
-    out: Tensor = _CoarseAdjacency.apply(assign, source, destination, values)
-    return out
+    return _CoarseAdjacency.apply(assign, source, destination, values)
 
 
 class _CoarseAdjacency(torch.autograd.Function):
@@ -86,5 +85,4 @@ def _times(rows: Tensor, columns: Tensor, values: Tensor, assign: Tensor) -> Ten
     matrix = torch.sparse_coo_tensor(
         torch.stack([rows, columns]), values, (size, size), check_invariants=False
     )
-    out: Tensor = torch.sparse.mm(matrix, assign.flatten(0, 1)).view(assign.shape)
-    return out
+    return torch.sparse.mm(matrix, assign.flatten(0, 1)).view(assign.shape)

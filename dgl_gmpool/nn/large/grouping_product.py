@@ -48,8 +48,7 @@ def grouping_product(measure: Measure, x: Tensor, vector: Tensor) -> Tensor:
     x, vector = x.to(dtype), vector.to(dtype)[:, :, None]
     if batch * n * n <= CELLS:
         return _rows(measure, x, x, vector)
-    out: Tensor = _Product.apply(measure.similarity, x, vector, measure.weight, measure.bias)
-    return out
+    return _Product.apply(measure.similarity, x, vector, measure.weight, measure.bias)
 
 
 def _rows(measure: Measure, part: Tensor, x: Tensor, vector: Tensor) -> Tensor:
