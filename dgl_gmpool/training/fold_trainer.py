@@ -31,7 +31,6 @@ from dgl_gmpool.training.distributed import TrainingError, World
 from dgl_gmpool.training.fold_data import FoldData
 from dgl_gmpool.training.metrics import Metric, choose_metric
 from dgl_gmpool.training.model import build_model, detached_state, raw_outputs
-from dgl_gmpool.training.model_file import TrainedModel
 from dgl_gmpool.training.transfer import start_from
 
 
@@ -101,23 +100,8 @@ class FoldTrainer:
             fold=fold,
         ).to(device)
         if config.start_from is not None:
-            start_from(
-                model,
-                config.start_from,
-                fold=fold,
-                like=TrainedModel(
-                    model,
-                    table.kind,
-                    table.task_names,
-                    table.units,
-                    data.target_scaler,
-                    data.global_scaler,
-                    loss=config.loss,
-                    features=data.features,
-                    kinds=table.kinds,
-                    classes=table.classes,
-                ),
-            )
+            head = data.task, table.units, data.features
+            start_from(model, config.start_from, fold=fold, head=head)
         if config.freeze is not None:
             model.freeze_backbone()
         optimizer = torch.optim.Adam(

@@ -3,7 +3,7 @@ and what it must have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ from dgl_gmpool.data.standardize import split_recipe
 from dgl_gmpool.models.backbones import Backbone
 from dgl_gmpool.training.config import NETWORK, TrainingConfig
 from dgl_gmpool.training.known_molecules import KnownMolecules
-from dgl_gmpool.training.model_file import TrainedModel, load_model, load_models
+from dgl_gmpool.training.model_file import load_model, load_models
 from dgl_gmpool.training.pretrained_gin import (
     check_codes,
     load_pretrained,
@@ -86,7 +86,7 @@ def _flags_of(recipe: str) -> str:
 
 
 def start_from(
-    model: MoleculePredictor, path: str | Path, *, fold: int, like: TrainedModel | None = None
+    model: MoleculePredictor, path: str | Path, *, fold: int, head: Sequence[Any] = ()
 ) -> None:
     """Give a model the weights of the same fold of a run, or of its first where it has fewer.
 
@@ -103,9 +103,9 @@ def start_from(
         A run folder, a fold's ``model.pt``, or weights of DGL-LifeSci's GIN: the same for all
         folds, with a new readout and head.
     fold : int
-    like : TrainedModel, optional
-        What ``model`` is to predict and from what; its head is taken over only where the run has
-        the same. Default: the head is new.
+    head : sequence
+        What ``model`` is to predict and from what, as :data:`SAME_HEAD` names it of a trained one:
+        its head is taken over only where the run has the same. Default: the head is new.
     """
     weights = pretrained_file(path)
     if weights is not None:
@@ -119,9 +119,7 @@ def start_from(
         trained = load_model(own if own.exists() else RunFolder(file).fold(0).model)
     else:
         trained = load_model(file)
-    same_task = like is not None and all(
-        getattr(like, part) == getattr(trained, part) for part in _SAME_HEAD
-    )
+    same_task = tuple(head) == tuple(getattr(trained, part) for part in SAME_HEAD)
     state = model.state_dict()
     given = trained.model.state_dict()
     for name, value in state.items():
@@ -139,7 +137,7 @@ def start_from(
 
 
 #: What two models share whose heads mean the same.
-_SAME_HEAD = ("task", "units", "features")
+SAME_HEAD = ("task", "units", "features")
 
 
 def known_already(dataset: MoleculeDataset, splits: Splits, config: TrainingConfig) -> str:
