@@ -106,8 +106,8 @@ def change(path, **parts):
         lambda path: path.write_bytes(b""),
         lambda path: path.write_text("smiles"),
         lambda path: change(path, fingerprint="0"),
-        lambda path: change(path, table={"tuple": []}),
-        lambda path: change(path, table={"record": "Popen", "fields": {}}),
+        lambda path: change(path, table={"text": "[]", "arrays": []}),
+        lambda path: change(path, table={"text": '{"record": "Popen"}', "arrays": []}),
     ],
 )
 def test_a_damaged_file_is_reported_and_written_again(tmp_path, odd_csv, caplog, damage):
@@ -129,7 +129,7 @@ def test_what_is_no_plain_value_is_refused():
         with pytest.raises(TypeError, match="no plain value"):
             to_plain(value)
     for value in ((), ((),), ((), ()), (1, "a", None, (2.5, True)), (("a", 1), ("b", 2)), ("",)):
-        assert from_plain(to_plain(value), {}) == value
+        assert from_plain(to_plain(value)) == value
 
 
 def test_train_takes_the_table_from_the_cache(tmp_path, monkeypatch, capsys):

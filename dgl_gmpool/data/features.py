@@ -140,7 +140,7 @@ def joined_features(
 KINDS = ("classification", "regression")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AuxiliaryTargets(_NumbersOfRows):
     """Further facts about a table's molecules, for a model to learn beside the table's targets.
 

@@ -80,7 +80,7 @@ def read_cell(text: str) -> Cell:
     >>> read_cell("4.5"), read_cell("n.d.").value
     (Cell(value=4.5, why='', sort='', relation=''), nan)
     >>> read_cell("1,036").why
-    "is '1,036', with a comma; write 1036 if it parts thousands, 1.036 if it is the decimal mark"
+    "is '1,036', with a comma; write it with a point, and thousands together"
     """
     text = text.strip()
     if is_missing(text):
@@ -152,26 +152,7 @@ def _why(text: str, found: tuple[str, float] | None) -> tuple[str, str]:
             return f"is {text!r}, a bound and not a measured value", BOUND
         return f"is {text!r}, larger than {LARGEST:g}", ""
     if re.fullmatch(r"[+-]?\d[\d.,]*,\d+(\.\d+)?", text):
-        return f"is {text!r}, with a comma; write {_without_comma(text)}", COMMA
-    for pattern, hint in _HINTS:
-        if re.fullmatch(_NUMBER + pattern, text):
-            return f"{said}: {hint}", ""
+        return f"is {text!r}, with a comma; write it with a point, and thousands together", COMMA
+    if re.match(_NUMBER, text):
+        said += ": write the number alone, without its unit, its error or a percent sign"
     return said, ""
-
-
-#: What stands behind a number, and what to do about it.
-_HINTS = (
-    (r"\s*%", "write it without the percent sign"),
-    (r"\s*(\u00b1|\+/-|\+-).*", "write the value without its error"),
-    (r"\s*[^\W\d_]+(/\S+)?", "write the number alone and keep the unit for the column's name"),
-)
-
-
-def _without_comma(text: str) -> str:
-    if "." in text and text.rindex(".") < text.rindex(","):
-        return text.replace(".", "").replace(",", ".")
-    plain, digits = text.replace(",", ""), len(text) - text.rindex(",") - 1
-    if "." in text or text.count(",") > 1:
-        return plain
-    decimal = f"{text.replace(',', '.')} if it is the decimal mark"
-    return f"{plain} if it parts thousands, {decimal}" if digits == 3 else decimal
