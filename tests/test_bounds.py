@@ -16,7 +16,6 @@ from training_data import rows_of, small_dataset, small_options
 
 from dgl_gmpool import cli
 from dgl_gmpool.data import load_csv
-from dgl_gmpool.data.replicates import combined
 from dgl_gmpool.training import TrainingConfig, fit_fold
 from dgl_gmpool.training.fold_data import FoldData, check_fold
 from dgl_gmpool.training.one_sided import NOISE, gaussian_bound, laplace_bound
@@ -207,18 +206,18 @@ def test_the_sign_of_a_potency_turns(tmp_path):
     assert (table.lower[of["CCS"], 0], table.upper[of["CCS"], 0]) == (5, 7)
     assert "CC=O" not in of  # above 8 and below 6
     notes = "\n".join(table.report.notes)
-    assert "3 molecules have bounds alone" in notes
-    assert "1 rows are bounds of molecules that have a measured value" in notes
+    assert "7 values are bounds such as '>100': training learns" in notes
+    assert "1 bounds count for nothing beside a measured value" in notes
     assert "bounds that exclude each other" in str(table.report)
     kept = len(table) + sum(table.report.left_out.values())
     assert kept == 8
 
 
-def test_the_narrowest_bound_counts():
-    assert combined([(">", 4.0), (">", 5.0)]).lower == 5
-    assert combined([("<", 4.0), ("<", 5.0)]).upper == 4
-    assert combined([(">", 6.0), ("<", 5.0)]).impossible
-    assert not combined([(">", 6.0)]).impossible
+def test_the_narrowest_bound_counts(tmp_path):
+    rows = [row("CCO", ">1000"), row("CCO", ">100"), row("CCC", "<1"), row("CCC", "<10")]
+    table = load_potencies(write(tmp_path / "a.tsv", rows), bounds="use")
+    np.testing.assert_array_equal(table.upper[:, 0], [6, NAN])
+    np.testing.assert_array_equal(table.lower[:, 0], [NAN, 9])
 
 
 def test_a_loss_without_a_form_for_bounds_says_so():

@@ -198,7 +198,7 @@ def test_bounds_can_be_used_and_are_noted(tmp_path):
     path = write(tmp_path / "a.tsv", [row("CCO", ">1000"), row("CCN", "10")])
     table = load(path, bounds="as_measured")
     np.testing.assert_allclose(table.targets[:, 0], [6.0, 8.0])
-    assert "1 rows are bounds" in table.report.notes[0]
+    assert "1 values are bounds used as if" in table.report.notes[0]
 
 
 def test_other_measures(tmp_path):

@@ -308,7 +308,7 @@ def test_films_are_neat_solids_and_hosts(tmp_path):
     assert emission.report.left_out == {
         "solvent is not a molecule": 1,
         "measured in a solvent": 5,
-        "more films of one molecule (median)": 2,
+        "more measurements of one molecule (median)": 2,
     }
     plqy = load_chromophores(path)
     np.testing.assert_allclose(plqy.targets, [[0.6], [0.9]], rtol=1e-6)

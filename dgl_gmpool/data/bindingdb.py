@@ -6,6 +6,7 @@ import math
 import os
 import re
 from collections.abc import Collection
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +14,6 @@ import numpy as np
 
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.data.bindingdb_tsv import BindingDBRows
-from dgl_gmpool.data.merged_split import merged_split_values
 from dgl_gmpool.data.molecule import (
     BLANK_SMILES,
     NOT_A_SMILES,
@@ -24,11 +24,12 @@ from dgl_gmpool.data.molecule import (
     refusal,
     split_smiles,
 )
-from dgl_gmpool.data.number import APPROXIMATE, BOUNDS, parse_value
-from dgl_gmpool.data.replicates import CONTRADICTION, bound_notes, combined
+from dgl_gmpool.data.number import APPROXIMATE, BOUND, BOUNDS, Cell, parse_value
+from dgl_gmpool.data.replicates import merged_replicates
 from dgl_gmpool.data.report import SelectionTally
 from dgl_gmpool.data.size_rule import SEVERAL_FRAGMENTS, SizeRule
 from dgl_gmpool.data.table import MoleculeTable
+from dgl_gmpool.data.target_notes import used_notes
 
 #: Human P2X1 to P2X7, P2Y1 and P2Y2, which UniProt also names "ATP receptor".
 HUMAN_ATP_RECEPTORS = (
@@ -158,9 +159,11 @@ def load_bindingdb(
         canonical, why = ("", "") if outside else canonical_smiles(smiles)
         return canonical, outside or (refusal(why) if why else ""), why
 
-    measured: dict[str, list[tuple[str, str, str, float]]] = {}
-    split_cells: dict[str, list[str]] = {}
-    as_measured = approximate = 0
+    ids: list[str] = []
+    written: list[str] = []
+    keys: list[str] = []
+    potencies: list[Cell] = []
+    parts: list[str] = []
     for line, raw in chosen:
         ident, smiles, value, part = (cell.decode("utf-8", errors="replace") for cell in raw)
         ident = ident or f"line {line}"
@@ -191,56 +194,49 @@ def load_bindingdb(
         if reason:
             tally.leave_out(reason)
             continue
-        approximate += relation == "~"
-        as_measured += relation in (">", "<") and bounds == "as_measured"
         # The logarithm's sign turns the bound: above 10,000 nM is below a potency of 5.
         side = {">": "<", "<": ">"}.get(relation, "") if bounds == "use" else ""
-        potency = 9.0 - math.log10(nanomolar)
-        measured.setdefault(canonical, []).append((ident, smiles, side, potency))
-        split_cells.setdefault(canonical, []).append(part)
+        sort = {"": "", "~": APPROXIMATE}.get(relation, BOUND)
+        potencies.append(Cell(9.0 - math.log10(nanomolar), sort=sort, relation=side))
+        ids.append(ident)
+        written.append(smiles)
+        keys.append(canonical)
+        parts.append(part)
 
-    rows = sum(len(values) for values in measured.values())
-    tally.total(f"rows with a usable {measure}, {rule}", rows)
-    tally.merge("more measurements of one molecule (median)", rows - len(measured))
-    potencies = {key: combined([each[2:] for each in values]) for key, values in measured.items()}
-    for key in [key for key, potency in potencies.items() if potency.impossible]:
-        ident, smiles, *_ = measured.pop(key)[0]
-        low, high = potencies[key].lower, potencies.pop(key).upper
-        detail = f"p{measure} above {low:g} and below {high:g}"
-        tally.refuse(ident, smiles, detail, reason=CONTRADICTION)
-    tally.notes += bound_notes(
-        list(potencies.values()), as_measured=as_measured, approximate=approximate
-    )
-    tally.notes += ignored_extensions(
-        smiles for values in measured.values() for _, smiles, *_ in values
-    )
-    report = tally.finish("molecules", len(measured))
-    if not measured:
+    tally.notes += used_notes(potencies)
+    tally.notes += ignored_extensions(written)
+    report = tally.finish(f"rows with a usable {measure}, {rule}", len(ids))
+    if not ids:
         raise ValueError(
             f"no molecule is left; check accessions= ({', '.join(targets)}), measure= and the "
             f"limits:\n{report.text()}"
         )
-    keys = list(measured)
-    found = [potencies[key] for key in keys]
-    bounded = any(math.isnan(potency.value) for potency in found)
-    return MoleculeTable(
+
+    def values(relation: str) -> np.ndarray:
+        """``(rows, 1)``; NaN for other cells."""
+        held = [each.value if each.relation == relation else math.nan for each in potencies]
+        return np.array(held)[:, None]
+
+    bounded = any(each.relation for each in potencies)
+    table = MoleculeTable(
         name="bindingdb",
         kind="regression",
         task_names=(f"p{measure}",),
-        ids=tuple(measured[key][0][0] for key in keys),
-        smiles=tuple(split_smiles(measured[key][0][1])[0] for key in keys),
+        ids=tuple(ids),
+        smiles=tuple(split_smiles(each)[0] for each in written),
         canonical=tuple(keys),
         groups=tuple(keys),
-        targets=np.array([[potency.value] for potency in found]),
+        targets=values(""),
         global_feats=None,
         report=report,
         units=f"p{measure}",
-        lower=np.array([[potency.lower] for potency in found]) if bounded else None,
-        upper=np.array([[potency.upper] for potency in found]) if bounded else None,
-        split_values=merged_split_values(keys, [split_cells[key] for key in keys], split)
-        if split_column
-        else (),
+        lower=values(">") if bounded else None,
+        upper=values("<") if bounded else None,
+        split_values=tuple(parts) if split_column else (),
     )
+    table = merged_replicates(table, "median", split=split)
+    bounded = bool(np.isnan(table.targets).any())
+    return table if bounded else replace(table, lower=None, upper=None)
 
 
 def _checked(accessions: Collection[str]) -> tuple[str, ...]:

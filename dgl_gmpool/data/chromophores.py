@@ -4,7 +4,6 @@ paper's private quantum-yield and emission sets."""
 from __future__ import annotations
 
 import os
-import statistics
 from collections.abc import Callable
 from functools import cache
 
@@ -15,7 +14,6 @@ from rdkit.Chem import rdMolDescriptors
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.data.delimited_text import BLANK_ROW, WRONG_LENGTH, DelimitedText
 from dgl_gmpool.data.equal_rows import once_each
-from dgl_gmpool.data.merged_split import merged_split_values
 from dgl_gmpool.data.molecule import (
     canonical_smiles,
     count_atoms,
@@ -26,6 +24,7 @@ from dgl_gmpool.data.molecule import (
     split_smiles,
 )
 from dgl_gmpool.data.number import read_cell
+from dgl_gmpool.data.replicates import merged_replicates
 from dgl_gmpool.data.report import SelectionTally
 from dgl_gmpool.data.size_rule import SizeRule
 from dgl_gmpool.data.table import MoleculeTable
@@ -122,8 +121,8 @@ def load_chromophores(
     blank = f"blank {column}"
     tally = SelectionTally(text.path.name)
     tally.expect(BLANK_ROW, WRONG_LENGTH, "solvent is not a molecule", other_phase, blank)
-    measured: dict[tuple[str, str], list[tuple[str, str, float]]] = {}
-    split_cells: dict[tuple[str, str], list[str]] = {}
+    kept: list[tuple[str, str, str, str, float]] = []
+    parts: list[str] = []
     for row in text.fitting(tally):
         ident = f"row {row.number}" if id_at is None else row.cells[id_at].strip()
         smiles, solvent = row.cells[molecule_at].strip(), row.cells[solvent_at].strip()
@@ -153,49 +152,35 @@ def load_chromophores(
         if outside:
             tally.leave_out(outside)
             continue
-        key = (canonical, "" if films else solvent_canonical)
-        measured.setdefault(key, []).append((ident, smiles, found.value))
+        kept.append((ident, smiles, canonical, solvent_canonical, found.value))
         if split_at is not None:
-            split_cells.setdefault(key, []).append(row.cells[split_at])
+            parts.append(row.cells[split_at])
 
-    used = sum(len(rows) for rows in measured.values())
-    tally.total(
-        ("films" if films else "solutions")
-        + " with a value"
-        + ("" if rule.takes_all else f", {rule}"),
-        used,
+    phase = "films" if films else "solutions"
+    tally.notes += ignored_extensions(smiles for _, smiles, *_ in kept)
+    report = tally.finish(
+        f"{phase} with a value" + ("" if rule.takes_all else f", {rule}"), len(kept)
     )
-    tally.merge(
-        f"more {'films' if films else 'measurements'} of one molecule"
-        f"{'' if films else ' in one solvent'} (median)",
-        used - len(measured),
-    )
-    tally.notes += ignored_extensions(smiles for rows in measured.values() for _, smiles, _ in rows)
-    report = tally.finish("molecules" if films else "molecules in a solvent", len(measured))
-    if not measured:
+    if not kept:
         raise ValueError(f"{text.path} has no usable row for target={target!r}:\n{report.text()}")
-    keys = list(measured)
-    return MoleculeTable(
+    ids, written, canonicals, solvents, values = zip(*kept)
+    table = MoleculeTable(
         name=f"chromophores_{target}",
         kind="regression",
         task_names=(task,),
-        ids=tuple(measured[key][0][0] for key in keys),
-        smiles=tuple(split_smiles(measured[key][0][1])[0] for key in keys),
-        canonical=tuple(canonical for canonical, _ in keys),
-        groups=tuple(canonical for canonical, _ in keys),
-        targets=np.array(
-            [[statistics.median(value for _, _, value in measured[key])] for key in keys],
-            dtype=np.float64,
-        ),
+        ids=ids,
+        smiles=tuple(split_smiles(each)[0] for each in written),
+        canonical=canonicals,
+        groups=canonicals,
+        targets=np.array(values, np.float64)[:, None],
         global_feats=None
         if films
-        else np.array(once_each(solvent_descriptors, [each for _, each in keys]), np.float32),
+        else np.array(once_each(solvent_descriptors, solvents), np.float32),
         report=report,
         units=units,
-        split_values=merged_split_values(
-            [canonical for canonical, _ in split_cells], list(split_cells.values()), split
-        ),
+        split_values=tuple(parts),
     )
+    return merged_replicates(table, "median", split=split, apart=() if films else solvents)
 
 
 def solvent_descriptors(smiles: str) -> list[float]:
