@@ -8,16 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from dgl_gmpool.cli.flags import add_flag
-from dgl_gmpool.cli.report import index_after_training, page_after_training
-from dgl_gmpool.cli.train_plan import check_numbers, in_words_of_the_flags
+from dgl_gmpool.cli.train_plan import check_numbers, in_words_of_the_flags, train_all
 from dgl_gmpool.data import featurize, load_sodium_channel, make_splits
-from dgl_gmpool.training.baselines import baseline_rows
 from dgl_gmpool.training.config import TrainingConfig
-from dgl_gmpool.training.device import torch_threads
-from dgl_gmpool.training.distributed import current_world
-from dgl_gmpool.training.run import train_run
 from dgl_gmpool.training.run_folder import check_free_folder
-from dgl_gmpool.training.table import write_table
 from dgl_gmpool.training.words import duration
 
 READOUTS = ("mean", "ngmpool", "gmpool")
@@ -38,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--hidden", default=64, help="width")
     add("--seed", default=0, help="of test set, folds, weights and order")
     add("--threads", default=1, help="processor cores")
+    # What train has flags for.
+    parser.set_defaults(resume=True, no_report=False, tensorboard=False, baselines=None)
+    parser.set_defaults(device="auto", cache=None, processes=None)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -69,18 +66,7 @@ def main(args: argparse.Namespace) -> int:
     )
     dataset = featurize(table)
     splits = make_splits(dataset.table, seed=args.seed, folds=args.folds)
-    results = []
-    with torch_threads(args.threads):
-        for config in configs:
-            folder = args.output / config.run_name
-            results.append(train_run(dataset, splits, config, folder, resume=True))
-            current_world().on_main(partial(page_after_training, folder))
-    baselines = current_world().on_main(
-        partial(baseline_rows, None, dataset.table, {args.seed: splits})
-    )
-    print()
-    print(write_table(results, args.output, baselines=baselines))
-    current_world().on_main(partial(index_after_training, args.output))
+    results = train_all(dataset, {args.seed: splits}, configs, args)
     best = results[-1].folder
     print(
         f"\nScores on {len(splits.test)} test molecules (RMSE: lower is better; R2: 1 is perfect, "

@@ -5,23 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from dgl_gmpool.cli.datasets import DATA_SETS
 from dgl_gmpool.cli.load_table import load_table
-from dgl_gmpool.cli.report import index_after_training
 from dgl_gmpool.cli.split_plan import plan_splits
 from dgl_gmpool.cli.train_flags import TrainFlags
 from dgl_gmpool.cli.train_plan import in_words_of_the_flags, plan_runs, train_all
 from dgl_gmpool.data import MoleculeDataset, Splits, featurize
 from dgl_gmpool.data.standardize import feature_recipe
-from dgl_gmpool.training.baselines import baseline_rows
 from dgl_gmpool.training.config import TrainingConfig
-from dgl_gmpool.training.distributed import current_world, main_first
+from dgl_gmpool.training.distributed import main_first
 from dgl_gmpool.training.fold_data import check_folds
 from dgl_gmpool.training.run import check_task
-from dgl_gmpool.training.table import write_table
 from dgl_gmpool.training.transfer import check_start
 
 
@@ -68,13 +64,7 @@ def main(args: argparse.Namespace) -> int:
     """``dgl-gmpool train``."""
     args = args.flags.resolve(args, name=args.data_set)
     configs, dataset, splits, source = prepare(args)
-    # Without a test set there is nothing to score them on.
-    names = args.baselines if all(each.test for each in splits.values()) else []
-    rows = current_world().on_main(partial(baseline_rows, names, dataset.table, splits, configs[0]))
-    results = train_all(dataset, splits, configs, args, source=source, baselines=rows)
-    print(write_table(results, args.output, baselines=rows))
-    if not args.no_report:
-        current_world().on_main(partial(index_after_training, args.output))
+    train_all(dataset, splits, configs, args, source=source)
     return 0
 
 

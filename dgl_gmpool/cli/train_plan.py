@@ -12,12 +12,13 @@ from typing import Any
 
 from dgl_gmpool._options import check_choice, parse_options
 from dgl_gmpool.cli.config_file import FLAGS, NAMED_WEIGHTS
-from dgl_gmpool.cli.report import page_after_training
+from dgl_gmpool.cli.report import index_after_training, page_after_training
 from dgl_gmpool.cli.split_plan import check_split_flags
 from dgl_gmpool.data import MoleculeDataset, Splits, with_auxiliary, with_descriptors
 from dgl_gmpool.data.featurizers import CODES, feature_widths
 from dgl_gmpool.data.splits import SPLIT_KINDS
 from dgl_gmpool.registry import check_options, readout_entry
+from dgl_gmpool.training.baselines import baseline_rows
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.device import choose_device, torch_threads
 from dgl_gmpool.training.distributed import current_world, main_first
@@ -96,9 +97,8 @@ def train_all(
     args: argparse.Namespace,
     *,
     source: Mapping[str, Any] | None = None,
-    baselines: Sequence[dict[str, Any]] = (),
 ) -> list[RunResult]:
-    """Train every configuration in its folder below ``args.output`` and write the table there.
+    """Train every configuration in its folder below ``args.output``; write and print the table.
 
     Parameters
     ----------
@@ -111,8 +111,6 @@ def train_all(
         The command's flags.
     source : mapping, optional
         Its data flags, for ``config.json``.
-    baselines : sequence of dict
-        Rows of the table from :mod:`dgl_gmpool.training.baselines`.
     """
 
     def check_folders() -> None:
@@ -123,6 +121,11 @@ def train_all(
             if files.config.exists():
                 files.check_same(run_record(dataset, splits[config.seed], config))
 
+    # Without a test set there is nothing to score them on.
+    names = args.baselines if all(each.test for each in splits.values()) else []
+    baselines = current_world().on_main(
+        partial(baseline_rows, names, dataset.table, splits, configs[0])
+    )
     dataset = with_auxiliary(dataset, {name for config in configs for name in config.auxiliary})
     before = len(dataset.table.report.notes)
     with main_first(args.cache is not None):
@@ -158,12 +161,14 @@ def train_all(
                     tensorboard=args.tensorboard,
                 )
             )
-            write_table(results, args.output, baselines=baselines)
+            table = write_table(results, args.output, baselines=baselines)
             if not args.no_report:
                 current_world().on_main(
                     partial(page_after_training, results[-1].folder, device=args.device)
                 )
-    print(f"\nmodels, predictions, scores and this table: {args.output}\n")
+    print(f"\nmodels, predictions, scores and this table: {args.output}\n\n{table}")
+    if not args.no_report:
+        current_world().on_main(partial(index_after_training, args.output))
     return results
 
 
