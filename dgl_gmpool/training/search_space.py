@@ -60,7 +60,7 @@ class Range:
         return self.low, self.high
 
     def holds(self, value: Any) -> bool:
-        return self.low <= value <= self.high
+        return bool(self.low <= value <= self.high)
 
     def __str__(self) -> str:
         return f"{self.low:g}:{self.high:g}"
