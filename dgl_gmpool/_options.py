@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -29,6 +29,22 @@ def check_choice(kind: str, name: str, known: Iterable[str]) -> str:
     if name not in names:
         raise unknown_name(kind, name, names)
     return name
+
+
+def plain_value(value: Any) -> Any:
+    """NumPy's numbers, texts and arrays, also within lists and mappings, as Python's own.
+
+    >>> import numpy as np
+    >>> plain_value([np.int64(3), {"tol": np.float32(0.5)}, np.str_("mean"), "mean"])
+    [3, {'tol': 0.5}, 'mean', 'mean']
+    """
+    if type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: plain_value(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(plain_value(each) for each in value)
+    return value
 
 
 def positive_int(name: str, value: object) -> int:

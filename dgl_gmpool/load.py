@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dgl_gmpool.data.smiles_values import smiles_of_value
 from dgl_gmpool.training import Predictions, TrainedModel, load_models, predict_smiles
 from dgl_gmpool.training.embed import embed_smiles, embedding_width
 from dgl_gmpool.training.row_bounds import COVERAGE
@@ -78,7 +79,8 @@ class Predictor:
 
         Parameters
         ----------
-        smiles : sequence of str
+        smiles : sequence of str or rdkit.Chem.Mol
+            A missing value (None, NaN) is a row with a reason, as what is no molecule.
         solvents : sequence of str, optional
             SMILES of each row's solvent, for models trained with solvents.
         features : mapping of str to sequence, optional
@@ -237,5 +239,6 @@ def load_predictor(path: str | os.PathLike[str], *, device: str = "auto") -> Pre
 def _texts(name: str, values: Sequence[str]) -> list[str]:
     if isinstance(values, (str, bytes)):
         raise TypeError(f"{name} is the single text {values!r}; give a list of them: [{values!r}]")
-    # A missing value of a data frame (NaN, None) is a blank row, not an error.
-    return [value if isinstance(value, str) else "" for value in values]
+    # Rows out are rows in: what is no SMILES is a row with a reason.
+    found = ((value, smiles_of_value(value)) for value in values)
+    return [repr(value) if text is None else text for value, text in found]

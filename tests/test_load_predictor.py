@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from rdkit import Chem
 from training_data import rows_of, small_dataset, small_options
 
 from dgl_gmpool.cli import main
@@ -69,6 +70,19 @@ def test_cells_of_a_data_frame_that_hold_nothing_are_blank_rows(predictor):
     assert found.reasons == ("", "blank SMILES", "blank SMILES")
     assert np.isnan(predictor.embed([None, "C"])[:, 0]).tolist() == [True, False]
     assert predictor.embed(np.array(["CCO", "C"])).shape[0] == 2
+
+
+def test_molecules_of_rdkit_and_what_is_none(predictor):
+    """Both were blank rows."""
+    expected = predictor.predict(["CCO", "c1ccccc1"]).mean
+    molecules = [Chem.AddHs(Chem.MolFromSmiles("CCO")), Chem.MolFromSmiles("c1ccccc1")]
+    found = predictor.predict([*molecules, 3.5, b"CCO"])
+    np.testing.assert_allclose(found.mean[:2], expected, rtol=1e-5)
+    assert not any(found.reasons[:2])
+    assert all(found.reasons[2:])
+    assert not any("blank" in why for why in found.reasons)
+    vectors = predictor.embed(["CCO", "c1ccccc1"])
+    np.testing.assert_allclose(predictor.embed(molecules), vectors, atol=1e-5)
 
 
 def test_one_text_is_not_a_list_of_its_letters(predictor):

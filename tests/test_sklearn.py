@@ -8,6 +8,7 @@ import pickletools
 import numpy as np
 import pandas as pd
 import pytest
+from rdkit import Chem
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -68,6 +69,42 @@ def test_what_is_no_column_of_smiles_is_refused():
             smiles_of(wrong)
     with pytest.raises(TypeError, match="single text"):
         smiles_of("CCO")
+    for unordered in ({"CCO", "C"}, {"smiles": ["CCO"]}):
+        with pytest.raises(TypeError, match="whose order says nothing"):
+            smiles_of(unordered)
+
+
+def test_molecules_of_rdkit_are_smiles(regressor):
+    """Alone and within a table, with a missing one; hydrogens that are written out are no atoms."""
+    molecules = [Chem.MolFromSmiles(text) for text in SMILES]
+    expected = regressor.predict(SMILES)
+    hydrogens = [Chem.AddHs(each) for each in molecules]
+    for given in (molecules, pd.DataFrame({"mol": molecules}), hydrogens):
+        # Another order of the atoms, so other last digits.
+        np.testing.assert_allclose(regressor.predict(given), expected, rtol=1e-5)
+    assert smiles_of([molecules[0], None]) == [Chem.MolToSmiles(molecules[0]), ""]
+
+
+def test_parameters_of_numpy_are_pythons(regressor):
+    """As grids over arrays and samplers of scipy give them."""
+    given = {name: np.array([value])[0] for name, value in SMALL.items()}
+    assert {type(value).__module__ for value in given.values()} == {"numpy"}
+    options = {"readout_options": {"num_clusters": np.int64(2)}, "dropout": np.float32(0)}
+    model = GMPoolRegressor(**{**given, "readout": np.str_("gmpool"), **options}).fit(SMILES, Y)
+    config = model.trained_model_.model.config
+    assert type(config["hidden_feats"]) is int
+    assert type(config["readout"]) is str
+    assert config["readout_options"] == {"num_clusters": 2}
+    assert type(config["readout_options"]["num_clusters"]) is int
+    grid = GridSearchCV(GMPoolRegressor(**SMALL), {"hidden_feats": np.array([4, 8])}, cv=2)
+    assert grid.fit(SMILES, Y).best_params_["hidden_feats"] in (4, 8)
+    with pytest.raises(ValueError, match="hidden_feats=0: expected"):
+        GMPoolRegressor(**{**SMALL, "hidden_feats": np.int64(0)}).fit(SMILES, Y)
+
+
+def test_a_weight_that_is_no_number_is_named():
+    with pytest.raises(ValueError, match="sample_weight: could not convert string to float: 'a'"):
+        GMPoolRegressor(**SMALL).fit(SMILES, Y, ["a"] * len(SMILES))
 
 
 def test_parameters_and_clones(regressor):

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 
 from dgl_gmpool.data.molecule import canonical_smiles, is_missing
 from dgl_gmpool.data.number import check_weights
+from dgl_gmpool.data.smiles_values import is_blank, smiles_of_value
 
 
 def smiles_of(X: Any) -> list[str]:
-    """The texts of a list, array, series, or table of one column.
+    """SMILES of a list, array, series, or table of one column; RDKit's molecules are written.
 
     Raises
     ------
     TypeError
-        It is a single text.
+        It is a single text, or a set or mapping.
     ValueError
         It holds something else than texts, has several columns, or no row.
 
@@ -28,6 +29,11 @@ def smiles_of(X: Any) -> list[str]:
     """
     if isinstance(X, (str, bytes)):
         raise TypeError(f"X is the single text {X!r}; give a list of SMILES: [{X!r}]")
+    if isinstance(X, (Mapping, Set)):
+        raise TypeError(
+            f"X is a {type(X).__name__}, whose order says nothing; give SMILES as a list, in the "
+            "order of y"
+        )
     values = np.asarray(list(X) if _is_plain(X) else X, dtype=object)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
@@ -37,16 +43,16 @@ def smiles_of(X: Any) -> list[str]:
         )
     if len(values) == 0:
         raise ValueError("X has no row; give at least one SMILES")
+    found: list[str] = []
     for row, value in enumerate(values):
-        if not isinstance(value, str) and not is_blank(value):
-            raise ValueError(f"row {row} of X is {value!r}; expected a SMILES, such as 'CCO'")
-    # A missing value of a data frame (NaN, None) is a blank row.
-    return [value if isinstance(value, str) else "" for value in values]
-
-
-def is_blank(value: Any) -> bool:
-    """None, NaN, or pandas' NA, which cannot be compared."""
-    return value is None or type(value).__name__ == "NAType" or bool(value != value)
+        text = smiles_of_value(value)
+        if text is None:
+            raise ValueError(
+                f"row {row} of X is {value!r}; expected a SMILES, such as 'CCO', or a molecule of "
+                "RDKit"
+            )
+        found.append(text)
+    return found
 
 
 def _is_plain(values: Any) -> bool:
@@ -86,9 +92,7 @@ def weights_of(values: Any, rows: int) -> np.ndarray:
     try:
         weights = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"sample_weight is {values!r}: expected a number of 0 or more for each row"
-        ) from error
+        raise ValueError(f"sample_weight: {error}; expected a number of 0 or more each") from error
     if weights.ndim == 0:
         weights = np.full(rows, float(weights))
     check_weights(weights, rows)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
-from dgl_gmpool._options import check_choice, unknown_name
+from dgl_gmpool._options import check_choice, plain_value, unknown_name
 from dgl_gmpool.data.features import DESCRIPTOR_SETS
 from dgl_gmpool.training.metrics import METRICS
 from dgl_gmpool.training.task import loss_names
@@ -153,6 +153,8 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            object.__setattr__(self, each.name, plain_value(getattr(self, each.name)))
         for name in ("levels", "hidden_feats", "num_steps", "epochs", "patience", "batch_size"):
             self._check(name, lambda value: value >= 1, "a whole number of at least 1", int)
         self._check("head_feats", lambda value: value >= 1, "at least 1, or None", int, True)
