@@ -38,12 +38,13 @@ def features(smiles: str) -> np.ndarray:
 
 
 def writings(smiles: str) -> list[str]:
-    """With all hydrogens in brackets, with numbers of atoms, and in other orders."""
+    """With all hydrogens in brackets or as atoms, with numbers of atoms, and in other orders."""
     mol = Chem.MolFromSmiles(smiles)
     mapped = Chem.Mol(mol)
     for atom in mapped.GetAtoms():
         atom.SetAtomMapNum(atom.GetIdx() + 1)
     found = [Chem.MolToSmiles(mol, allHsExplicit=True), Chem.MolToSmiles(mapped)]
+    found.append(Chem.MolToSmiles(Chem.AddHs(mol)))
     return found + list(Chem.MolToRandomSmilesVect(mapped, 3, randomSeed=1))
 
 

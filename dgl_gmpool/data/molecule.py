@@ -31,8 +31,9 @@ _EXTENSION = re.compile(r"\|(\||\$|\(|r[,|]|r$|[A-Za-z&^@_]+\d*[:=]).*", re.DOTA
 
 #: The number of an atom in a mapped reaction, ``[CH3:1]``: it says nothing about the molecule.
 _ATOM_MAP = re.compile(r"(\[[^][]*?):\d+(?=\])")
-#: An atom whose hydrogens are written out and may have needed no bracket: ``[CH3]``, ``[C@H]``.
-_HYDROGENS = re.compile(r"\[(?:[BCNOPSFI]|Cl|Br|[bcops])(?:@[^][H]*)?H\d?\]")
+#: An atom whose hydrogens are written out and may have needed no bracket: ``[CH3]``, ``[C@H]``; or
+#: a hydrogen that is an atom of its own, ``[H]OC``.
+_HYDROGENS = re.compile(r"\[(?:[BCNOPSFI]|Cl|Br|[bcops])(?:@[^][H]*)?H\d?\]|\[H\]")
 
 #: Letters of other alphabets that look like those of a SMILES; full-width and raised or lowered
 #: ones are found by normalisation.
@@ -175,7 +176,7 @@ def read_molecule(text: str) -> tuple[Chem.Mol | None, str]:
     """``(molecule, "")``, or ``(None, why it is none)``; an extension behind the SMILES and the
     numbers of mapped atoms are left out.
 
-    Atoms whose hydrogens are written out in brackets without need (``[CH3]``) become what they are
+    Atoms whose hydrogens are written out without need (``[CH3]``, ``[H]O``) become what they are
     without: features ask for implicit hydrogens, and must not hang on how a molecule is written.
 
     >>> mol, _ = read_molecule("OCC")
