@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import dgl
@@ -110,7 +111,19 @@ class DgllifeEncoder:
 
 _DOUBLE = Chem.BondType.DOUBLE
 _NO_STEREO, _ANY_STEREO = Chem.BondStereo.STEREONONE, Chem.BondStereo.STEREOANY
-_IMPLICIT: Any = getattr(getattr(Chem, "ValenceType", None), "IMPLICIT", None)
+
+#: What an atom's canonical features follow from. Explicit and implicit hydrogens together say what
+#: GetTotalNumHs says, and cost less.
+_OF_ATOM = (
+    Chem.Atom.GetAtomicNum,
+    Chem.Atom.GetDegree,
+    Chem.Atom.GetNumExplicitHs,
+    Chem.Atom.GetNumImplicitHs,
+    Chem.Atom.GetHybridization,
+    Chem.Atom.GetIsAromatic,
+    Chem.Atom.GetFormalCharge,
+    Chem.Atom.GetNumRadicalElectrons,
+)
 
 
 class CanonicalEncoder:
@@ -141,46 +154,27 @@ class CanonicalEncoder:
         node_of = [0] * len(order)
         for node, atom in enumerate(order):
             node_of[atom] = node
-        known, learn = self._atom_rows.known, self._atom_rows.learn
-        for index in order:
-            atom = mol.GetAtomWithIdx(index)
-            # Explicit hydrogens and implicit valence together say what GetTotalNumHs says, and
-            # cost less.
-            key = (
-                atom.GetAtomicNum(),
-                atom.GetDegree(),
-                atom.GetNumExplicitHs(),
-                _implicit_valence(atom),
-                atom.GetHybridization(),
-                atom.GetIsAromatic(),
-                atom.GetFormalCharge(),
-                atom.GetNumRadicalElectrons(),
-            )
-            row = known.get(key)
-            self._atoms.append(learn(key, atom) if row is None else row)
-
-        stereo_bonds = []
-        for index in range(mol.GetNumBonds()):
-            bond = mol.GetBondWithIdx(index)
-            sort = bond.GetBondType()
-            # Read where a SMILES can have it: to ask costs as much as all the rest.
-            stereo = bond.GetStereo() if sort == _DOUBLE else _NO_STEREO
-            if stereo > _ANY_STEREO:
-                stereo_bonds.append(index)
-            self._bonds.append(self._bond_row(bond, sort, stereo))
-            self._ends.append(node_of[bond.GetBeginAtomIdx()])
-            self._ends.append(node_of[bond.GetEndAtomIdx()])
+        # Property by property: a loop over atoms and bonds takes a third longer.
+        atoms = list(map(mol.GetAtomWithIdx, order))
+        self._atoms += self._atom_rows.numbers(zip(*(map(ask, atoms) for ask in _OF_ATOM)), atoms)
+        bonds = list(map(mol.GetBondWithIdx, range(mol.GetNumBonds())))
+        sorts = list(map(Chem.Bond.GetBondType, bonds))
+        # Read where a SMILES can have it: to ask costs as much as all the rest.
+        stereo = [
+            bond.GetStereo() if sort == _DOUBLE else _NO_STEREO for bond, sort in zip(bonds, sorts)
+        ]
+        self._bonds += self._bond_rows.numbers(_bond_keys(bonds, sorts, stereo), bonds)
+        for begin, end in zip(
+            map(Chem.Bond.GetBeginAtomIdx, bonds), map(Chem.Bond.GetEndAtomIdx, bonds)
+        ):
+            self._ends += (node_of[begin], node_of[end])
         if self._stereo:
             centres = chiral_atoms(mol)
+            stereo_bonds = [index for index, each in enumerate(stereo) if each > _ANY_STEREO]
             if centres or stereo_bonds:
                 self._add_labels(mol, node_of, centres, stereo_bonds)
         self._node_counts.append(len(order))
-        self._edge_counts.append(2 * mol.GetNumBonds())
-
-    def _bond_row(self, bond: Chem.Bond, sort: Any, stereo: Any) -> int:
-        key = (sort, bond.GetIsConjugated(), bond.IsInRing(), stereo)
-        row = self._bond_rows.known.get(key)
-        return self._bond_rows.learn(key, bond) if row is None else row
+        self._edge_counts.append(2 * len(bonds))
 
     def _add_labels(
         self, mol: Chem.Mol, node_of: list[int], centres: list[int], bonds: list[int]
@@ -190,9 +184,10 @@ class CanonicalEncoder:
         first = len(self._atoms) - mol.GetNumAtoms()
         self._labels += [(first + node_of[atom], column) for atom, column in atoms]
         for index in turned:
-            bond = mol.GetBondWithIdx(index)
-            row = self._bond_row(bond, bond.GetBondType(), bond.GetStereo())
-            self._bonds[len(self._bonds) - mol.GetNumBonds() + index] = row
+            bond = [mol.GetBondWithIdx(index)]
+            key = _bond_keys(bond, [bond[0].GetBondType()], [bond[0].GetStereo()])
+            place = len(self._bonds) - mol.GetNumBonds() + index
+            (self._bonds[place],) = self._bond_rows.numbers(key, bond)
 
     def finish(self) -> FlatGraphs:
         # Bond k is edges 2k (u to v) and 2k + 1 (v to u), with one feature row.
@@ -215,30 +210,33 @@ class CanonicalEncoder:
         )
 
 
+def _bond_keys(
+    bonds: Sequence[Chem.Bond], sorts: Sequence[Any], stereo: Sequence[Any]
+) -> Iterable[tuple[Any, ...]]:
+    """What the canonical features of each bond follow from."""
+    rings = map(Chem.Bond.IsInRing, bonds)
+    return zip(sorts, map(Chem.Bond.GetIsConjugated, bonds), rings, stereo)
+
+
 class _Rows:
     """Feature rows met so far, by the properties they depend on."""
 
     def __init__(self, compute: Any, width: int) -> None:
-        self.known: dict[tuple[Any, ...], int] = {}
         self.distinct = DistinctRows(width)
+        self._known: dict[tuple[Any, ...], int] = {}
         self._compute = compute
 
-    def learn(self, key: tuple[Any, ...], item: Any) -> int:
+    def numbers(self, keys: Iterable[tuple[Any, ...]], items: Iterable[Any]) -> list[int]:
+        """The row of each item, by what its features follow from."""
+        known = self._known
+        return [
+            known[key] if key in known else self._learn(key, item) for key, item in zip(keys, items)
+        ]
+
+    def _learn(self, key: tuple[Any, ...], item: Any) -> int:
         with rdBase.BlockLogs():
             found = np.asarray(self._compute(item), np.float32)
         # What is not dgllife's comes behind, and starts as zeros.
         row = np.pad(found, (0, self.distinct.width - len(found)))
-        self.known[key] = int(self.distinct.add(row[None])[0])
-        return self.known[key]
-
-
-def _implicit_valence_since_2025(atom: Chem.Atom) -> int:
-    return atom.GetValence(_IMPLICIT)
-
-
-def _implicit_valence_before(atom: Chem.Atom) -> int:
-    return atom.GetImplicitValence()
-
-
-# GetImplicitValence is deprecated, and logs so, since RDKit has ValenceType.
-_implicit_valence = _implicit_valence_before if _IMPLICIT is None else _implicit_valence_since_2025
+        self._known[key] = int(self.distinct.add(row[None])[0])
+        return self._known[key]
