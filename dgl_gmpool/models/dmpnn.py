@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from dgl import DGLGraph
@@ -11,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dgl_gmpool._options import check_choice
+from dgl_gmpool.models.directed_messages import DirectedMessage, LessReverse, arriving_sum
 from dgl_gmpool.models.inputs import check_inputs
 from dgl_gmpool.models.relu_dropout import ReLUDropout
 from dgl_gmpool.models.reverse_edges import reverse_edges
+from dgl_gmpool.models.shared_states import Alike, Trees, may_share
 from dgl_gmpool.nn.norm import RowNorm
 from dgl_gmpool.nn.ragged import on_device
 
@@ -76,6 +77,10 @@ class DMPNN(nn.Module):
     >>> nodes.shape, edges.shape
     (torch.Size([3, 16]), torch.Size([4, 16]))
     """
+
+    #: Whether equal states are computed once where that can be
+    #: (:func:`~dgl_gmpool.models.shared_states.sharing_states`).
+    shares_states = False
 
     def __init__(
         self,
@@ -189,28 +194,70 @@ class DMPNN(nn.Module):
                     f"each of the {graph.num_edges()} edges"
                 )
             edge_weight = edge_weight.reshape(-1, 1).to(node_feats.dtype)
-        initial = F.relu(self._initial(node_feats, edge_feats, source))
-        hidden = initial
-        for step in range(self.num_steps):
+        trees = None
+        if self.shares_states and may_share(self, node_feats) and edge_weight is None:
+            own = reverse if mask is None else torch.where(mask[:, 0], reverse, -1)
+            trees = Trees.of(node_feats, edge_feats, source, destination, own)
+        done = 0
+        if trees is None:
+            initial = hidden = F.relu(self._initial(node_feats, edge_feats, source))
+        else:
+            # After an exchange every molecule's states are its own.
+            done = self.num_steps if exchange is None else 1
+            initial, states, kinds = self._of_trees(trees, node_feats, edge_feats, source, done)
+            if exchange is None:
+                nodes = trees.of_nodes(kinds)
+                arriving = trees.to_nodes(states, kinds, nodes.first)
+                out = self._of_nodes(node_feats[nodes.first], arriving)
+                return out[nodes.kind], states[kinds.kind]
+            initial, hidden = initial[trees.start.kind], states[kinds.kind]
+        for step in range(done, self.num_steps):
             weighted = hidden if edge_weight is None else hidden * edge_weight
             if exchange is None or step == 0:
-                message = _DirectedMessage.apply(
+                message = DirectedMessage.apply(
                     weighted, source, destination, reverse, mask, graph.num_nodes()
                 )
             else:
-                arriving = exchange(step - 1, _sum(weighted, destination, graph.num_nodes()))
-                message = _LessReverse.apply(arriving, weighted, source, reverse, mask)
-            updated = initial + self.edge_update(message)
-            if self.step_norms:
-                updated = self.step_norms[step](updated)
-            updated = self.activation(updated)
-            hidden = hidden + updated if self.residual else updated
+                arriving = exchange(
+                    step - 1, arriving_sum(weighted, destination, graph.num_nodes())
+                )
+                message = LessReverse.apply(arriving, weighted, source, reverse, mask)
+            hidden = self._updated(step, message, initial, hidden)
         weighted = hidden if edge_weight is None else hidden * edge_weight
-        arriving = _sum(weighted, destination, graph.num_nodes())
+        arriving = arriving_sum(weighted, destination, graph.num_nodes())
         if exchange is not None:
             arriving = exchange(self.num_steps - 1, arriving)
+        return self._of_nodes(node_feats, arriving), hidden
+
+    def _of_trees(
+        self, trees: Trees, node_feats: Tensor, edge_feats: Tensor, source: Tensor, steps: int
+    ) -> tuple[Tensor, Tensor, Alike]:
+        """First states and those after some steps, each once; and which edges have the latter."""
+        start = kinds = trees.start
+        each = torch.arange(len(start.first))
+        nodes = node_feats[source[start.first]]
+        initial = states = F.relu(self._initial(nodes, edge_feats[start.first], each))
+        for step in range(steps):
+            before, kinds = kinds, trees.deeper(kinds)
+            edges = kinds.first
+            message = trees.to_edges(states, before, edges)
+            own = initial[start.kind[edges]], states[before.kind[edges]]
+            states = self._updated(step, message, *own)
+        return initial, states, kinds
+
+    def _updated(self, step: int, message: Tensor, initial: Tensor, hidden: Tensor) -> Tensor:
+        """Eq. 2."""
+        updated = initial + self.edge_update(message)
+        if self.step_norms:
+            updated = self.step_norms[step](updated)
+        out: Tensor = self.activation(updated)
+        return hidden + out if self.residual else out
+
+    def _of_nodes(self, node_feats: Tensor, arriving: Tensor) -> Tensor:
+        """Eq. 4."""
         nodes = self.node_update(torch.cat([node_feats, arriving], dim=1))
-        return self.activation(self.node_norm(nodes)), hidden
+        out: Tensor = self.activation(self.node_norm(nodes))
+        return out
 
     def _initial(self, node_feats: Tensor, edge_feats: Tensor, source: Tensor) -> Tensor:
         """W_i [x_i, e_ij], with the part of x_i computed once per node, not once per edge."""
@@ -224,77 +271,3 @@ class DMPNN(nn.Module):
             + (f", norm={self.norm!r}" if self.step_norms else "")
             + (", residual=True" if self.residual else "")
         )
-
-
-def _sum(hidden: Tensor, destination: Tensor, num_nodes: int) -> Tensor:
-    """:func:`_arriving`, for autograd."""
-    return hidden.new_zeros(num_nodes, hidden.shape[1]).index_add(0, destination, hidden)
-
-
-def _arriving(hidden: Tensor, destination: Tensor, num_nodes: int) -> Tensor:
-    """Sum of the edge states that arrive at each node (eq. 3)."""
-    return hidden.new_zeros(num_nodes, hidden.shape[1]).index_add_(0, destination, hidden)
-
-
-class _DirectedMessage(torch.autograd.Function):
-    """m_ij = sum of h_ki over k in N(i), save for k = j (eq. 1).
-
-    Written out because "the reverse of" is an involution: its gradient gathers where that of a
-    general index would scatter.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: Tensor,
-        source: Tensor,
-        destination: Tensor,
-        reverse: Tensor,
-        mask: Tensor | None,
-        num_nodes: int,
-    ) -> Tensor:
-        ctx.save_for_backward(source, destination, reverse, mask)
-        ctx.num_nodes = num_nodes
-        arriving = _arriving(hidden, destination, num_nodes)
-        return arriving.index_select(0, source).sub_(_of_reverse(hidden, reverse, mask))
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None, None]:
-        source, destination, reverse, mask = ctx.saved_tensors
-        leaving = _arriving(grad, source, ctx.num_nodes)
-        grad_hidden = leaving.index_select(0, destination) - _of_reverse(grad, reverse, mask)
-        return grad_hidden, None, None, None, None, None
-
-
-class _LessReverse(torch.autograd.Function):
-    """What has arrived at the source of each edge, less the state of the edge's reverse."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        arriving: Tensor,
-        hidden: Tensor,
-        source: Tensor,
-        reverse: Tensor,
-        mask: Tensor | None,
-    ) -> Tensor:
-        ctx.save_for_backward(source, reverse, mask)
-        ctx.num_nodes = len(arriving)
-        return arriving.index_select(0, source).sub_(_of_reverse(hidden, reverse, mask))
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        source, reverse, mask = ctx.saved_tensors
-        return (
-            _arriving(grad, source, ctx.num_nodes),
-            _of_reverse(grad, reverse, mask).neg_(),
-            None,
-            None,
-            None,
-        )
-
-
-def _of_reverse(hidden: Tensor, reverse: Tensor, mask: Tensor | None) -> Tensor:
-    """The state of each edge's reverse, zero for edges without one."""
-    own = hidden.index_select(0, reverse)
-    return own if mask is None else own * mask

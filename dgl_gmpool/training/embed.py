@@ -11,6 +11,7 @@ import torch
 
 from dgl_gmpool.data.graph_list import GraphList
 from dgl_gmpool.data.parsed_rows import ParsedRows, parse_rows
+from dgl_gmpool.models.shared_states import sharing_states
 from dgl_gmpool.training import TrainedModel, choose_device
 from dgl_gmpool.training.batches import collate, row_batches
 
@@ -101,7 +102,7 @@ def embed_rows(
                 edge_in_feats=model.edge_in_feats,
                 device=torch_device,
             )
-            with torch.no_grad():
+            with torch.no_grad(), sharing_states(model):
                 found.append(model.embed(batch.graph, batch.node_feats, batch.edge_feats))
         vectors[places.numpy()] = torch.cat(found, 1).float().cpu().numpy()
     values = np.full((len(parsed), vectors.shape[1]), np.nan, np.float32)

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from dgl_gmpool._options import positive_int
 from dgl_gmpool.data.graph_list import GraphList
 from dgl_gmpool.data.parsed_rows import ParsedRows, parse_rows
+from dgl_gmpool.models.shared_states import sharing_states
 from dgl_gmpool.training.device import choose_device
 from dgl_gmpool.training.model_features import Beside, RowFeatures
 from dgl_gmpool.training.model_file import TrainedModel
@@ -158,19 +159,18 @@ class RowPredictor:
         new = [at for at, key in enumerate(keys) if key not in self._known]
         places = parsed.place[[rows_of[keys[at]][0] for at in new]]
         graphs = GraphList(parsed.flat, places)
-        found = np.stack(
-            [
-                trained.predict(
-                    graphs,
-                    global_feats=None if feats is None else feats[new],
-                    batch_size=self.batch_size,
-                    device=self.device,
+        found = []
+        for trained in self.models:
+            with sharing_states(trained.model):
+                found.append(
+                    trained.predict(
+                        graphs,
+                        global_feats=None if feats is None else feats[new],
+                        batch_size=self.batch_size,
+                        device=self.device,
+                    )
                 )
-                for trained in self.models
-            ],
-            axis=1,
-        )
-        self._known.update(zip([keys[at] for at in new], found))
+        self._known.update(zip([keys[at] for at in new], np.stack(found, axis=1)))
         return dict(zip(keys, about))
 
     def _forget(self) -> None:
