@@ -15,6 +15,8 @@ from explain_data import (
 
 from dgl_gmpool.explain import explain_molecule
 from dgl_gmpool.explain.drawing import GROUP_COLOURS, LESS, MORE, group_colours
+from dgl_gmpool.explain.fragments import fragment_rows
+from dgl_gmpool.explain.page import _fragments, molecule_part
 from dgl_gmpool.training import load_models
 
 
@@ -39,6 +41,29 @@ def test_pictures_colour_every_atom_and_label_every_group(models, tmp_path):
     assert "class='note'" not in bare
     assert each.png(tmp_path / "a.png") == (tmp_path / "a.png").read_bytes()
     assert each.png().startswith(b"\x89PNG")
+
+
+def test_atoms_that_add_nothing_have_no_label(models):
+    """An atom by atom picture, of a model without groups."""
+    each = replace(explain_molecule(models, "CCO"), groups=None)
+    svg = replace(each, contributions=np.array([0.0, 1e-6, -0.5])).svg()
+    assert len(set(re.findall(r"class='note'", svg))) == 1
+    assert "class='note'" not in replace(each, contributions=np.zeros(3)).svg()
+
+
+def test_a_sum_has_a_sign_and_one_group_no_s(models):
+    each = explain_molecule(models, "C")
+    assert each.num_groups == 1
+    assert "</code> +0.00; 1 group, " in "".join(molecule_part("methane", each, 1.0))
+
+
+def test_the_spread_of_a_single_group_is_blank():
+    once, twice = fragment_rows([(1, "*N", 0.1), (2, "*O", 1.0), (3, "*O", 2.0)])[::-1]
+    assert np.isnan(once.spread)
+    assert twice.spread == 0.5
+    page = "".join(_fragments([once, twice]))
+    assert "nan" not in page
+    assert "<td class='n'></td>" in page
 
 
 @pytest.mark.parametrize("smiles", ODD)

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -227,6 +228,19 @@ def test_what_cannot_be_made_is_named_in_its_place(damage, regression, tmp_path,
 def test_odd_targets(kind, targets, tmp_path):
     dataset = with_targets(small_dataset(kind), targets)
     assert write_report(trained(tmp_path / "run", dataset, readout="mean"))[1] == []
+
+
+def test_several_classes_have_no_empty_column(tmp_path):
+    dataset = small_dataset()
+    targets = np.arange(36.0)[:, None] % 3
+    kinds = {"kind": "multiclass", "kinds": ("multiclass",), "classes": (("a", "b", "c"),)}
+    table = replace(dataset.table, targets=targets, **kinds)
+    dataset = replace(dataset, table=table)
+    page = Page(write_report(trained(tmp_path / "run", dataset, readout="mean"))[0])
+    assert page.parts[""].split()[:4] == ["Classification", "into", "several", "classes"]
+    assert "Brier" in page.parts["Errors by how new a molecule is"]
+    assert "AUC" not in page.parts["Errors by how new a molecule is"]
+    assert "AUC" in page.parts["Scores"]
 
 
 def test_a_test_set_of_one_class(tmp_path):

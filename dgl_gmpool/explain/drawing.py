@@ -120,6 +120,16 @@ def signed(value: float, digits: int) -> str:
     return text[1:] if float(text) == 0 else text
 
 
+def added(value: float, digits: int) -> str:
+    """What is added in a sum: a sign even where it rounds to nothing.
+
+    >>> added(-0.3142, 2), added(-0.001, 2)
+    ('-0.31', '+0.00')
+    """
+    text = signed(value, digits)
+    return text if text[0] in "+-" else f"+{text}"
+
+
 def units_of(explanation: Explanation) -> str:
     """`` units``, or nothing where there are none or the target's name says them."""
     units = explanation.units
@@ -133,7 +143,7 @@ def summary(explanation: Explanation) -> str:
     sums = explanation.prediction - explanation.baseline
     return (
         f"{explanation.target} {explanation.prediction:.{digits}f}{units} = "
-        f"carbon skeleton {explanation.baseline:.{digits}f} {signed(sums, digits)}"
+        f"carbon skeleton {explanation.baseline:.{digits}f} {added(sums, digits)}"
     )
 
 
@@ -205,7 +215,9 @@ def _by_atom(explanation: Explanation, mol: Chem.Mol) -> tuple[dict[int, str], d
     for atom, value in enumerate(values):
         colours[atom] = _mix(NEUTRAL, MORE if value > 0 else LESS, abs(float(value)) / most)
     for atom in np.argsort(-np.abs(values), kind="stable")[:LABELLED_ATOMS].tolist():
-        labels[atom] = signed(float(values[atom]), digits_of(explanation))
+        text = signed(float(values[atom]), digits_of(explanation))
+        if float(text):
+            labels[atom] = text
     return colours, labels
 
 

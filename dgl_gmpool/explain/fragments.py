@@ -116,7 +116,7 @@ def fragment_rows(groups: Iterable[tuple[int, str, float]]) -> list[FragmentRow]
                 len(each),
                 len({row for row, _ in each}),
                 float(values.mean()),
-                float(values.std()),
+                float(values.std()) if len(values) > 1 else float("nan"),
             )
         )
     return sorted(rows, key=lambda row: (-row.weight, row.fragment))

@@ -16,7 +16,9 @@ h1 {{ font-size: 1.5em; overflow-wrap: anywhere; }} h2 {{ font-size: 1.2em; marg
 h3 {{ font-size: 1em; margin: 1em 0 .3em; overflow-wrap: anywhere; }}
 table {{ border-collapse: collapse; font-size: .9em; }}
 th, td {{ padding: .2em .6em; text-align: left; border-bottom: 1px solid #ddd; }}
-td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
+th {{ vertical-align: bottom; }}
+td.n, th.n {{ text-align: right; }}
+td.n {{ font-variant-numeric: tabular-nums; white-space: nowrap; }}
 .scroll {{ overflow-x: auto; }}
 code {{ overflow-wrap: anywhere; }}
 pre {{ background: #f4f4f4; padding: .6em .8em; border-radius: 4px; white-space: pre-wrap;
@@ -26,7 +28,7 @@ pre {{ background: #f4f4f4; padding: .6em .8em; border-radius: 4px; white-space:
 .molecule > h3 {{ margin-top: 0; }}
 .sides {{ display: flex; flex-wrap: wrap; gap: 1em; align-items: flex-start; }}
 .sides > div {{ min-width: 0; max-width: 100%; }}
-.scroll td:first-child {{ min-width: 7em; }}
+.scroll td:first-child, .scroll code {{ min-width: 7em; }} .scroll code {{ display: block; }}
 .picture {{ flex: 1 1 500px; }} .picture svg {{ max-width: 100%; height: auto; }}
 .groups {{ flex: 1 1 340px; overflow-x: auto; }}
 .plot {{ max-width: 100%; height: auto; }}

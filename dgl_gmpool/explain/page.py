@@ -11,6 +11,7 @@ from dgl_gmpool._io import atomic_write
 from dgl_gmpool.explain.drawing import (
     LESS,
     MORE,
+    added,
     decimals,
     digits_of,
     draw_fragment,
@@ -130,14 +131,16 @@ def _fragments(rows: Sequence[FragmentRow]) -> Iterator[str]:
     most = max(abs(row.mean) for row in shown) or 1.0
     yield "<h2>Groups that matter most</h2><p class='quiet'>By count times mean contribution."
     yield f"{_and_where(len(shown), len(rows), 'fragments.csv')}</p>"
-    yield "<table><tr><th></th><th>fragment</th><th>groups</th><th>molecules</th>"
+    yield "<div class='scroll'><table><tr><th></th><th>fragment</th><th>groups</th>"
+    yield "<th>molecules</th>"
     yield "<th>mean contribution</th><th>± std</th><th></th></tr>"
     for row in shown:
         yield f"<tr><td>{draw_fragment(row.fragment)}</td>"
         yield f"<td><code>{escape(row.fragment)}</code></td><td class='n'>{row.count}</td>"
         yield f"<td class='n'>{row.molecules}</td><td class='n'>{_signed(row.mean, digits)}</td>"
-        yield f"<td class='n'>{row.spread:.{digits}f}</td>{_bar(row.mean, most)}</tr>"
-    yield "</table>"
+        spread = "" if row.spread != row.spread else f"{row.spread:.{digits}f}"
+        yield f"<td class='n'>{spread}</td>{_bar(row.mean, most)}</tr>"
+    yield "</table></div>"
 
 
 def _pairs(pairs: Sequence[Pair], count: int) -> Iterator[str]:
@@ -146,7 +149,8 @@ def _pairs(pairs: Sequence[Pair], count: int) -> Iterator[str]:
     shown = pairs[:SHOWN]
     digits = decimals(np.array([pair.difference for pair in shown]))
     yield "<h2>Molecules that differ in one group</h2><p class='quiet'>Largest differences of"
-    yield f" predictions first.{_and_where(len(shown), count, 'pairs.csv')}</p><table><tr>"
+    yield f" predictions first.{_and_where(len(shown), count, 'pairs.csv')}</p>"
+    yield "<div class='scroll'><table><tr>"
     yield "<th>in common</th><th>row</th><th>with</th><th>row</th><th>with</th>"
     yield "<th>difference</th></tr>"
     for pair in shown:
@@ -155,7 +159,7 @@ def _pairs(pairs: Sequence[Pair], count: int) -> Iterator[str]:
             yield f"<td class='n'><a href='#row{cut.row}'>{cut.row}</a></td>"
             yield f"<td><code>{escape(cut.fragment)}</code></td>"
         yield f"<td class='n'>{_signed(pair.difference, digits)}</td></tr>"
-    yield "</table>"
+    yield "</table></div>"
 
 
 def molecule_part(name: str, each: Explanation, most: float) -> Iterator[str]:
@@ -174,9 +178,9 @@ def molecule_part(name: str, each: Explanation, most: float) -> Iterator[str]:
     yield f"<h3>{name}</h3><p>{escape(each.target)}"
     yield f" <strong>{each.prediction:.{digits}f}</strong>{units} = baseline"
     yield f" {each.baseline:.{digits}f} <code class='quiet'>({escape(each.skeleton)})</code>"
-    yield f" {_signed(each.prediction - each.baseline, digits)}"
+    yield f" {_added(each.prediction - each.baseline, digits)}"
     if each.groups is not None:
-        yield f"; {each.num_groups} groups"
+        yield f"; {each.num_groups} group{'s' * (each.num_groups != 1)}"
         if each.group_spread.size and each.group_spread[0] == each.group_spread[0]:
             yield f", agreement of the models {each.agreement:.2f}"
     yield "</p><div class='sides'><div class='picture'>"
@@ -208,6 +212,10 @@ def _and_where(shown: int, count: int, file: str) -> str:
 def _bar(value: float, most: float) -> str:
     side, width = "more" if value > 0 else "less", 50 * abs(value) / most
     return f"<td class='bar'><i class='{side}' style='width:{width:.1f}%'></i></td>"
+
+
+def _added(value: float, digits: int) -> str:
+    return added(value, digits).replace("-", "\N{MINUS SIGN}")
 
 
 def _signed(value: float, digits: int) -> str:

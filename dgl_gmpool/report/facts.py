@@ -17,6 +17,13 @@ from dgl_gmpool.report.run_data import RunData
 from dgl_gmpool.training.metrics import label_of
 from dgl_gmpool.training.words import duration, score_text
 
+#: What the page says of a kind of target.
+_KINDS = {
+    "regression": "Regression",
+    "classification": "Classification",
+    "multiclass": "Classification into several classes",
+    "mixed": "Regression and classification",
+}
 #: Refused rows that are shown for each reason.
 EXAMPLES = 3
 
@@ -26,7 +33,7 @@ def headline(run: RunData) -> Iterator[str]:
     data, metrics = run.config["data"], run.metrics
     names = ", ".join(run.task_names[:6]) + (", ..." if len(run.task_names) > 6 else "")
     units = f" ({run.units})" if run.units and run.units not in names else ""
-    what = "Regression and classification" if run.kind == "mixed" else run.kind.capitalize()
+    what = _KINDS[run.kind]
     yield f"<p>{escape(what)} of <strong>{escape(names)}</strong>{escape(units)},"
     yield f" {data['rows']:,} rows of {escape(str(data['name']))}."
     name = metrics["metric"]

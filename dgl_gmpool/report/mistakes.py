@@ -71,6 +71,7 @@ def errors(run: RunData) -> Iterator[str]:
     what = ["MAE: mean absolute error"] if "regression" in kinds else []
     if kinds - {"regression"}:
         what.append("Brier: mean squared distance of class and probability")
+    if "classification" in kinds:
         what.append("AUC where both classes occur")
     yield f"<p class='quiet'>{'. '.join(what)}. Similarity is Tanimoto's of Morgan fingerprints"
     yield " (radius 2, 2,048 bits), to the molecules that the model was trained on; scaffolds are"
@@ -85,7 +86,8 @@ def errors(run: RunData) -> Iterator[str]:
 
 def _by(how: Bins, run: RunData, found: dict[str, Novelty], task: int) -> str:
     """A table: a row per bin, and in it the rows and the error of each part."""
-    regression = run.kind_of(task) == "regression"
+    kind = run.kind_of(task)
+    regression = kind == "regression"
     per_part = {
         name: _binned(
             run.parts[name],
@@ -97,7 +99,7 @@ def _by(how: Bins, run: RunData, found: dict[str, Novelty], task: int) -> str:
         for name, each in found.items()
     }
     most = max((each[1] for part in per_part.values() for each in part.values()), default=0) or 1
-    scores = ["MAE"] if regression else ["Brier", "AUC"]
+    scores = ["MAE"] if regression else ["Brier", "AUC"][: 1 + (kind == "classification")]
     header = [how.title]
     for name in per_part:
         header += [f"{name} rows", *scores, ""]
@@ -110,7 +112,7 @@ def _by(how: Bins, run: RunData, found: dict[str, Novelty], task: int) -> str:
                 continue
             count, error, area = part[low]
             cells += [f"{count:,}", score_text(error)]
-            cells += [] if regression else [score_text(area)]
+            cells += [score_text(area)] if "AUC" in scores else []
             cells.append(Raw(_length(error / most, COLOURS[name])))
         if any(low in part for part in per_part.values()):
             rows.append(cells)

@@ -98,7 +98,7 @@ def target_histogram(parts: dict[str, np.ndarray], label: str) -> str:
                 label=f"{name} ({len(own):,})",
             )
         axes.set(xlabel=label, ylabel="% of the rows")
-        axes.legend()
+        _legend_above(axes)
     return found.html
 
 
@@ -178,5 +178,10 @@ def shares(
             axes.plot(across, up, "o-", color=colour, markersize=4, linewidth=1, label=name)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y)
         axes.set_aspect("equal")
-        axes.legend(loc="upper left")
+        _legend_above(axes)
     return found.html
+
+
+def _legend_above(axes: Any) -> None:
+    """Where it covers nothing, wherever the lines and bars are."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
