@@ -55,10 +55,14 @@ def test_a_molecule_is_as_old_as_its_first_measurement():
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        (["2001", " ", "2003"], "1 rows have no date"),
+        (
+            ["2001", " ", "2003"],
+            "1 row has no date in the column of date .the first is usable row 2",
+        ),
+        (["2001", "", "-"], "2 rows have no date"),
         (["01/02/2003", "03/04/2005"], "may start with the day or with the month"),
-        (["2001-01-01", "soon"], "not all its cells are numbers or dates"),
-        (["2001-01-01", "31.12.2001"], "not all its cells are numbers or dates"),
+        (["2001-01-01", "2001-01-02", "soon"], "holds '2001-01-01' and 'soon', and not all its"),
+        (["2001-01-01", "31.12.2001"], "'31.12.2001', and not all its cells are numbers or dates"),
         (["inf", "1"], "not all its cells"),
     ],
 )

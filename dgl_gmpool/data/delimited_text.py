@@ -244,6 +244,8 @@ class DelimitedText:
         by_lower = {column.lower(): column for column in self.header if column}
         near = closest(name, by_lower)
         hint = f" Did you mean {by_lower[near]!r}?" if near else ""
+        if name == "smiles" and not near:
+            hint = " Name the column of the molecules with --smiles-column."
         read = f" It was read as separated by {self.delimiter!r}." if self._chosen else ""
         raise ValueError(
             f"{said}.{hint}{read} Columns: {', '.join(column for column in self.header if column)}."

@@ -94,7 +94,7 @@ def make_splits(
         units = [[outside[row] for row in unit] for unit in within]
     dates: list[float] = []
     if kind == "time":
-        dates = times(table.split_values, name="split column")
+        dates = times(table.split_values, name="--split-column", rows=table.ids)
         # A molecule is as old as its first measurement.
         units.sort(key=lambda unit: (min(dates[row] for row in unit), unit[0]))
         units.reverse()

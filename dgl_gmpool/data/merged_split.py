@@ -41,7 +41,7 @@ def merged_split_values(
     flat = [cell for each in known for cell in each]
     parts = are_parts(flat)
     if split == "time" and not parts:
-        time_of = dict(zip(flat, times(flat, name="split column")))
+        time_of = dict(zip(flat, times(flat, name="--split-column")))
         return tuple(min(each, key=time_of.__getitem__, default="") for each in known)
     if split == "group" and not parts:
         # Each cell is a row here: those of one molecule and those of one text are tied.

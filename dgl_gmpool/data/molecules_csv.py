@@ -147,7 +147,10 @@ def load_csv(
     used = [smiles_column, *tasks, *feature_columns]
     repeated = sorted({column for column in used if used.count(column) > 1})
     if repeated:
-        raise ValueError(f"the columns {repeated} are named more than once")
+        raise ValueError(
+            f"the column {repeated[0]!r} is named more than once; name another one for the SMILES "
+            "(--smiles-column), each target (--target) and each of --feature-columns"
+        )
 
     kinds = kinds_of(kind, tasks)
     others = [

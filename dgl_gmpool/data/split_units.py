@@ -60,8 +60,16 @@ def clusters(canonical: Sequence[str]) -> list[int]:
     )
 
 
-def times(cells: Sequence[str], *, name: str) -> list[float]:
+def times(cells: Sequence[str], *, name: str, rows: Sequence[str] = ()) -> list[float]:
     """Numbers that grow with time: the cells' own, or of dates that are all written in one way.
+
+    Parameters
+    ----------
+    cells : sequence of str
+    name : str
+        What holds them, for errors.
+    rows : sequence of str, optional
+        Names of the rows, for errors. Default: their numbers, from 1.
 
     Raises
     ------
@@ -78,8 +86,10 @@ def times(cells: Sequence[str], *, name: str) -> list[float]:
     """
     blank = [row for row, cell in enumerate(cells) if is_missing(cell)]
     if blank:
+        have = "1 row has" if len(blank) == 1 else f"{len(blank)} rows have"
         raise ValueError(
-            f"{len(blank)} rows have no date in {name!r} (the first is usable row {blank[0] + 1}); "
+            f"{have} no date in the column of {name} (the first is "
+            f"{rows[blank[0]] if rows else f'usable row {blank[0] + 1}'}); "
             "a split by time needs one on every row: fill them in, or leave those rows out"
         )
     try:
@@ -94,14 +104,17 @@ def times(cells: Sequence[str], *, name: str) -> list[float]:
         fitting = [found for form in formats if (found := _days(texts, form)) is not None]
         if len(fitting) == 2 and fitting[0] != fitting[1]:
             raise ValueError(
-                f"the dates in {name!r}, such as {cells[0]!r}, may start with the day or with the "
+                f"the dates in the column of {name}, such as {cells[0]!r}, may start with the day or with the "
                 "month; write them as 2020-12-31"
             )
         if fitting:
             return fitting[0]
+    first = [form for form in (*_DATES, *_DAY_OR_MONTH_FIRST) if _days(days[:1], form) is not None]
+    odd = [cell for cell, day in zip(cells, days) if all(_days([day], f) is None for f in first)]
+    held = " and ".join(repr(cell) for cell in dict.fromkeys([cells[0], *odd[:1]]))
     raise ValueError(
-        f"{name!r} holds {cells[0]!r}, and not all its cells are numbers or dates written in one "
-        "way; write numbers, or dates as 2020-12-31"
+        f"the column of {name} holds {held}, and not all its cells are numbers or dates written in "
+        "one way; write numbers, or dates as 2020-12-31"
     )
 
 
