@@ -423,7 +423,11 @@ def test_reports_go_on():
 def test_a_column_of_another_name_or_named_twice_says_which_flag(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("structure,y\nCC,1\nCCO,2\n")
-    with pytest.raises(ValueError, match="no column 'smiles'. Name the column of the molecules wi"):
+    with pytest.raises(
+        ValueError, match=r"no column 'smiles'\. Name the column of the molecules wi"
+    ):
         load_csv(path, smiles_column="smiles", target_columns="y")
-    with pytest.raises(ValueError, match="column 'y' is named more than once; .*--feature-columns"):
+    with pytest.raises(
+        ValueError, match=r"column 'y' is named more than once; .*--feature-columns"
+    ):
         load_csv(path, smiles_column="structure", target_columns="y", feature_columns=["y"])

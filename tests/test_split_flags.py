@@ -57,7 +57,7 @@ def test_a_molecule_is_as_old_as_its_first_measurement():
     [
         (
             ["2001", " ", "2003"],
-            "1 row has no date in the column of date .the first is usable row 2",
+            "1 row has no date in the column of date .the first is usable r",
         ),
         (["2001", "", "-"], "2 rows have no date"),
         (["01/02/2003", "03/04/2005"], "may start with the day or with the month"),

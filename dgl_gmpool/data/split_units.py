@@ -104,8 +104,8 @@ def times(cells: Sequence[str], *, name: str, rows: Sequence[str] = ()) -> list[
         fitting = [found for form in formats if (found := _days(texts, form)) is not None]
         if len(fitting) == 2 and fitting[0] != fitting[1]:
             raise ValueError(
-                f"the dates in the column of {name}, such as {cells[0]!r}, may start with the day or with the "
-                "month; write them as 2020-12-31"
+                f"the dates in the column of {name}, such as {cells[0]!r}, may start with the day "
+                "or with the month; write them as 2020-12-31"
             )
         if fitting:
             return fitting[0]
