@@ -14,7 +14,7 @@ from test_recipes import CASES, SMALL, own_table, recipe
 from test_training_run import content
 
 from dgl_gmpool import cli
-from dgl_gmpool.cli.config_file import FLAGS
+from dgl_gmpool.cli.config_file import FLAGS, read_config
 from dgl_gmpool.cli.datasets import DATA_SETS
 from dgl_gmpool.training import RunResult, TrainingConfig
 
@@ -186,6 +186,16 @@ class TestConfig:
         assert message in error
         assert error.count("\n") == 1
         assert not (tmp_path / "run").exists()
+
+    def test_the_folder_of_a_training_stands_for_its_one_run(self, tmp_path, capsys):
+        """As it does for predict --model."""
+        for name, run in (("one", "a"), ("two", "a"), ("two", "b")):
+            (tmp_path / name / run).mkdir(parents=True)
+            (tmp_path / name / run / "config.json").write_text('{"epochs": 7}')
+        for name in ("one", "one/a"):
+            assert read_config(tmp_path / name, "csv", [])["epochs"] == 7
+        assert cli.main(["train", "csv", "--config", str(tmp_path / "two")]) == 2
+        assert "holds 2 runs; give one of them: " in capsys.readouterr().err
 
     def test_a_file_that_is_not_there_or_not_json(self, tmp_path, capsys):
         for text, message in ((None, "there is no such file"), ("{", "not readable JSON")):

@@ -12,6 +12,7 @@ from dgl_gmpool._options import unknown_name
 from dgl_gmpool.data.splits import GIVEN
 from dgl_gmpool.data.standardize import split_recipe
 from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.run_folder import run_of
 
 #: Field of a TrainingConfig -> name of its flag.
 FLAGS = {
@@ -58,7 +59,8 @@ def merged(key: str, saved: Mapping[str, Any], given: Mapping[str, Any]) -> list
 
 def read_config(file: Path, name: str, data_flags: Sequence[str]) -> dict[str, Any]:
     """A run's ``config.json`` as values of flags."""
-    file = file / "config.json" if file.is_dir() else file
+    if file.is_dir():  # of a run, or of a training with one run in it
+        file = run_of(file)[0] / "config.json"
     try:
         saved = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -174,7 +174,8 @@ def add_machine(add: Callable[..., None], *, output: str) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help="take what is not given here from the config.json of a run (default: none)",
+        help="take what is not given here from the config.json of a run, or its folder (default: "
+        "none)",
     )
     add(
         "--resume",

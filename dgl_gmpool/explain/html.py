@@ -12,6 +12,7 @@ from dgl_gmpool.explain.drawing import LESS, MORE
 _STYLE = f"""
 body {{ font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1180px; margin: 2em auto;
   padding: 0 1em; }}
+p {{ overflow-wrap: anywhere; }}
 h1 {{ font-size: 1.5em; overflow-wrap: anywhere; }} h2 {{ font-size: 1.2em; margin-top: 2em; }}
 h3 {{ font-size: 1em; margin: 1em 0 .3em; overflow-wrap: anywhere; }}
 table {{ border-collapse: collapse; font-size: .9em; }}
