@@ -10,10 +10,11 @@ import os
 import secrets
 import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 #: What the system says when there is no room: the disk, a quota, a limit on the size of files.
 NO_SPACE = frozenset(
@@ -82,6 +83,47 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool) -> None:
         with open(probe, "xb"):
             pass
         probe.unlink()
+
+
+def check_writable(folder: Path) -> None:
+    """Find out before any work whether files can be made in a folder, or where it is to be.
+
+    Raises
+    ------
+    ValueError
+        They cannot.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise ValueError(f"{there} is a file; name another folder with --output")
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise ValueError(
+            f"nothing can be written in {there} ({why}); name another folder with --output"
+        ) from error
+
+
+def lock(file: IO[Any], path: Path) -> None:
+    """Hold an open file; the system lets go of it when the process ends, however it ends.
+
+    Raises
+    ------
+    ValueError
+        Another process holds it: it is writing ``path``.
+    """
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ValueError(
+            f"another process is writing {path}; wait for it, or name another --output"
+        ) from error
+    except OSError:
+        pass  # a file system without locks: go on as without this guard
 
 
 def is_stdout(path: str | os.PathLike[str]) -> bool:

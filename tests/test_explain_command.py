@@ -222,7 +222,7 @@ def test_a_file_in_place_of_the_folder(run, tmp_path, capsys):
     assert main([*arguments, "--output", str(tmp_path / "out")]) == 2
     assert "is a file" in capsys.readouterr().err
     assert main([*arguments, "--output", str(tmp_path / "out" / "deeper")]) == 2
-    assert "name another --output" in capsys.readouterr().err
+    assert "name another folder" in capsys.readouterr().err
 
 
 def test_smiles_on_the_command_line_of_a_model_without_groups(without_groups, tmp_path, capsys):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from training_data import SMILES, rows_of, small_dataset, small_options
 
-from dgl_gmpool.cli import main, streamed
+from dgl_gmpool.cli import main, partial_output, streamed
 from dgl_gmpool.cli.partial_output import PartialOutput
 from dgl_gmpool.data import make_splits
 from dgl_gmpool.load import load_predictor
@@ -157,7 +157,7 @@ def test_what_another_process_finishes_meanwhile_is_left_alone(tmp_path, monkeyp
     first = PartialOutput(output, {}, resume=False).__enter__()
     first.add(b"mine", {})
     second = PartialOutput(output, {}, resume=resume)
-    lock = PartialOutput._lock
+    lock = partial_output.lock
 
     def end():
         first.finish()
@@ -166,7 +166,7 @@ def test_what_another_process_finishes_meanwhile_is_left_alone(tmp_path, monkeyp
     if resume:  # before the second one opens what it goes on with
         end()
     else:  # or between opening and locking
-        monkeypatch.setattr(PartialOutput, "_lock", lambda self: (end(), lock(self)))
+        monkeypatch.setattr(partial_output, "lock", lambda *given: (end(), lock(*given)))
     with pytest.raises(ValueError, match="another process has just written"):
         second.__enter__()
     assert output.read_bytes() == b"mine"

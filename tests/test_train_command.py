@@ -173,7 +173,7 @@ class TestConfig:
             ({"seed": -1}, "--seed -1: expected"),
             ({"training": {}, "splits": {"folds": 0}}, "--folds 0: expected"),
             ({"training": {}, "splits": {"kind": "tim"}}, "unknown kind of split 'tim'"),
-            ([1], "expected the config.json of a run"),
+            ([1], "holds [1], not an object"),
         ],
     )
     def test_a_file_that_says_something_else(self, change, message, tmp_path, capsys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -12,7 +11,7 @@ from dgl_gmpool._options import unknown_name
 from dgl_gmpool.data.splits import GIVEN
 from dgl_gmpool.data.standardize import split_recipe
 from dgl_gmpool.training.config import TrainingConfig
-from dgl_gmpool.training.run_folder import run_of
+from dgl_gmpool.training.run_folder import read_json, run_of
 
 #: Field of a TrainingConfig -> name of its flag.
 FLAGS = {
@@ -61,16 +60,11 @@ def read_config(file: Path, name: str, data_flags: Sequence[str]) -> dict[str, A
     """A run's ``config.json`` as values of flags."""
     if file.is_dir():  # of a run, or of a training with one run in it
         file = run_of(file)[0] / "config.json"
-    try:
-        saved = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not file.exists():
         raise ValueError(
             f"--config {file}: there is no such file; give the config.json of a run's folder"
-        ) from error
-    except ValueError as error:
-        raise ValueError(f"--config {file} is not readable JSON ({error})") from error
-    if not isinstance(saved, dict):
-        raise ValueError(f"--config {file} holds {saved!r}; expected the config.json of a run")
+        )
+    saved = read_json(file)
     if "training" not in saved:  # a hand-written file: the settings alone
         saved = {"training": saved}
     _check_keys(saved, ("training", "splits", "source", *_FACTS), file)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from dgl_gmpool.cli.molecule_rows import (
     FeatureSource,
+    MoleculeRow,
     MoleculeRows,
     add_feature_flag,
     add_model_flag,
     add_table_flags,
     one_process,
 )
+from dgl_gmpool.data.delimited_text import Row
 from dgl_gmpool.explain.drawing import summary
 from dgl_gmpool.explain.explanation import (
     Explanation,
@@ -65,14 +66,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
 
 
-class _Molecule(NamedTuple):
-    number: int
-    smiles: str
-    solvent: str | None
-    wrong: str
-    features: Mapping[str, str]
-
-
 def main(args: argparse.Namespace) -> int:
     """``dgl-gmpool explain``: explain every molecule and write the folder."""
     from tqdm import tqdm
@@ -104,15 +97,17 @@ def main(args: argparse.Namespace) -> int:
         print(f"note: {no_groups(first)}")
     report = Report(args.output)
     known: dict[tuple[object, ...], Explanation | str] = {}
+    each: MoleculeRow
     for each in tqdm(molecules, desc="explain", unit="mol", disable=None, leave=False):
-        key = each.smiles, each.solvent, *each.features.values()
+        solvent = args.solvent if each.solvent is None else each.solvent
+        key = each.smiles, solvent, *each.features.values()
         if not each.wrong and key not in known:
-            known[key] = _explained(models, each, target, args.device)
+            known[key] = _explained(models, each, solvent, target, args.device)
         found = each.wrong or known[key]
         if isinstance(found, str):
-            report.add(ExplainedRow(each.number, each.smiles, None, found))
+            report.add(ExplainedRow(each.row.number, each.smiles, None, found))
         else:
-            report.add(ExplainedRow(each.number, each.smiles, found))
+            report.add(ExplainedRow(each.row.number, each.smiles, found))
             if args.smiles is not None:
                 print(f"{each.smiles}: {summary(found)}")
     report.finish(f"{target}, explained by {args.model.resolve().name}")
@@ -125,40 +120,30 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _molecules(args: argparse.Namespace, source: FeatureSource) -> list[_Molecule]:
+def _molecules(args: argparse.Namespace, source: FeatureSource) -> Iterable[MoleculeRow]:
     if args.smiles is not None:
         return [
-            _Molecule(number, smiles.strip(), args.solvent, "", source.constants)
+            MoleculeRow(Row(number, [], []), smiles.strip(), None, "", source.constants)
             for number, smiles in enumerate(args.smiles, 1)
         ]
-    rows = MoleculeRows(
+    return MoleculeRows(
         args.csv,
         args.smiles_column,
         args.solvent_column,
         delimiter=args.delimiter,
         features=source,
     )
-    return [
-        _Molecule(
-            each.row.number,
-            each.smiles,
-            args.solvent if each.solvent is None else each.solvent,
-            each.wrong,
-            each.features,
-        )
-        for each in rows
-    ]
 
 
 def _explained(
-    models: Sequence[TrainedModel], each: _Molecule, target: str, device: str
+    models: Sequence[TrainedModel], each: MoleculeRow, solvent: str | None, target: str, device: str
 ) -> Explanation | str:
     """The explanation, or why there is none."""
     try:
         return explain_molecule(
             models,
             each.smiles,
-            solvent=each.solvent,
+            solvent=solvent,
             features=each.features,
             target=target,
             device=device,

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from dgl_gmpool._io import atomic_write_json, is_special, is_stdout, write_explained
+from dgl_gmpool._io import atomic_write_json, is_special, is_stdout, lock, write_explained
 
 
 class PartialOutput:
@@ -85,25 +85,16 @@ class PartialOutput:
         with write_explained(self.path):
             self._partial.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self._partial, "ab")
-            self._lock()
-            self._check_ours()
+            try:
+                lock(self._file, self.path)
+                self._check_ours()
+            except ValueError:
+                self._file.close()
+                raise
             self._file.truncate(self._bytes)
             if not self._bytes:
                 self._about.unlink(missing_ok=True)
         return self
-
-    def _lock(self) -> None:
-        import fcntl
-
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.close()
-            raise ValueError(
-                f"another process is writing {self.path}; wait for it, or name another --output"
-            ) from error
-        except OSError:
-            pass  # a file system without locks
 
     def _check_ours(self) -> None:
         """Between opening and locking, another process may have finished: what is open is then its
@@ -114,7 +105,6 @@ class PartialOutput:
         except FileNotFoundError:
             same = False
         if not same or opened.st_size < self._bytes:
-            self._file.close()
             raise ValueError(
                 f"another process has just written {self.path}; look at it, or give --overwrite"
             )

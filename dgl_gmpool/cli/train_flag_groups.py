@@ -122,7 +122,7 @@ def add_training(
     add(
         "--task-weights",
         nargs="+",
-        type=_target_weight,
+        type=_weight,
         action="extend",
         default=[],
         metavar="TARGET=WEIGHT",
@@ -147,7 +147,7 @@ def add_training(
     add(
         "--auxiliary",
         nargs="+",
-        type=partial(_auxiliary, offered=[*auxiliary, PROPERTIES]),
+        type=partial(_weight, offered=[*auxiliary, PROPERTIES]),
         action="extend",
         default=[],
         metavar="NAME=WEIGHT",
@@ -323,23 +323,20 @@ def add_model(add: Callable[..., None]) -> None:
     )
 
 
-def _auxiliary(text: str, *, offered: Sequence[str]) -> tuple[str, float]:
-    name, equals, number = text.partition("=")
-    if name not in offered:
-        raise argparse.ArgumentTypeError(f"{name!r}: this data set has {', '.join(offered)}")
+def _weight(text: str, *, offered: Sequence[str] = ()) -> tuple[str, float]:
+    """``NAME=WEIGHT``; of names that are offered, one alone has the weight 1."""
+    if text in offered:
+        return text, 1.0
+    # The last one: a column's name may hold such a sign.
+    name, _, number = text.rpartition("=")
+    if offered and name not in offered:
+        raise argparse.ArgumentTypeError(
+            f"{name or text!r}: this data set has {', '.join(offered)}"
+        )
     try:
-        return name, float(number) if equals else 1.0
+        return name, float(number)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=WEIGHT") from error
-
-
-def _target_weight(text: str) -> tuple[str, float]:
-    # The last one: a column's name may hold such a sign.
-    name, equals, number = text.rpartition("=")
-    try:
-        return name, float(number if equals else "")
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected TARGET=WEIGHT") from error
 
 
 def _positive_weight(text: str) -> Any:

@@ -178,17 +178,27 @@ class DelimitedText:
                 raw = line.rstrip("\r\n").split("\t")
                 yield Row(number, [unquoted(cell) for cell in raw] if '"' in line else raw, raw)
             return
-        source = _Lines(lines)
+        taken: list[str] = []
+        ended = False
+
+        def noted() -> Iterator[str]:
+            """The lines, and which of them a record took; the end may be met within one."""
+            nonlocal ended
+            for line in lines:
+                taken.append(line)
+                yield line
+            ended = True
+
         width, spaced = 0, False
-        for number, cells in enumerate(csv.reader(source, delimiter=self.delimiter), start=first):
-            if source.ended:
+        for number, cells in enumerate(csv.reader(noted(), delimiter=self.delimiter), start=first):
+            if ended:
                 raise self._open_quote(number, "is not closed before the end of the file")
-            if len(source.taken) > 1:
-                self._check_lines(number, source.taken, cells, width or len(cells), spaced)
+            if len(taken) > 1:
+                self._check_lines(number, taken, cells, width or len(cells), spaced)
             if number == first:
                 width, spaced = len(cells), _spaced(cells)
             yield Row(number, cells, cells)
-            source.taken.clear()
+            taken.clear()
 
     def _check_lines(
         self, number: int, lines: list[str], cells: list[str], width: int, spaced: bool
@@ -274,28 +284,6 @@ class DelimitedText:
         if len(row.cells) == len(self.header):
             return ""
         return f"{len(row.cells)} cells where the header has {len(self.header)}"
-
-
-class _Lines:
-    """Lines for ``csv.reader`` that remembers which ones a record took, and whether it met the end
-    within one: then a quote is open."""
-
-    def __init__(self, lines: Iterator[str]) -> None:
-        self._lines = lines
-        self.taken: list[str] = []
-        self.ended = False
-
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> str:
-        try:
-            line = next(self._lines)
-        except StopIteration:
-            self.ended = True
-            raise
-        self.taken.append(line)
-        return line
 
 
 @contextmanager

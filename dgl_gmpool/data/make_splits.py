@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dgl_gmpool._options import check_choice
+from dgl_gmpool._options import check_choice, positive_int
 from dgl_gmpool.data.split_units import clusters, scaffolds, tied, times
 from dgl_gmpool.data.splits import GIVEN, PARTS, SPLIT_KINDS, Splits, are_parts
 from dgl_gmpool.data.stereo import without_stereo
@@ -79,8 +79,7 @@ def make_splits(
     check_choice("kind of split", kind, SPLIT_KINDS)
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed must be an int of 0 or more, got {seed!r}")
-    if isinstance(folds, bool) or not isinstance(folds, int) or folds < 1:
-        raise ValueError(f"folds must be an int of 1 or more, got {folds!r}")
+    positive_int("folds", folds)
     if not 0 <= test_fraction < 1:
         raise ValueError(f"test_fraction must be 0 or more and below 1, got {test_fraction!r}")
 

@@ -7,6 +7,8 @@ from typing import Any
 
 LEFT_OUT = "left out: "
 MERGED = "merged: "
+#: What is told of a refused row or cell.
+_OF_A_ROW = ("id", "smiles", "reason")
 
 
 @dataclass(frozen=True)
@@ -87,15 +89,9 @@ class SelectionReport:
         return {
             "source": self.source,
             "counts": [[label, count] for label, count in self.counts],
-            "refused": [
-                {"id": row, "smiles": smiles, "reason": reason}
-                for row, smiles, reason in self.refused
-            ],
+            "refused": [dict(zip(_OF_A_ROW, each)) for each in self.refused],
             "notes": list(self.notes),
-            "cells": [
-                {"id": row, "smiles": smiles, "reason": reason}
-                for row, smiles, reason in self.cells
-            ],
+            "cells": [dict(zip(_OF_A_ROW, each)) for each in self.cells],
         }
 
     def __str__(self) -> str:

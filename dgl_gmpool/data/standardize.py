@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
 from rdkit import Chem, rdBase
 
@@ -49,35 +48,26 @@ def standardized(mol: Chem.Mol, steps: Sequence[str]) -> Chem.Mol:
     with rdBase.BlockLogs():
         for step in STEPS:
             if step in steps:
-                mol = _do(step, mol)
+                mol = _tool(step)(mol)
     # Read again: what was uncharged has explicit hydrogens, and features would tell.
     again, _ = read_molecule(Chem.MolToSmiles(mol))
     return mol if again is None else again
 
 
-def _do(step: str, mol: Chem.Mol) -> Chem.Mol:
-    tool = _tool(step)
-    if step == "fragment":
-        done: Chem.Mol = tool.choose(mol)
-    else:
-        done = tool.uncharge(mol) if step == "charge" else tool.Canonicalize(mol)
-    return done
-
-
 @cache
-def _tool(step: str) -> Any:
+def _tool(step: str) -> Callable[[Chem.Mol], Chem.Mol]:
     # Imported where it is used: it reads files of rules.
     from rdkit.Chem.MolStandardize import rdMolStandardize
 
     if step == "fragment":
-        return rdMolStandardize.LargestFragmentChooser()
+        return rdMolStandardize.LargestFragmentChooser().choose
     if step == "charge":
-        return rdMolStandardize.Uncharger()
+        return rdMolStandardize.Uncharger().uncharge
     tautomers = rdMolStandardize.TautomerEnumerator()
     # A centre beside a carbonyl would lose its label, that of every amino acid.
     tautomers.SetRemoveSp3Stereo(False)
     tautomers.SetRemoveBondStereo(False)
-    return tautomers
+    return tautomers.Canonicalize
 
 
 def standardized_smiles(text: str, steps: Sequence[str]) -> tuple[str, str]:

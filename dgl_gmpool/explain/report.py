@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dgl_gmpool._io import atomic_write_csv, atomic_write_text
+from dgl_gmpool._io import atomic_write_csv, atomic_write_text, check_writable
 from dgl_gmpool.explain.explanation import Explanation
 from dgl_gmpool.explain.fragments import (
     Cut,
@@ -169,9 +167,7 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
     Raises
     ------
     ValueError
-        It is a file, or holds something and ``overwrite`` is false.
-    OSError
-        It cannot be made or written to.
+        It is a file, holds something and ``overwrite`` is false, or cannot be written to.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; --output is a folder: name another")
@@ -180,15 +176,8 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
             f"the output folder {folder} is not empty; add --overwrite to replace an earlier "
             "report in it, or name another --output"
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        why = os.strerror(error.errno) if error.errno else str(error)
-        raise OSError(
-            f"the output folder {folder} cannot be written to ({why}); name another --output"
-        ) from error
+    check_writable(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     earlier = [folder / name for name in (PAGE, *TABLES)]
     earlier += [file for pattern in PICTURES for file in folder.glob(pattern)]
     for file in earlier:

@@ -55,7 +55,11 @@ def get_path(model: nn.Module, path: str) -> Any:
     for depth, name in enumerate(path.split(".")):
         if not hasattr(found, name):
             before = ".".join(path.split(".")[:depth]) or type(model).__name__
-            inside = [child for child, _ in found.named_children()] if _is_module(found) else []
+            inside = (
+                [child for child, _ in found.named_children()]
+                if isinstance(found, nn.Module)
+                else []
+            )
             raise ValueError(
                 f"{path!r} is no path in {type(model).__name__}: {before} has no {name!r}"
                 + (f"; it has {', '.join(inside)}" if inside else "")
@@ -231,10 +235,6 @@ def _known(readout: object) -> tuple[_Width, Callable[[Any], int]] | None:
         if cls.__module__.split(".")[0] in ("dgl", "dgllife") and cls.__name__ in KNOWN:
             return KNOWN[cls.__name__]
     return None
-
-
-def _is_module(value: object) -> bool:
-    return isinstance(value, nn.Module)
 
 
 def _unknown(model: nn.Module, why: str) -> ValueError:

@@ -93,7 +93,9 @@ def swap_readout(
     # First make everything, then change the model: an error leaves it as it was.
     changes: dict[str, nn.Module] = {}
     for number, site in enumerate(sites):
-        changes.update(_replacements(model, site, _again(readout, number), options))
+        # Two sites never share parameters.
+        own = copy.deepcopy(readout) if number else readout
+        changes.update(_replacements(model, site, own, options))
     for path, module in changes.items():
         set_path(model, path, module)
     return model
@@ -133,11 +135,6 @@ def _check_readout(readout: str | nn.Module, options: dict[str, Any]) -> None:
             f"{type(readout).__name__} states no out_feats; set readout.out_feats to the width of "
             "its output, or take one of list_readouts() by name"
         )
-
-
-def _again(readout: str | nn.Module, number: int) -> str | nn.Module:
-    """The readout for one of several sites: two sites never share parameters."""
-    return readout if isinstance(readout, str) or number == 0 else copy.deepcopy(readout)
 
 
 def _replacements(

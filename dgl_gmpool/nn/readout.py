@@ -182,28 +182,14 @@ class Readout(nn.Module):
         return out, [weight.to(feat.dtype) for weight in reading.weights]
 
     def batch(
-        self,
-        graph: DGLGraph | GraphStructure,
-        feat: Tensor,
-        *,
-        edge_weight: Tensor | None = None,
-        conductance: Tensor | None = None,
-        batch_num_nodes: Tensor | None = None,
+        self, graph: DGLGraph | GraphStructure, feat: Tensor, **options: Tensor | None
     ) -> GraphBatch:
         """The arguments of :meth:`forward`, checked."""
         dtype = torch.float32
         if isinstance(feat, Tensor):
             own = (parameter.dtype for parameter in self.parameters())
             dtype = next(own, torch.promote_types(feat.dtype, torch.float32))
-        return GraphBatch(
-            graph,
-            feat,
-            width=self.in_feats,
-            dtype=dtype,
-            edge_weight=edge_weight,
-            conductance=conductance,
-            batch_num_nodes=batch_num_nodes,
-        )
+        return GraphBatch(graph, feat, width=self.in_feats, dtype=dtype, **options)
 
     @contextmanager
     def looking(self, feat: Tensor) -> Iterator[None]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dgl_gmpool.explain.drawing import LESS, MORE
+from dgl_gmpool.training.calibration import brier, calibration_curve
 
 #: Of the test and the validation rows.
 COLOURS = {"test": MORE, "validation": LESS}
@@ -22,6 +23,8 @@ MOST_POINTS = 1500
 #: Fewest rows of a bin in a plot of calibration.
 BIN_ROWS = 10
 
+#: Width and height of a picture, in inches.
+_SIZE = 4.0, 3.2
 _STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -42,28 +45,26 @@ class Picture:
 
 
 @contextmanager
-def picture(alt: str, *, width: float = 4.0, height: float = 3.2) -> Iterator[tuple[Any, Picture]]:
+def picture(alt: str) -> Iterator[tuple[Any, Picture]]:
     """Axes to draw on, and where the picture is found afterwards.
 
     Parameters
     ----------
     alt : str
         What is to be seen, in words.
-    width, height : float
-        In inches, of 96 pixels.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
     found = Picture()
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=_SIZE, layout="constrained")
         yield figure.add_subplot(), found
         file = io.BytesIO()
         figure.savefig(file, format="svg", dpi=150, transparent=True, metadata={"Date": None})
     data = base64.b64encode(file.getvalue()).decode("ascii")
     found.html = (
-        f"<img class='plot' alt='{escape(alt, quote=True)}' width='{96 * width:.0f}' "
+        f"<img class='plot' alt='{escape(alt, quote=True)}' width='{96 * _SIZE[0]:.0f}' "
         f"src='data:image/svg+xml;base64,{data}'>"
     )
 
@@ -152,11 +153,11 @@ def calibration(parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> str:
     """Share of actives against predicted probability, in bins of as many rows."""
     lines = []
     for name, (labels, predicted) in parts.items():
-        order = np.argsort(predicted, kind="stable")
-        bins = np.array_split(order, max(1, min(10, len(order) // BIN_ROWS)))
-        brier = np.mean((predicted - labels) ** 2)
-        means = [predicted[rows].mean() for rows in bins], [labels[rows].mean() for rows in bins]
-        lines.append((f"{name}, Brier score {brier:.3f}", COLOURS[name], *means))
+        bins = max(1, min(10, len(labels) // BIN_ROWS))
+        curve = calibration_curve(predicted, labels, bins=bins)
+        means = [each["predicted"] for each in curve], [each["measured"] for each in curve]
+        text = f"{name}, Brier score {brier(predicted, labels):.3f}"
+        lines.append((text, COLOURS[name], *means))
     return shares("predicted probability", "share of actives", lines)
 
 

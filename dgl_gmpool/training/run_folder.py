@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dgl_gmpool._io import atomic_write_json, without_nan
+from dgl_gmpool._io import atomic_write_json, check_writable, lock, without_nan
 
 _LOCK = ".lock"
 _NAMES = (
@@ -136,26 +135,14 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Hold the folder; a second process that wants it gets an error.
 
-        The system drops the lock when the process ends, however it ends.
-
         Raises
         ------
         ValueError
             Another process is writing here.
         """
-        import fcntl
-
         self.path.mkdir(parents=True, exist_ok=True)
         with open(self.path / _LOCK, "w", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ValueError(
-                    f"another process is writing to {self.path}; wait for it, or use another "
-                    "output folder"
-                ) from error
-            except OSError:
-                pass  # a file system without locks: go on as without this guard
+            lock(file, self.path)
             yield
 
     def remove_torn_files(self) -> None:
@@ -215,17 +202,7 @@ def check_free_folder(path: Path, *, resume: bool) -> None:
             "name another folder with --output"
         )
     # Asked now, and not when hours of training want to be written.
-    there = next(place for place in (path, *path.absolute().parents) if place.exists())
-    if not there.is_dir():
-        raise ValueError(f"{there} is a file; name another folder with --output")
-    try:
-        with tempfile.TemporaryFile(dir=there):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"nothing can be written in {there} ({error.strerror}); name another folder with "
-            "--output"
-        ) from error
+    check_writable(path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
