@@ -1,4 +1,4 @@
-"""``--every N``: a quick look at the whole suite. In several processes, each takes a stretch of it."""
+"""``--every N``: a quick look at the whole suite; and how tests go to several processes."""
 
 from __future__ import annotations
 

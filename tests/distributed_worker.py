@@ -17,6 +17,8 @@ import torch
 from training_data import small_dataset, small_options, with_small_auxiliary, with_targets
 
 import dgl_gmpool.training.fold_trainer as trainer_module
+from dgl_gmpool.cli import _run as run_command
+from dgl_gmpool.cli import streamed
 from dgl_gmpool.cli.entry import run_script
 from dgl_gmpool.data import make_splits
 from dgl_gmpool.training import (
@@ -175,6 +177,13 @@ def small_run(folder: Path, *, other_data: bool = False, resume: bool = False) -
     return train_run(dataset, splits, config, folder, resume=resume, progress=False, device="cpu")
 
 
+def asked(name: str, folder: Path, output: Path) -> None:
+    """``dgl-gmpool predict`` or ``embed``, of more molecules than the processes read at a time."""
+    model = folder / "recipe" / "gmpool-seed0"
+    paths = ("--model", model, "--csv", folder / "in.csv", "--output", output)
+    assert run_command([name, *map(str, paths)]) == 0
+
+
 def message(call: Any) -> str:
     try:
         call()
@@ -218,6 +227,9 @@ def session(folder: Path, flags: list[str]) -> None:
     found["totals"] = world.totals(1.5, world.rank)
 
     recipe("molecules_csv").main([*flags, "--output", str(folder / "recipe")])
+    streamed.CHUNK = 5
+    for name in ("predict", "embed"):
+        asked(name, folder, folder / f"{name}.csv")
     torch.save(found, folder / f"{world.rank}.pt")
 
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -303,29 +300,6 @@ def test_several_processes_read_the_molecules(run, table, tmp_path, chunks):
     for name, processes in (("one.csv", 1), ("two.csv", 2)):
         assert command("predict", run, table, tmp_path / name, "--processes", processes) == 0
     assert (tmp_path / "one.csv").read_text() == (tmp_path / "two.csv").read_text()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["predict", "embed"])
-def test_under_torchrun_each_process_does_its_share(run, tmp_path, name):
-    smiles = [f"{'C' * (i % 60 + 1)}O" for i in range(streamed.CHUNK * 2 + 5)]
-    (tmp_path / "in.csv").write_text("smiles\n" + "\n".join([*smiles[:-1], "C1CC"]) + "\n")
-    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
-    environment.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    flags = [name, "--model", str(run), "--csv", str(tmp_path / "in.csv")]
-    done = subprocess.run(
-        [*start, "-m", "dgl_gmpool", *flags, "--output", str(tmp_path / "two.csv")],
-        env=environment, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert f"{len(smiles)} rows" in done.stdout
-    assert main([*flags, "--output", str(tmp_path / "one.csv")]) == 0
-    one, two = (rows_of((tmp_path / f"{file}.csv").read_text()) for file in ("one", "two"))
-    assert [row["smiles"] for row in two] == [row["smiles"] for row in one]
-    column = "task0 predicted" if name == "predict" else "e0"
-    values = [[float(row[column] or "nan") for row in rows] for rows in (one, two)]
-    np.testing.assert_allclose(*values, atol=1e-5)
 
 
 def test_runs_of_earlier_versions_get_what_they_lack_once(tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import json
 import os
 import pickle
@@ -22,6 +23,7 @@ from distributed_worker import (
     GRADIENTS,
     NORMALISED,
     TRAIN,
+    asked,
     gradients,
     recipe,
     recorded_fit,
@@ -89,6 +91,8 @@ def flags(tmp_path_factory):
 @pytest.fixture(scope="module")
 def session(tmp_path_factory, flags):
     folder = tmp_path_factory.mktemp("session")
+    smiles = [f"{'C' * (i % 9 + 1)}O" for i in range(22)]
+    (folder / "in.csv").write_text("smiles\n" + "\n".join([*smiles, "C1CC"]) + "\n")
     return (folder, *ended(torchrun(HERE / "distributed_worker.py", folder, *flags)))
 
 
@@ -257,6 +261,21 @@ def test_a_killed_run_goes_on_with_two_processes_or_one(pair, flags, tmp_path, c
     assert ours["splits.json"] == theirs["splits.json"]
     assert ours["fold_0/model.pt"] == theirs["fold_0/model.pt"]
     assert ours["metrics.json"]["complete"]
+
+
+@pytest.mark.parametrize("name", ["predict", "embed"])
+def test_a_command_that_asks_a_run_shares_the_rows(pair, tmp_path, name):
+    asked(name, pair[0], tmp_path / "one.csv")
+    one, two = (
+        list(csv.DictReader((folder / file).read_text().splitlines()))
+        for folder, file in ((tmp_path, "one.csv"), (pair[0], f"{name}.csv"))
+    )
+    assert [row["smiles"] for row in two] == [row["smiles"] for row in one]
+    assert len(two) == 23
+    column = "logS predicted" if name == "predict" else "e0"
+    values = [[float(row[column] or "nan") for row in rows] for rows in (one, two)]
+    np.testing.assert_allclose(*values, atol=1e-5)
+    assert np.isnan(values[0]).tolist() == [False] * 22 + [True]
 
 
 def test_an_error_in_one_process_is_told_once_and_ends_both(session, pair):
