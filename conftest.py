@@ -1,4 +1,4 @@
-"""``--every N``: a quick look at the whole suite; and how tests go to several processes."""
+"""``--every N``: a quick look at the whole suite."""
 
 from __future__ import annotations
 
@@ -9,14 +9,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--every", type=int, default=1, metavar="N", help="every Nth test, without the slow ones"
     )
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_cmdline_main(config: pytest.Config) -> None:
-    """With pytest-xdist tests go to the processes in stretches, so that what the tests of a module
-    share, such as a trained run, is made once and not in every process."""
-    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
-        config.option.dist = "worksteal"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
