@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -44,6 +45,21 @@ def test_nearest_is_what_rdkit_finds():
         expected = DataStructs.BulkTanimotoSimilarity(make.GetFingerprint(mol), among)
         assert found[row] == pytest.approx(max(expected), abs=1e-6)
         assert expected[place[row]] == max(expected)
+
+
+@pytest.mark.parametrize("density", [0.001, 0.03, 0.5, 0.95])
+def test_nearest_of_any_bits_is_the_first_of_the_largest_quotients(density):
+    random = np.random.default_rng(0)
+    bits = random.random((130, 2048)) < density * random.random((130, 1))
+    bits[0], bits[1] = False, True
+    bits[70:90] = bits[:20]  # ties
+    query, among = bits[:100], bits[30:]
+    found, place = nearest(np.packbits(query, axis=1), np.packbits(among, axis=1))
+    for row, mine in enumerate(query):
+        shared, either = (mine & among).sum(1), (mine | among).sum(1)
+        quotients = [Fraction(int(a), int(b)) if b else Fraction(0) for a, b in zip(shared, either)]
+        assert place[row] == quotients.index(max(quotients))
+        assert found[row] == float(max(quotients))
 
 
 def test_nearest_over_blocks_is_nearest_at_once(monkeypatch):

