@@ -200,9 +200,11 @@ def test_options_are_checked(options):
 EDGES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=25)
 
 
-@given(EDGES)
-@settings(max_examples=100, deadline=None)
-def test_reverse_edges_equal_the_loop_and_are_an_involution(edges):
+@given(EDGES, st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_reverse_edges_equal_the_loop_and_are_an_involution(edges, in_pairs):
+    if in_pairs:
+        edges = [end for u, v in edges for end in ((u, v), (v, u))]
     ends = torch.tensor(edges, dtype=torch.int64).reshape(-1, 2)
     source, destination = ends[:, 0], ends[:, 1]
     reverse = reverse_edges(source, destination, 5)
