@@ -247,7 +247,7 @@ class DMPNN(nn.Module):
 
     def _updated(self, step: int, message: Tensor, initial: Tensor, hidden: Tensor) -> Tensor:
         """Eq. 2."""
-        updated = initial + self.edge_update(message)
+        updated = self.edge_update(message).add_(initial)
         if self.step_norms:
             updated = self.step_norms[step](updated)
         out: Tensor = self.activation(updated)
