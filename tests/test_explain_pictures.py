@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -16,8 +15,12 @@ from explain_data import (
 from dgl_gmpool.explain import explain_molecule
 from dgl_gmpool.explain.drawing import GROUP_COLOURS, LESS, MORE, group_colours
 from dgl_gmpool.explain.fragments import fragment_rows
+from dgl_gmpool.explain.labels import place_labels, width_of
 from dgl_gmpool.explain.page import _fragments, molecule_part
 from dgl_gmpool.training import load_models
+
+#: Of the letters of labels; those of atoms are black.
+LETTERS = "#191919"
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +38,9 @@ def test_pictures_colour_every_atom_and_label_every_group(models, tmp_path):
     for bond in each.mol.GetBonds():
         u, v = each.groups[bond.GetBeginAtomIdx()], each.groups[bond.GetEndAtomIdx()]
         assert u == v or colours[u] != colours[v]
-    labels = re.findall(r"class='note'", svg)
+    # Every letter is a path: those of the labels "0: +0.12".
     bare = replace(each, group_contributions=np.zeros(each.num_groups)).svg()
-    assert len(labels) >= each.num_groups
-    assert "class='note'" not in bare
+    assert svg.count("<path") - bare.count("<path") >= 7 * each.num_groups
     assert each.png(tmp_path / "a.png") == (tmp_path / "a.png").read_bytes()
     assert each.png().startswith(b"\x89PNG")
 
@@ -46,9 +48,36 @@ def test_pictures_colour_every_atom_and_label_every_group(models, tmp_path):
 def test_atoms_that_add_nothing_have_no_label(models):
     """An atom by atom picture, of a model without groups."""
     each = replace(explain_molecule(models, "CCO"), groups=None)
-    svg = replace(each, contributions=np.array([0.0, 1e-6, -0.5])).svg()
-    assert len(set(re.findall(r"class='note'", svg))) == 1
-    assert "class='note'" not in replace(each, contributions=np.zeros(3)).svg()
+
+    def letters(*contributions):
+        svg = replace(each, contributions=np.array(contributions)).svg()
+        return svg.count(f"fill='{LETTERS}'")
+
+    assert letters(0.0, 0.0, 0.0) == 0
+    assert letters(0.0, 1e-6, -0.5) == len("-0.50")
+    assert letters(0.25, 1e-6, -0.5) == 2 * len("-0.50")
+
+
+def test_labels_cover_neither_atoms_nor_bonds_nor_each_other():
+    """A zigzag chain of thirty atoms, every third one labelled, and a ring with one label each."""
+    chain = np.array([[28.0 * k, 16.0 * (k % 2)] for k in range(30)])
+    turn = 2 * np.pi * np.arange(6) / 6
+    ring = 32 * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    for points, closed in ((chain, []), (ring, [(5, 0)])):
+        bonds = [*((k, k + 1) for k in range(len(points) - 1)), *closed]
+        labels = [([k], "1: +0.25") for k in range(0, len(points), 3)]
+        middles = place_labels(points, bonds, labels, font=11, radii=np.full(len(points), 11))
+        half = np.array([width_of("1: +0.25", 11), 11]) / 2
+        along = np.linspace(0, 1, 20)[:, None, None]
+        drawn = [points, *(points[[a for a, _ in bonds]] * (1 - along)
+                           + points[[b for _, b in bonds]] * along)]  # fmt: skip
+        gap = np.abs(np.vstack(drawn)[None] - middles[:, None]) - half
+        assert (gap.max(-1) > 0).all()
+        apart = np.abs(middles[None] - middles[:, None]) - 2 * half
+        assert (apart.max(-1)[~np.eye(len(middles), dtype=bool)] > -1e-9).all()
+        # Each is beside its own atom.
+        own = points[[atoms[0] for atoms, _ in labels]]
+        assert (np.abs(middles - own) <= half + 11 + 1e-9).all()
 
 
 def test_a_sum_has_a_sign_and_one_group_no_s(models):

@@ -10,6 +10,9 @@ import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDepictor
 from rdkit.Chem.Draw import rdMolDraw2D
+from rdkit.Geometry import Point2D
+
+from dgl_gmpool.explain.labels import place_labels, width_of
 
 if TYPE_CHECKING:
     from dgl_gmpool.explain.explanation import Explanation
@@ -25,6 +28,10 @@ MORE, LESS, NEUTRAL = "#3E8FC4", "#E07B39", "#FFFFFF"
 
 #: Length of a bond in pixels; of the PNG, twice that.
 BOND = 32
+#: Of the coloured circle of an atom, and the height of a label, in bonds.
+RADIUS, LABEL = 0.36, 0.36
+#: Colour of labels.
+_LETTERS = (0.1, 0.1, 0.1)
 #: Width of the smallest picture, in bonds.
 LEAST_WIDTH = 12
 #: The smallest contribution of a group that is labelled, as a share of the largest.
@@ -152,9 +159,7 @@ def _drawn(explanation: Explanation, make: Any, bond: int, *, line: bool = True)
     rdDepictor.Compute2DCoords(mol, canonOrient=True)
     rdDepictor.StraightenDepiction(mol)
     by = _by_atom if explanation.groups is None else _by_group
-    colours, labels = by(explanation, mol)
-    for atom, label in labels.items():
-        mol.GetAtomWithIdx(atom).SetProp("atomNote", label)
+    colours, labels = by(explanation)
     mol = rdMolDraw2D.PrepareMolForDrawing(mol, kekulize=True, addChiralHs=False)
     bonds = {}
     for each in mol.GetBonds():
@@ -163,8 +168,23 @@ def _drawn(explanation: Explanation, make: Any, bond: int, *, line: bool = True)
             u, v = each.GetBeginAtomIdx(), each.GetEndAtomIdx()
             if explanation.groups[u] == explanation.groups[v]:
                 bonds[each.GetIdx()] = ends[0]
-    # As large as the molecule at this length of a bond, and as the line below it.
+    # As large as the molecule at this length of a bond with its labels, and as the line below it.
     width, height = _prepared(make(-1, -1), bond).GetMolSize(mol)
+    bare = _prepared(make(width, height), bond)
+    bare.DrawMolecule(mol)
+    font = LABEL * bond
+    pairs = [(each.GetBeginAtomIdx(), each.GetEndAtomIdx()) for each in mol.GetBonds()]
+    radii = bond * np.array([_radius(atom) for atom in mol.GetAtoms()])
+
+    def placed(on: Any) -> np.ndarray:
+        places = [on.GetDrawCoords(atom) for atom in range(mol.GetNumAtoms())]
+        points = np.array([[place.x, place.y] for place in places])
+        return place_labels(points, pairs, labels, font=font, radii=radii)
+
+    middles = placed(bare)
+    halves = np.array([[width_of(text, font) / 2, font] for _, text in labels]).reshape(-1, 2)
+    room = np.maximum(halves - middles, middles + halves - (width, height)).max(0, initial=0)
+    width, height = (int(np.ceil(each)) for each in (width, height) + 2 * room)
     height = max(height, 3 * bond) + bond * line
     canvas = make(max(width, LEAST_WIDTH * bond), height)
     _prepared(canvas, bond).drawOptions().legendFraction = bond * line / height
@@ -176,8 +196,22 @@ def _drawn(explanation: Explanation, make: Any, bond: int, *, line: bool = True)
         highlightBonds=list(bonds),
         highlightBondColors={each: _rgb(colour) for each, colour in bonds.items()},
     )
+    canvas.SetColour(_LETTERS)
+    canvas.SetFontSize(font)
+    for (_, text), (x, y) in zip(labels, placed(canvas)):
+        canvas.DrawString(text, Point2D(float(x), float(y)), 0, True)
     canvas.FinishDrawing()
     return canvas
+
+
+def _radius(atom: Chem.Atom) -> float:
+    """Of the circle of an atom, in bonds; more for a symbol of several letters (NH2, Na+)."""
+    if atom.GetAtomicNum() == 6 and atom.GetDegree() and not atom.GetFormalCharge():
+        return RADIUS
+    more = (
+        len(atom.GetSymbol()) - 1 + (atom.GetTotalNumHs() > 0) + min(2, abs(atom.GetFormalCharge()))
+    )
+    return RADIUS + 0.18 * more
 
 
 def _prepared(canvas: Any, bond: int) -> Any:
@@ -186,47 +220,43 @@ def _prepared(canvas: Any, bond: int) -> Any:
     options.scalingFactor = bond
     options.fixedBondLength = bond
     options.padding = 0.08
-    options.highlightRadius = 0.36
+    options.highlightRadius = RADIUS
     options.highlightBondWidthMultiplier = 14
-    options.annotationFontScale = 0.72
     options.legendFontSize = round(0.45 * bond)
-    options.setAnnotationColour((0.1, 0.1, 0.1))
     return canvas
 
 
-def _by_group(explanation: Explanation, mol: Chem.Mol) -> tuple[dict[int, str], dict[int, str]]:
-    """Colours of atoms, and labels of one atom in each group."""
+#: Atoms of which one is labelled, and the label.
+_Label = tuple[Sequence[int], str]
+
+
+def _by_group(explanation: Explanation) -> tuple[dict[int, str], list[_Label]]:
+    """Colours of atoms, and labels of groups."""
     assert explanation.groups is not None
     of_groups = group_colours(explanation)
     colours = {atom: of_groups[group] for atom, group in enumerate(explanation.groups.tolist())}
-    labels, digits = {}, digits_of(explanation)
+    labels: list[_Label] = []
+    digits = digits_of(explanation)
     most = float(np.abs(explanation.group_contributions).max())
     for group, share in enumerate(explanation.group_contributions.tolist()):
         text = signed(share, digits)
         if float(text) and abs(share) >= LEAST_LABELLED * most:  # others need no room
-            labels[_where_to_label(mol, explanation.atoms_of(group))] = f"{group}: {text}"
+            labels.append((explanation.atoms_of(group), f"{group}: {text}"))
     return colours, labels
 
 
-def _by_atom(explanation: Explanation, mol: Chem.Mol) -> tuple[dict[int, str], dict[int, str]]:
+def _by_atom(explanation: Explanation) -> tuple[dict[int, str], list[_Label]]:
     values = explanation.contributions
     most = float(np.abs(values).max(initial=0.0)) or 1.0
-    colours, labels = {}, {}
+    colours: dict[int, str] = {}
+    labels: list[_Label] = []
     for atom, value in enumerate(values):
         colours[atom] = _mix(NEUTRAL, MORE if value > 0 else LESS, abs(float(value)) / most)
     for atom in np.argsort(-np.abs(values), kind="stable")[:LABELLED_ATOMS].tolist():
         text = signed(float(values[atom]), digits_of(explanation))
         if float(text):
-            labels[atom] = text
+            labels.append(([atom], text))
     return colours, labels
-
-
-def _where_to_label(mol: Chem.Mol, atoms: Sequence[int]) -> int:
-    """The atom of the group with the most room around it."""
-    places = mol.GetConformer().GetPositions()
-    near = np.square(places[atoms][:, None] - places[None]).sum(-1)
-    near[np.arange(len(atoms)), atoms] = np.inf
-    return atoms[int((1 / near).sum(1).argmin())]
 
 
 def _mix(low: str, high: str, share: float) -> str:
