@@ -11,9 +11,11 @@ intervals, similarities and nearest training molecules beside the predictions, c
 alone.
 
 Commands take turns. Their start is taken off: time a row is the difference between the longest and
-the shortest table over the rows between them. Memory is the peak of the process as the system tells
-it. Without ``--chemprop`` only ours runs. Stores benchmarks/results/prediction.json and .md unless
-``--no-store``.
+the shortest table over the rows between them. Times are of the processor: of one thread, the same
+as by the clock where nothing else runs. Memory is the peak of the process as the system tells it,
+and of ``--memory-rows`` too, in one run; ``--rounds 0`` takes that alone. Without ``--chemprop``
+only ours runs. Stores benchmarks/results/prediction.json and .md (``--rounds 0``:
+prediction_memory.json and .md) unless ``--no-store``.
 """
 
 from __future__ import annotations
@@ -208,17 +210,33 @@ def summary(times: dict[str, dict[int, list[dict[str, float]]]], rows: Sequence[
     return found
 
 
+def peaks(times: dict[str, dict[int, list[dict[str, float]]]]) -> Any:
+    """Peak memory of the longest table."""
+    return {
+        "rows": [
+            {"command": name, "rows": max(of), "peak_mb": of[max(of)][0]["peak_mb"]}
+            for name, of in times.items()
+        ]
+    }
+
+
+def table_of_peaks(record: dict[str, Any]) -> str:
+    """The table of :func:`peaks`, in Markdown."""
+    rows = record["results"]["rows"]
+    head = ["command", f"peak MB, {rows[0]['rows']:,} rows"]
+    return text_table(head, [[row["command"], f"{row['peak_mb']:.0f}"] for row in rows]) + "\n"
+
+
 def report(record: dict[str, Any]) -> str:
     """The tables of a record, in Markdown."""
     lengths = list(record["results"]["rows"][0]["peak_mb"])
     rows = [
-        [row["command"], f"{row['ms_a_row']['wall']['median']:.2f}"]
-        + [f"{row['seconds'][n]:.1f}" for n in lengths]
+        [row["command"], f"{row['ms_a_row']['cpu']['median']:.2f}"]
         + [f"{row['peak_mb'][n]:.0f}" for n in lengths]
         for row in record["results"]["rows"]
     ]
-    head = ["command", "ms a row", *(f"seconds, {int(n):,} rows" for n in lengths)]
-    parts = [text_table([*head, *(f"peak MB, {int(n):,} rows" for n in lengths)], rows)]
+    head = ["command", "ms a row", *(f"peak MB, {int(n):,} rows" for n in lengths)]
+    parts = [text_table(head, rows)]
     if record["results"]["ratios"]:
         parts.append(
             text_table(
@@ -226,8 +244,8 @@ def report(record: dict[str, Any]) -> str:
                 [
                     [
                         each["command"],
-                        f"{each['a_row']['wall']['median']:.2f}",
-                        "{:.2f} to {:.2f}".format(*each["a_row"]["wall"]["quartiles"]),
+                        f"{each['a_row']['cpu']['median']:.2f}",
+                        "{:.2f} to {:.2f}".format(*each["a_row"]["cpu"]["quartiles"]),
                         f"<= {each['goal']}",
                     ]
                     for each in record["results"]["ratios"]
@@ -245,22 +263,29 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory-rows", type=int, default=30_000, help="0: no longer table")
+    parser.add_argument("--folder", type=Path, help="keeps models, and takes those that are there")
     parser.add_argument("--no-store", action="store_true")
     args = parser.parse_args()
-    if args.rounds < 1 or len(set(args.rows)) < 2 or min(args.rows) < 1:
-        parser.error("give --rounds of at least 1 and two different --rows of at least 1")
+    if args.rounds < 0 or len(set(args.rows)) < 2 or min(args.rows) < 1:
+        parser.error("give --rounds of at least 0 and two different --rows of at least 1")
+    if not args.rounds and not args.memory_rows:
+        parser.error("--rounds 0 measures memory alone; give --memory-rows of at least 1")
     if args.chemprop and shutil.which(args.chemprop) is None:
         parser.error(f"--chemprop {args.chemprop} is no command")
     load = os.getloadavg()[0]
     times: dict[str, dict[int, list[dict[str, float]]]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        commands = Commands(Path(folder), args.chemprop)
-        training_table(Path(folder) / "train.csv")
-        smiles = analogues(max(*args.rows, args.memory_rows))
-        for rows in {*args.rows, args.memory_rows} - {0}:
-            _write(Path(folder) / f"{rows}.csv", ["smiles"], [[each] for each in smiles[:rows]])
+    with tempfile.TemporaryDirectory() as own:
+        folder = args.folder or Path(own)
+        folder.mkdir(parents=True, exist_ok=True)
+        commands = Commands(folder, args.chemprop)
+        training_table(folder / "train.csv")
+        lengths = {*(args.rows if args.rounds else ()), args.memory_rows} - {0}
+        smiles = analogues(max(lengths))
+        for rows in lengths:
+            _write(folder / f"{rows}.csv", ["smiles"], [[each] for each in smiles[:rows]])
         for name in commands.names:
-            commands.train(name)
+            if not commands.model(name).exists():
+                commands.train(name)
         for _ in range(args.rounds):
             for rows in args.rows:
                 for name in commands.names:
@@ -269,7 +294,8 @@ def main() -> None:
         if args.memory_rows:
             # Once: nothing but the peak is taken from it.
             for name in commands.names:
-                times[name][args.memory_rows] = [commands.predict(name, args.memory_rows)]
+                of = times.setdefault(name, {})
+                of[args.memory_rows] = [commands.predict(name, args.memory_rows)]
     # Not before: a process starts with the peak memory of the one that starts it.
     from setting import command_line, setting
 
@@ -280,17 +306,18 @@ def main() -> None:
         "load_average_at_start": round(load, 1),
         "chemprop": _version(args.chemprop),
         "rounds": args.rounds,
-        "results": summary(times, args.rows),
+        "results": summary(times, args.rows) if args.rounds else peaks(times),
         "times": {
             name: {str(rows): found for rows, found in of.items()} for name, of in times.items()
         },
     }
-    text = report(record)
+    text = report(record) if args.rounds else table_of_peaks(record)
     print(text)
     if not args.no_store:
-        atomic_write_json(RESULTS, record)
-        atomic_write_text(RESULTS.with_suffix(".md"), text)
-        print(f"stored in {RESULTS.name} and {RESULTS.with_suffix('.md').name}")
+        file = RESULTS if args.rounds else RESULTS.with_stem(f"{RESULTS.stem}_memory")
+        atomic_write_json(file, record)
+        atomic_write_text(file.with_suffix(".md"), text)
+        print(f"stored in {file.name} and {file.with_suffix('.md').name}")
 
 
 def _version(chemprop: str | None) -> str | None:

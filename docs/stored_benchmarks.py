@@ -75,6 +75,28 @@ def epochs() -> Table:
     ]
 
 
+def prediction() -> Table:
+    """Time a row of ``predict``, over chemprop's, and peak memory of a long table."""
+    found = load("benchmarks/results/prediction.json")["results"]
+    memory = load("benchmarks/results/prediction_memory.json")["results"]["rows"]
+    ratios = {each["command"]: each["a_row"]["cpu"] for each in found["ratios"]}
+    table = []
+    for row in found["rows"]:
+        name = row["command"]
+        ratio = ratios.get(name)
+        table.append(
+            [
+                name,
+                f"{row['ms_a_row']['cpu']['median']:.2f}",
+                "{:.2f} ({:.2f} to {:.2f})".format(ratio["median"], *ratio["quartiles"])
+                if ratio
+                else "",
+                f"{pick(memory, command=name)['peak_mb']:.0f} MB",
+            ]
+        )
+    return table
+
+
 def batches() -> Table:
     found = load("benchmarks/results/tox21_batches.json")
     shown = {
