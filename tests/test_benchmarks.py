@@ -126,6 +126,7 @@ class TestSpeed:
         speed = benchmark_module("speed")
         plain = {
             "gmpool": [10.0, 100.0],
+            "gmpool, paper": [5.0, 50.0],
             "ngmpool": [3.0, 3.0],
             "bnpool, 40 clusters, coarsen": [5.0, 5.0],
             "tgp bnpool, 10 clusters": [20.0, 200.0],
@@ -137,15 +138,20 @@ class TestSpeed:
         assert set(by_pair) == {
             ("gmpool", 10),
             ("gmpool", 40),
+            ("gmpool, paper", 10),
+            ("gmpool, paper", 40),
             ("bnpool, 40 clusters, coarsen", 40),
         }
         assert by_pair["gmpool", 10]["median"] == 0.5
         assert by_pair["gmpool", 40]["median"] == 0.2
-        assert by_pair["gmpool", 40]["goal"] == 0.5
+        assert by_pair["gmpool", 40]["goal"] is None
+        assert by_pair["gmpool, paper", 40]["median"] == 0.1
+        assert by_pair["gmpool, paper", 40]["goal"] == 0.5
         assert by_pair["bnpool, 40 clusters, coarsen", 40]["goal"] is None
         assert {row["median"] for row in found["with_outlier"]} == {2.0}
         goals = {row["pooling"]: row["goal"] for row in found["with_outlier"]}
-        assert goals["gmpool"] == 1.5
+        assert goals["gmpool, paper"] == 1.5
+        assert goals["gmpool"] is None
         assert goals["tgp bnpool, 10 clusters"] is None
 
 
