@@ -143,6 +143,12 @@ def exchange() -> Table:
     ]
 
 
+def exchange_change(arm: str, against: str) -> dict[str, float]:
+    rows = load("experiments/results/exchange/table.json")["changes"]
+    found: dict[str, float] = pick(rows, arm=arm, against=against)["all"]
+    return found
+
+
 def attribution() -> list[str]:
     columns = [
         "{target} | `{readout}`",
