@@ -149,6 +149,11 @@ def exchange_change(arm: str, against: str) -> dict[str, float]:
     return found
 
 
+def exchange_seconds(arm: str) -> float:
+    found: float = load("experiments/results/exchange/table.json")["seconds"][arm]
+    return found
+
+
 def attribution() -> list[str]:
     columns = [
         "{target} | `{readout}`",
