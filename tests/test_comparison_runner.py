@@ -176,6 +176,19 @@ def test_folders_of_several_machines_become_one(finished, tmp_path, monkeypatch)
     assert Comparison(plan(whole, (MEAN, FOREST), seeds=(100, 101))).run() == []
 
 
+def test_a_search_that_was_split_becomes_one(finished, tmp_path, capsys):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        for file in ("protocol.json", "search.json", "choices.json"):
+            (tmp_path / name / file).write_bytes((finished.output / file).read_bytes())
+    folders = [str(tmp_path / name) for name in ("first", "second")]
+    assert main(["--output", folders[0], "--merge", folders[1]]) == 0
+    assert "no scores yet" in capsys.readouterr().out
+    merged = ResultsFolder(tmp_path / "first")
+    assert merged.search == ResultsFolder(finished.output).search
+    assert merged.search
+
+
 def test_what_does_not_belong_together_is_not_merged(finished, tmp_path):
     with pytest.raises(ValueError, match="holds no results"):
         ResultsFolder(tmp_path / "whole").merge([tmp_path / "nothing"])

@@ -51,7 +51,9 @@ def main(arguments: list[str]) -> int:
             retry=args.retry,
         )
         failures = Comparison(plan).run()
-    if not args.search_only:
+    if args.merge and not ResultsFolder(args.output).scores:
+        print("a search alone: no scores yet, so there is no table")
+    elif not args.search_only:
         print(write_report(args.output))
     for line in failures:
         print(f"failed: {line}")
