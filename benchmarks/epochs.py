@@ -30,11 +30,10 @@ from typing import Any
 
 import torch
 from paired import paired_ratio, spread
-from setting import command_line, load_average, setting
+from setting import command_line, load_average, setting, store
 from text_table import text_table
 from threads import use_threads
 
-from dgl_gmpool._io import atomic_write_json, atomic_write_text
 from dgl_gmpool.data import MoleculeDataset, featurize, load_sodium_channel, load_tox21
 from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.training.config import TrainingConfig
@@ -363,9 +362,7 @@ def main() -> None:
     text = report(record)
     print(text)
     if args.limit is None:
-        atomic_write_json(RESULTS, record)
-        atomic_write_text(RESULTS.with_suffix(".md"), text)
-        print(f"stored in {RESULTS.name} and {RESULTS.with_suffix('.md').name}")
+        store(record, text, RESULTS)
 
 
 if __name__ == "__main__":

@@ -297,9 +297,7 @@ def main() -> None:
                 of = times.setdefault(name, {})
                 of[args.memory_rows] = [commands.predict(name, args.memory_rows)]
     # Not before: a process starts with the peak memory of the one that starts it.
-    from setting import command_line, setting
-
-    from dgl_gmpool._io import atomic_write_json, atomic_write_text
+    from setting import command_line, setting, store
 
     record = {
         **setting(command_line()),
@@ -315,9 +313,7 @@ def main() -> None:
     print(text)
     if not args.no_store:
         file = RESULTS if args.rounds else RESULTS.with_stem(f"{RESULTS.stem}_memory")
-        atomic_write_json(file, record)
-        atomic_write_text(file.with_suffix(".md"), text)
-        print(f"stored in {file.name} and {file.with_suffix('.md').name}")
+        store(record, text, file)
 
 
 def _version(chemprop: str | None) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from dgl_gmpool._io import atomic_write_json, atomic_write_text
 from dgl_gmpool.training.provenance import library_versions, processor, source_commit
 
 
@@ -59,3 +60,11 @@ def machine() -> dict[str, Any]:
 def software() -> dict[str, Any]:
     """Versions and commit in one record."""
     return {**library_versions(), "commit": source_commit()}
+
+
+def store(record: dict[str, Any], text: str, file: Path) -> None:
+    """Write a result as JSON, and its tables beside it as Markdown; says where."""
+    tables = file.with_suffix(".md")
+    atomic_write_json(file, record)
+    atomic_write_text(tables, text)
+    print(f"stored in {file.name} and {tables.name}")

@@ -38,13 +38,12 @@ import dgl
 import torch
 from paired import paired_ratio, spread
 from reliability_peers import torch_geometric_pool_poolings, torch_geometric_poolings
-from setting import command_line, load_average, setting
+from setting import command_line, load_average, setting, store
 from text_table import text_table
 from threads import use_threads
 from torch import Tensor, nn
 
 from dgl_gmpool import GMPool, NGMPool, collect_losses, get_readout
-from dgl_gmpool._io import atomic_write_json, atomic_write_text
 from dgl_gmpool._options import unknown_name
 from dgl_gmpool.data import featurize, load_sodium_channel
 from dgl_gmpool.nn.ragged import RaggedLayout
@@ -399,9 +398,7 @@ def main() -> None:
     if args.only:
         return
     file = results_file(args.threads)
-    atomic_write_json(file, record)
-    atomic_write_text(file.with_suffix(".md"), text)
-    print(f"stored in {file.name} and {file.with_suffix('.md').name}")
+    store(record, text, file)
 
 
 if __name__ == "__main__":

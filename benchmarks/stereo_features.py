@@ -23,10 +23,9 @@ from paired import paired_ratio
 from rdkit import Chem, RDConfig, rdBase
 from rdkit.Chem import rdCIPLabeler
 from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, StereoEnumerationOptions
-from setting import command_line, load_average, setting
+from setting import command_line, load_average, setting, store
 from text_table import text_table
 
-from dgl_gmpool._io import atomic_write_json, atomic_write_text
 from dgl_gmpool.data import load_tox21
 from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.data.smiles_to_graphs import featurize_smiles
@@ -131,9 +130,7 @@ def main() -> None:
     text = report(record)
     print(text)
     if args.limit is None:
-        atomic_write_json(RESULTS, record)
-        atomic_write_text(RESULTS.with_suffix(".md"), text)
-        print(f"stored in {RESULTS.name} and {RESULTS.with_suffix('.md').name}")
+        store(record, text, RESULTS)
 
 
 if __name__ == "__main__":

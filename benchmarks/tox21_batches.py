@@ -53,13 +53,12 @@ import dgl
 import numpy as np
 import torch
 from paired import spread
-from setting import command_line, load_average, setting
+from setting import command_line, load_average, setting, store
 from text_table import text_table
 from threads import use_threads
 from torch.profiler import ProfilerActivity, profile
 
 from dgl_gmpool import get_readout
-from dgl_gmpool._io import atomic_write_json, atomic_write_text
 from dgl_gmpool.data import load_csv
 from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.data.tox21 import TOX21_TASKS
@@ -377,9 +376,7 @@ def main() -> None:
     text = report(record)
     print(text)
     if args.limit is None:
-        atomic_write_json(RESULTS, record)
-        atomic_write_text(RESULTS.with_suffix(".md"), text)
-        print(f"stored in {RESULTS.name} and {RESULTS.with_suffix('.md').name}")
+        store(record, text, RESULTS)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from rdkit import Chem
 
 
 def is_blank(value: Any) -> bool:
-    """None, NaN, or pandas' NA, which cannot be compared."""
-    return value is None or type(value).__name__ == "NAType" or bool(value != value)
+    """None, NaN, or pandas' NA, which cannot be compared.
+
+    >>> [is_blank(value) for value in (None, float("nan"), "", np.array(["C", "O"]))]
+    [True, True, False, False]
+    """
+    if value is None or type(value).__name__ == "NAType":
+        return True
+    differs = value != value
+    return isinstance(differs, (bool, np.bool_)) and bool(differs)  # an array's is an array
 
 
 def smiles_of_value(value: Any) -> str | None:

@@ -24,7 +24,6 @@ from dgl_gmpool import MoleculePredictor
 from dgl_gmpool._io import atomic_write_json, atomic_write_text
 from dgl_gmpool.cli.entry import run_script
 from dgl_gmpool.data import MoleculeDataset
-from dgl_gmpool.training.provenance import environment
 from experiments.exchange.__main__ import (
     STEPS,
     WIDTH,
@@ -37,6 +36,7 @@ from experiments.exchange.__main__ import (
     train,
     write_scores,
 )
+from experiments.setting import setting
 
 EPOCHS = {"tox21": 5}
 FIRST_SEED = 200
@@ -115,7 +115,7 @@ def write(folder: Path, scores: Scores) -> None:
             row: dict[str, object] = {"network": network, "readout": readout}
             row |= {name: interval(list(each.values())) for name, each in by_set.items()}
             rows.append(row | {"all": interval(means) if means else None})
-    record = {"environment": environment(torch.device("cpu")), "changes": rows}
+    record = {**setting(), "changes": rows}
     atomic_write_json(folder / "table.json", record)
     text = ["| readout | network, against plain DMPNN | " + " | ".join([*names, "all"]) + " |"]
     text.append("|:--|:--|" + "--:|" * (len(names) + 1))

@@ -35,7 +35,7 @@ from dgl_gmpool.data import (
 )
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.training.batches import Batch, collate
-from dgl_gmpool.training.provenance import library_versions, processor, source_commit
+from experiments.setting import setting
 
 WIDTH, STEPS, BATCH, PEAK = 32, 3, 40, 0.005
 EPOCHS = {"tox21": 7}
@@ -277,13 +277,7 @@ def write(folder: Path, scores: Scores) -> None:
     rows = summary(scores)
     spent = {arm: [s for (_, _, which), (_, s) in scores.items() if which == arm] for arm in ARMS}
     cost = {arm: float(np.mean(each)) for arm, each in spent.items() if each}
-    record = {
-        "versions": library_versions(),
-        "commit": source_commit(),
-        "machine": {"cpu": processor(), "threads": 1},
-        "changes": rows,
-        "seconds": cost,
-    }
+    record = {**setting(), "changes": rows, "seconds": cost}
     atomic_write_json(folder / "table.json", record)
     names = sorted({name for name, _, _ in scores})
     text = ["| arm | against | " + " | ".join([*names, "all"]) + " |"]

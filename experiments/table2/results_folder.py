@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from dgl_gmpool._io import atomic_write, atomic_write_json
-from dgl_gmpool.training.provenance import library_versions, processor, source_commit
 from dgl_gmpool.training.run_folder import read_json
+from experiments.setting import setting
 from experiments.table2.scores import FoldScore, Key, read_scores, write_scores
 
 SearchKey = tuple[str, int, str]
@@ -45,11 +44,7 @@ class ResultsFolder:
     @cached_property
     def setting(self) -> dict[str, Any]:
         """Versions, commit and machine when this process began: the source that it has loaded."""
-        return {
-            "versions": library_versions(),
-            "commit": source_commit(),
-            "machine": {"cpu": processor(), "cores": os.cpu_count(), "threads": 1},
-        }
+        return setting()
 
     def add(self, rows: Iterable[FoldScore]) -> None:
         """Keep these scores, at once."""
