@@ -233,7 +233,7 @@ def test_another_protocol_in_the_same_folder_is_refused(finished, tmp_path):
 
 def test_the_commit_is_that_which_the_process_has_loaded(tmp_path, monkeypatch, capsys):
     commits = iter(["first", "second", "third"])
-    module = "experiments.table2.results_folder.source_commit"
+    module = "experiments.setting.source_commit"
     monkeypatch.setattr(module, lambda: next(commits))
     run = Comparison(plan(tmp_path / "out", (MEAN,)))
     run.run()
