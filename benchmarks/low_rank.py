@@ -44,8 +44,7 @@ from torch import Tensor
 
 from dgl_gmpool import GMPool, NGMPool
 from dgl_gmpool._io import atomic_write_json, atomic_write_text
-from dgl_gmpool.nn.large import low_rank
-from dgl_gmpool.poolings import ngmpool
+from dgl_gmpool.nn.large import grouping_product, low_rank
 
 RESULTS = Path(__file__).parent / "results"
 WIDTH = 64
@@ -113,7 +112,7 @@ def step(pool: Any, face: str, graph: dgl.DGLGraph, feat: Tensor) -> None:
 def cost(way: str, face: str, n: int, k: int) -> dict[str, Any]:
     """Seconds and MiB of one point; run in a process of its own."""
     if way == "ngmpool dense":
-        ngmpool.CELLS = n * n
+        grouping_product.CELLS = n * n
     graph, pool = graph_of(n), pool_of(way, k)
     feat = features_of("clusters", n).requires_grad_()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -40,14 +40,13 @@ class _WeightedDistance(torch.autograd.Function):
         wide = x.to(weight.dtype)
         ctx.save_for_backward(x, weight)
         scaled = wide * weight
-        gram = scaled @ wide.mT
-        twice = gram + gram.mT
-        square = twice.diagonal(dim1=-2, dim2=-1) / 2
-        distance = square[..., :, None] + square[..., None, :] - twice
+        squares = scaled * wide
+        square = squares.sum(-1, keepdim=True)
+        half = torch.baddbmm(square, scaled, wide.mT, alpha=-1)
+        distance = half + half.mT
         # With weights of both signs the squares that are added up are larger than their sum.
-        size = (scaled * wide).abs().sum(-1) * _rounding(x.shape[-1], weight.dtype)
-        nothing = distance.abs() <= size[..., :, None] + size[..., None, :]
-        return distance.masked_fill(nothing, 0)
+        size = squares.abs().sum(-1, keepdim=True) * _rounding(x.shape[-1], weight.dtype)
+        return distance.masked_fill_(distance.abs() <= size + size.mT, 0)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,10 +54,10 @@ class _WeightedDistance(torch.autograd.Function):
         # Not kept from the forward pass: a second derivative would take the copy for a constant.
         wide = x.to(weight.dtype)
         both = grad + grad.mT
-        laplacian = torch.diag_embed(both.sum(-1)) - both
         # The sums over nodes, where terms cancel, are done in the wide dtype: what follows is
         # exact enough in that of x.
-        product = (laplacian @ wide).to(x.dtype)
+        degree = both.sum(-1, keepdim=True)
+        product = torch.baddbmm(wide * degree, both, wide, alpha=-1).to(x.dtype)
         grad_weight = (product * x).flatten(0, -2).sum(0).to(weight.dtype)
         return product * (2 * weight).to(x.dtype), grad_weight
 

@@ -13,7 +13,7 @@ from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE
 from dgl_gmpool.nn.distance import compute_dtype
 from dgl_gmpool.nn.grouping import Measure
-from dgl_gmpool.nn.large.grouping_product import grouping_product
+from dgl_gmpool.nn.large.grouping_product import grouping_operator
 from dgl_gmpool.nn.large.low_rank import LANDMARKS, low_rank_root, not_semidefinite
 from dgl_gmpool.nn.pivots import pivot_assignment
 from dgl_gmpool.nn.ragged import Bucket
@@ -277,7 +277,7 @@ class GMPool(GroupingPool):
         mask = bucket.mask.to(compute_dtype(block.device))
         if not self.normalize:
             return mask
-        size = grouping_product(measure, block, mask)
+        size = grouping_operator(measure, block)(mask)
         # Padding far from all nodes has a sum so small that the gradient of its root overflows, and
         # an infinity times the mask's zero is NaN.
         size = size.masked_fill(~bucket.mask, 1.0)

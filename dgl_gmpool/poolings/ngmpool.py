@@ -6,7 +6,7 @@ from torch import Tensor
 
 from dgl_gmpool.nn.assignment import Assignment
 from dgl_gmpool.nn.batch import GraphBatch
-from dgl_gmpool.nn.large.grouping_product import CELLS, grouping_product
+from dgl_gmpool.nn.large.grouping_product import grouping_operator
 from dgl_gmpool.nn.readout import Reading
 from dgl_gmpool.poolings.grouping_pool import GroupingPool
 
@@ -65,24 +65,24 @@ class NGMPool(GroupingPool):
 
     def read(self, batch: GraphBatch) -> Reading:
         plain = self.locality is None and not (self.rank_weight or self.fragment_weight)
-        largest = max(len(bucket) * bucket.width**2 for bucket in batch.layout.buckets)
-        if self.aggregate not in ("mean", "sum") or not plain or largest <= CELLS:
+        if self.aggregate not in ("mean", "sum") or not plain:
             return super().read(batch)
-        return self._read_large(batch)
+        return self._read_column_sums(batch)
 
-    def _read_large(self, batch: GraphBatch) -> Reading:
-        """Mean or sum of M X from the column sums of M, which is never formed."""
+    def _read_column_sums(self, batch: GraphBatch) -> Reading:
+        """Mean or sum of M X from the column sums of M, which is never formed for large graphs."""
         feat = self.grouping.norm(batch.feat)
         measure = self.grouping.measure(feat.device)
         shares = []
         for bucket, block in zip(batch.layout.buckets, batch.layout.blocks(feat)):
+            times = grouping_operator(measure, block)
             scale: Tensor = bucket.mask.to(measure.weight.dtype)
             if self.normalize:
-                size = grouping_product(measure, block, scale).masked_fill(~bucket.mask, 1.0)
+                size = times(scale).masked_fill(~bucket.mask, 1.0)
                 scale = scale * size.clamp(min=1e-300).rsqrt()
-            share = scale * grouping_product(measure, block, scale)
+            share = scale * times(scale)
             if self.aggregate == "mean":
                 share = share / bucket.sizes[:, None]
-            shares.append(share.to(batch.feat.dtype))
-        weight = batch.layout.rows(shares)
+            shares.append(share)
+        weight = batch.layout.rows(shares).to(batch.feat.dtype)
         return Reading(batch.segments.sum(batch.feat * weight[:, None]), [weight[:, None]])

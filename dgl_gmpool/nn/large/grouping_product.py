@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,11 +16,11 @@ from dgl_gmpool.nn.grouping import Measure
 CELLS = 1 << 21
 
 
-def grouping_product(measure: Measure, x: Tensor, vector: Tensor) -> Tensor:
-    """M v of a block of graphs (eq. 18), rows of M made, used and dropped.
+def grouping_operator(measure: Measure, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """v to M v (eq. 18) for a block of graphs. v = 1 gives the row sums of M.
 
-    O(n^2) time and O(n) memory, backward pass included, which makes the rows once more. v = 1 gives
-    the row sums of M.
+    M is made once where it is small. Otherwise its rows are made, used and dropped for each v:
+    O(n^2) time and O(n) memory, backward pass included, which makes the rows once more.
 
     Parameters
     ----------
@@ -26,33 +28,39 @@ def grouping_product(measure: Measure, x: Tensor, vector: Tensor) -> Tensor:
         Any similarity.
     x : Tensor
         Node features of graphs of like size. Shape ``(b, n, in_feats)``.
-    vector : Tensor
-        v, zero for padded nodes. Shape ``(b, n)``.
 
     Returns
     -------
-    Tensor
-        Shape ``(b, n)``, dtype of the measure. Padded rows hold what a node of zero features would
-        have.
+    callable
+        Takes v, zero for padded nodes, and gives M v in the dtype of the measure, both of shape
+        ``(b, n)``. Padded rows hold what a node of zero features would have.
 
     Examples
     --------
     >>> measure, x = Measure("gaussian", torch.ones(4)), torch.randn(1, 5, 4)
-    >>> sums = grouping_product(measure, x, torch.ones(1, 5))
+    >>> sums = grouping_operator(measure, x)(torch.ones(1, 5))
     >>> torch.allclose(sums, measure.within(x).sum(-1))
     True
     """
-    batch, n = vector.shape
-    dtype = measure.weight.dtype
-    # Converted here, so that the gradient's parts are added up in the wide dtype.
-    x, vector = x.to(dtype), vector.to(dtype)[:, :, None]
+    batch, n, _ = x.shape
     if batch * n * n <= CELLS:
-        return _rows(measure, x, x, vector)
-    return _Product.apply(measure.similarity, x, vector, measure.weight, measure.bias)
+        return partial(_times, measure.within(x))
+    # Converted here, so that the gradient's parts are added up in the wide dtype.
+    return partial(_in_rows, measure, x.to(measure.weight.dtype))
+
+
+def _times(matrix: Tensor, vector: Tensor) -> Tensor:
+    return (matrix @ vector.to(matrix.dtype)[:, :, None]).squeeze(-1)
+
+
+def _in_rows(measure: Measure, x: Tensor, vector: Tensor) -> Tensor:
+    vector = vector.to(x.dtype)[:, :, None]
+    out: Tensor = _Product.apply(measure.similarity, x, vector, measure.weight, measure.bias)
+    return out
 
 
 def _rows(measure: Measure, part: Tensor, x: Tensor, vector: Tensor) -> Tensor:
-    return (measure.between(part, x) @ vector).squeeze(-1)
+    return _times(measure.between(part, x), vector.squeeze(-1))
 
 
 class _Product(torch.autograd.Function):
