@@ -44,6 +44,8 @@ pre {{ background: #f4f4f4; padding: .6em .8em; border-radius: 4px; white-space:
 .bar i.more {{ left: 50%; background: {MORE}; }} .bar i.less {{ right: 50%; background: {LESS}; }}
 .bar::after {{ content: ""; position: absolute; left: 50%; top: 0; bottom: 0;
   border-left: 1px solid #888; }}
+.swatch, .bar i {{ print-color-adjust: exact; -webkit-print-color-adjust: exact; }}
+@media print {{ .molecule {{ content-visibility: visible; }} }}
 .quiet {{ color: #555; }}
 .note {{ border-left: 3px solid {LESS}; padding-left: .8em; }}
 """
