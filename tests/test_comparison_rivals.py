@@ -185,26 +185,6 @@ def test_a_task_without_a_measured_training_row_is_named(fit):
         fit(with_targets(dataset, targets))
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"trees": 0}, "trees is 0"),
-        ({"bits": 1.5}, "bits is 1.5"),
-        ({"radius": -1}, "radius is -1"),
-        ({"seed": -1}, "seed is -1"),
-        ({"counts": 1}, "counts is 1"),
-        ({"max_features": 1}, "max_features is 1;"),
-        ({"max_features": 1.5}, "max_features is 1.5"),
-        ({"max_features": "sqr"}, "Did you mean 'sqrt'"),
-        ({"class_weight": "balance"}, "Did you mean 'balanced'"),
-        ({"class_weight": "balanced"}, "regression"),
-    ],
-)
-def test_forest_options_are_checked(options, said):
-    with pytest.raises(ValueError, match=said):
-        forest(small_dataset(), **options)
-
-
 @pytest.mark.parametrize("only", [0.0, 1.0])
 def test_a_forest_that_saw_one_class_predicts_it(only):
     dataset = small_dataset("classification")
@@ -367,24 +347,6 @@ def test_chemprop_stops_after_epochs_without_a_new_best(monkeypatch):
 def test_chemprop_that_diverges_says_so():
     with pytest.raises(TrainingError, match="smaller max_lr than 1e"):
         chemprop(small_dataset(), epochs=8, max_lr=1e30)
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"epochs": 0}, "epochs is 0"),
-        ({"patience": 0}, "patience is 0"),
-        ({"seed": 1.0}, "seed is 1.0"),
-        ({"dropout": 1.0}, "dropout is 1.0"),
-        ({"aggregation": "means"}, "Did you mean 'mean'"),
-        ({"max_lr": 0}, "max_lr is 0"),
-        ({"batch_norm": 1}, "batch_norm is 1"),
-    ],
-)
-def test_chemprop_options_are_checked_before_chemprop_is_needed(options, said, monkeypatch):
-    monkeypatch.setitem(sys.modules, "chemprop", None)
-    with pytest.raises(ValueError, match=said):
-        fit_chemprop(small_dataset(), TRAIN, VALID, TEST, **{"seed": 0, **SMALL, **options})
 
 
 def test_validation_rows_that_cannot_be_scored_are_refused(monkeypatch):

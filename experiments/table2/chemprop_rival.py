@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from dgl_gmpool._options import check_choice, positive_int, probability
 from dgl_gmpool.data import MoleculeDataset, MoleculeTable
 from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.training.batches import count_batches, derived_seed, row_batches, shuffled
@@ -26,9 +25,7 @@ from dgl_gmpool.training.early_stopping import EarlyStopping
 from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.scores import scores
 from dgl_gmpool.training.task import Standardizer, get_task
-from experiments.table2.rival_fold import RivalFold, check_rows, natural_number
-
-AGGREGATIONS = ("mean", "sum", "norm")
+from experiments.table2.rival_fold import RivalFold, check_rows
 
 
 def fit_chemprop(
@@ -94,27 +91,12 @@ def fit_chemprop(
     ImportError
         Chemprop 2 is not installed.
     ValueError
-        An option or the rows are not usable (see ``check_rows``), or no task can be scored on
+        The rows are not usable (see ``check_rows``), or no task can be scored on
         the validation rows.
     TrainingError
         The loss, or every validation score, is not finite.
     """
     table = dataset.table
-    for name, value in (
-        ("epochs", epochs), ("batch_size", batch_size), ("hidden", hidden), ("depth", depth),
-        ("ffn_hidden", ffn_hidden), ("ffn_layers", ffn_layers),
-        ("patience", epochs if patience is None else patience),
-    ):  # fmt: skip
-        positive_int(name, value)
-    natural_number("seed", seed)
-    natural_number("warmup_epochs", warmup_epochs)
-    probability("dropout", dropout)
-    check_choice("aggregation", aggregation, AGGREGATIONS)
-    if not isinstance(batch_norm, bool):
-        raise ValueError(f"batch_norm is {batch_norm!r}; give True or False")
-    for name, rate in (("init_lr", init_lr), ("max_lr", max_lr), ("final_lr", final_lr)):
-        if not isinstance(rate, (int, float)) or not 0 < rate < math.inf:
-            raise ValueError(f"{name} is {rate!r}; give a number above 0, such as 1e-3")
     train_rows, valid_rows, test_rows = check_rows(table, train, valid, test)
     asked = np.concatenate([valid_rows, test_rows])
     metric = choose_metric(table.kind)

@@ -88,10 +88,3 @@ def check_rows(
             "target out or use fewer folds"
         )
     return found["train"], found["valid"], found["test"]
-
-
-def natural_number(name: str, value: object) -> int:
-    """Return ``value`` if it is an integer >= 0."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{name} is {value!r}; give an integer >= 0")
-    return value
