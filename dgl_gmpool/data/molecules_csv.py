@@ -9,22 +9,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dgl_gmpool._options import check_choice
-from dgl_gmpool.data.delimited_text import BLANK_ROW, WRONG_LENGTH, DelimitedText
+from dgl_gmpool.data.csv_rows import NO_FEATURE, REASONS, RowReader, UsableRow
+from dgl_gmpool.data.delimited_text import DelimitedText
 from dgl_gmpool.data.feature_columns import FeatureColumns
-from dgl_gmpool.data.molecule import (
-    BLANK_SMILES,
-    NOT_A_SMILES,
-    REFUSED,
-    canonical_smiles,
-    count_atoms,
-    ignored_extensions,
-    is_missing,
-    refusal,
-    split_smiles,
-)
-from dgl_gmpool.data.number import BOUNDS, Cell, read_weight
+from dgl_gmpool.data.molecule import ignored_extensions, split_smiles
+from dgl_gmpool.data.number import BOUNDS, Cell
 from dgl_gmpool.data.report import SelectionTally
-from dgl_gmpool.data.size_rule import SEVERAL_FRAGMENTS, SizeRule
+from dgl_gmpool.data.size_rule import SizeRule
 from dgl_gmpool.data.table import MoleculeTable, overall_kind
 from dgl_gmpool.data.target_column import (
     TargetColumn,
@@ -34,11 +25,6 @@ from dgl_gmpool.data.target_column import (
     settled,
 )
 from dgl_gmpool.data.target_notes import kind_notes, repeat_notes, unused_notes, used_notes
-
-BLANK_TARGET = "blank target"
-NOT_A_NUMBER = "a target that is not a number"
-NO_FEATURE = "a feature that is not a number"
-BLANK_WEIGHT = "blank weight"
 
 
 def load_csv(
@@ -157,11 +143,12 @@ def load_csv(
         name for name in (group_column, id_column, weight_column, split_column) if name is not None
     ]
     text = DelimitedText(path, delimiter=delimiter, columns=[*used, *others])
-    smiles_at = text.column(smiles_column)
-    group_at = None if group_column is None else text.column(group_column)
-    id_at = None if id_column is None else text.column(id_column)
-    weight_at = None if weight_column is None else text.column(weight_column)
-    split_at = None if split_column is None else text.column(split_column)
+
+    def place(name: str | None) -> int | None:
+        return None if name is None else text.column(name)
+
+    smiles, group, number = text.column(smiles_column), place(group_column), place(id_column)
+    weight, split = place(weight_column), place(split_column)
     # Of rows that fit: what stands in a wrong column says nothing about it.
     fitting = [row.cells for row in text if not text.wrong_length(row)]
     read = [
@@ -180,111 +167,63 @@ def load_csv(
         refuse_other_words(column, [cells[column.at] for cells in fitting])
     columns = settled(read)
     conditions = FeatureColumns.of(text, feature_columns, fitting)
+    reader = RowReader(
+        text,
+        smiles,
+        columns,
+        conditions,
+        rule,
+        group=group,
+        id=number,
+        weight=weight,
+        split=split,
+        strict=strict,
+    )
 
     tally = SelectionTally(text.path.name)
-    tally.expect(BLANK_ROW, WRONG_LENGTH, BLANK_SMILES, BLANK_TARGET, NOT_A_NUMBER)
-    tally.expect(NOT_A_SMILES, REFUSED, SEVERAL_FRAGMENTS)
-    if feature_columns:
-        tally.expect(NO_FEATURE)
-    ids: list[str] = []
-    smiles_kept: list[str] = []
-    canonicals: list[str] = []
-    groups: list[str] = []
-    values: list[list[float]] = []
-    bounds_at: list[tuple[int, int, Cell]] = []
-    used_cells: list[Cell] = []
-    weights: list[float] = []
-    features: list[list[float]] = []
-    split_values: list[str] = []
-    smiles_written: list[str] = []
-    without_group = 0
+    tally.expect(*REASONS, *([NO_FEATURE] if feature_columns else []))
+    kept: list[UsableRow] = []
     unused: list[Cell] = []
-
-    def refuse(row: int, smiles: str, detail: str, reason: str) -> None:
-        if strict:
-            raise ValueError(
-                f"{text.path}, row {row}: {detail} (SMILES {smiles!r}). Correct the row, or leave "
-                f"such rows out and have them reported with strict=False"
-            )
-        tally.refuse(f"row {row}", smiles, detail, reason=reason)
-
     for row in text:
         tally.rows += 1
-        if row.blank:
-            tally.leave_out(BLANK_ROW)
-            continue
-        wrong = text.wrong_length(row)
-        if wrong:
-            refuse(row.number, "", wrong, WRONG_LENGTH)
-            continue
-        smiles = row.cells[smiles_at].strip()
-        if is_missing(smiles):
-            unreadable = text.refused(row)
-            reason = REFUSED if unreadable else BLANK_SMILES
-            refuse(row.number, row.cells[smiles_at], unreadable or reason, reason)
-            continue
-        found = [column.read(row.cells[column.at]) for column in columns]
-        faults = [f"target {task!r} {cell.why}" for task, cell in zip(tasks, found) if cell.why]
-        unused += [cell for cell in found if cell.why]
-        nothing = all(math.isnan(cell.value) for cell in found)
-        if nothing and not faults:
-            refuse(row.number, smiles, f"{_named(tasks)} blank", BLANK_TARGET)
-            continue
-        if faults and (nothing or strict):
-            refuse(row.number, smiles, "; ".join(faults), NOT_A_NUMBER)
-            continue
-        known, unreadable = conditions.read(row.cells)
-        if unreadable:
-            refuse(row.number, smiles, unreadable, NO_FEATURE)
-            continue
-        canonical, why = canonical_smiles(smiles)
-        if not canonical:
-            refuse(row.number, smiles, why, refusal(why))
-            continue
-        atoms = None if rule.takes_all else count_atoms(smiles)
-        outside = "" if atoms is None else rule.reason_against(atoms)
-        if outside:
-            tally.leave_out(outside)
-            continue
-        if weight_at is not None:
-            written = row.cells[weight_at]
-            if is_missing(written):
-                refuse(row.number, smiles, f"{weight_column!r} is blank", BLANK_WEIGHT)
-                continue
-            where = f"{text.path}, row {row.number}, {weight_column!r}"
-            weights.append(read_weight(written, where=where))
-        group = "" if group_at is None else row.cells[group_at].strip()
-        without_group += group_at is not None and not group
-        ids.append(str(row.number) if id_at is None else row.cells[id_at].strip())
-        smiles_written.append(smiles)
-        smiles_kept.append(split_smiles(smiles)[0])
-        canonicals.append(canonical)
-        groups.append(f"group {group}" if group else canonical)
-        bounds_at += [(len(values), i, cell) for i, cell in enumerate(found) if cell.relation]
-        used_cells += [cell for cell in found if cell.sort and not cell.why]
-        values.append([math.nan if cell.relation else cell.value for cell in found])
-        features.append(known)
-        if split_at is not None:
-            split_values.append(row.cells[split_at].strip())
-        for fault in faults:
-            tally.leave_out_cell(f"row {row.number}", smiles, fault)
+        found = reader.read(row)
+        unused += [cell for cell in found.cells if cell.why]
+        if isinstance(found, UsableRow):
+            kept.append(found)
+            for fault in found.faults:
+                tally.leave_out_cell(f"row {row.number}", found.smiles, fault)
+        elif not found.detail:
+            tally.leave_out(found.reason)
+        elif strict:
+            raise ValueError(
+                f"{text.path}, row {row.number}: {found.detail} (SMILES {found.smiles!r}). Correct "
+                "the row, or leave such rows out and have them reported with strict=False"
+            )
+        else:
+            tally.refuse(f"row {row.number}", found.smiles, found.detail, reason=found.reason)
 
     if text.rows_above:
         tally.notes.append(
             f"the header is in row {text.rows_above + 1}; what stands above it is left out"
         )
     tally.notes += [note for column in columns for note in column.notes]
+    features = [row.features for row in kept]
     tally.notes += conditions.notes(features)
+    without_group = 0 if group_column is None else sum(not row.group for row in kept)
     if without_group:
         tally.notes.append(
             f"{without_group} rows have a blank {group_column!r}: each is grouped by its molecule"
         )
-    tally.notes += ignored_extensions(smiles_written)
-    tally.notes += used_notes(used_cells)
+    tally.notes += ignored_extensions(row.smiles for row in kept)
+    tally.notes += used_notes(
+        [cell for row in kept for cell in row.cells if cell.sort and not cell.why]
+    )
     tally.notes += unused_notes(unused)
-    targets = np.array(values, dtype=np.float64).reshape(len(ids), len(tasks))
-    lower, upper = _limits(bounds_at, targets)
-    if ids:
+    canonicals = tuple(row.canonical for row in kept)
+    values = [[math.nan if cell.relation else cell.value for cell in row.cells] for row in kept]
+    targets = np.array(values, dtype=np.float64).reshape(len(kept), len(tasks))
+    lower, upper = _limits([row.cells for row in kept], targets)
+    if kept:
         columns = [held_classes(column, targets[:, i]) for i, column in enumerate(columns)]
         tally.notes += kind_notes(columns, targets)
         tally.notes += repeat_notes(
@@ -292,22 +231,23 @@ def load_csv(
             *conditions.told_apart(canonicals, features),
             targets,
         )
-    if weights and not any(weights):
+    weights = None if weight_column is None else np.array([row.weight for row in kept])
+    if kept and weights is not None and not weights.any():
         raise ValueError(
             f"{text.path}: all {len(weights)} weights in {weight_column!r} are 0: nothing would be "
             "learnt; give some rows a weight above 0, or leave --weight-column out"
         )
-    report = tally.finish("usable rows" if rule.takes_all else str(rule), len(ids))
-    if not ids:
+    report = tally.finish("usable rows" if rule.takes_all else str(rule), len(kept))
+    if not kept:
         raise ValueError(f"{text.path} has no usable row:\n{report.text()}")
     return MoleculeTable(
         name=name if name is not None else text.path.name.split(".")[0],
         kind=overall_kind([column.kind for column in columns]),
         task_names=tuple(tasks),
-        ids=tuple(ids),
-        smiles=tuple(smiles_kept),
-        canonical=tuple(canonicals),
-        groups=tuple(groups),
+        ids=tuple(row.id for row in kept),
+        smiles=tuple(split_smiles(row.smiles)[0] for row in kept),
+        canonical=canonicals,
+        groups=tuple(f"group {row.group}" if row.group else row.canonical for row in kept),
         targets=targets,
         global_feats=None,
         report=report,
@@ -317,22 +257,20 @@ def load_csv(
         classes=tuple(column.classes for column in columns),
         lower=lower,
         upper=upper,
-        weights=None if weight_at is None else np.array(weights),
-        split_values=tuple(split_values),
+        weights=weights,
+        split_values=() if split_column is None else tuple(row.split for row in kept),
     )
 
 
 def _limits(
-    bounds: Sequence[tuple[int, int, Cell]], targets: np.ndarray
+    rows: Sequence[Sequence[Cell]], targets: np.ndarray
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Lower and upper bounds ``(rows, tasks)``, from row, task and cell of each; None without."""
-    if not bounds:
-        return None, None
+    """Lower and upper bounds ``(rows, tasks)`` that the cells of the targets hold; None without."""
     found = {relation: np.full_like(targets, np.nan) for relation in (">", "<")}
-    for row, task, cell in bounds:
-        found[cell.relation][row, task] = cell.value
+    for at, cells in enumerate(rows):
+        for task, cell in enumerate(cells):
+            if cell.relation:
+                found[cell.relation][at, task] = cell.value
+    if all(np.isnan(bound).all() for bound in found.values()):
+        return None, None
     return found[">"], found["<"]
-
-
-def _named(tasks: Sequence[str]) -> str:
-    return f"target {tasks[0]!r} is" if len(tasks) == 1 else f"all {len(tasks)} targets are"
