@@ -94,37 +94,13 @@ def coarsen(
     )
     coarse_feats, sources, destinations, numbers, weights, features = [], [], [], [], [], []
     gates = assignment.feature_blocks or assignment.blocks
-    # From the edges, where a dense A would hold little but zeros.
-    edges = batch.graph.num_edges()
-    sparse = [
-        bucket.width > LARGE and SPARSE * edges < len(bucket) * bucket.width**2
-        for bucket in layout.buckets
-    ]
-    adjacencies = batch.dense(batch.edge_weight, skip=sparse)
-    channels = [] if edge_feat is None else batch.dense(edge_feat.to(dtype), skip=sparse)
+    sums = _EdgeSums(batch, edge_feat)
     for index, (bucket, coarse, assign) in enumerate(
         zip(layout.buckets, coarse_layout.buckets, assignment.blocks)
     ):
         coarse_feats.append(gates[index].to(dtype).mT @ batch.blocks[index])
-        if sparse[index]:
-            members, cells = batch.structure.edges_of(index)
-            start = torch.div(cells, bucket.width, rounding_mode="floor")
-            ends = start, start - start % bucket.width + cells % bucket.width
-            values = batch.edge_weight[members].to(assign.dtype)
-            adjacency = coarse_adjacency(assign, *ends, values[:, None]).squeeze(-1)
-            graph_of = torch.div(start, bucket.width, rounding_mode="floor")
-            size = values.new_zeros(len(bucket)).index_add(0, graph_of, values.detach().abs())
-        else:
-            dense = adjacencies[index].to(assign.dtype)
-            adjacency = assign.mT @ dense @ assign
-            size = dense.detach().abs().sum((1, 2))
-        # An entry of A' is a sum over edges of S_ik a_ij S_jl: where terms can cancel, what is
-        # below its rounding is none, on one processor as on another.
-        largest = assign.detach().abs().amax((1, 2)).square()
-        rounding = 8 * torch.finfo(assign.dtype).eps * bucket.width
-        cancel = (assign.detach() < 0).any(2).any(1) | (batch.edge_weight.detach() < 0).any()
-        least = torch.where(cancel, rounding * largest * size, 0).clamp(min=edge_tol)
-        present = adjacency.detach().abs() > least[:, None, None]
+        adjacency, least = sums.adjacency(index, assign)
+        present = adjacency.detach().abs() > least.clamp(min=edge_tol)[:, None, None]
         if not coarse.full:
             present &= coarse.mask[:, :, None] & coarse.mask[:, None, :]
         cell = present.flatten().nonzero().squeeze(1)
@@ -135,11 +111,8 @@ def coarsen(
         destinations.append(destination.expand_as(present).flatten().index_select(0, cell))
         weights.append(adjacency.flatten().index_select(0, cell).to(dtype))
         if edge_feat is not None:
-            if sparse[index]:
-                pooled = coarse_adjacency(assign, *ends, edge_feat[members].to(assign.dtype))
-            else:
-                pooled = _both_sides(channels[index], assign.to(dtype).mT)
-            features.append(pooled.to(dtype).flatten(0, 2).index_select(0, cell))
+            pooled = sums.features(index, assign)
+            features.append(pooled.flatten(0, 2).index_select(0, cell))
     if not layout.buckets:
         nothing = torch.empty(0, dtype=torch.int64, device=device)
         empty = batched_graph(nothing, nothing, counts, counts.clone(), like=batch.graph)
@@ -155,6 +128,70 @@ def coarsen(
     pooled_features = sort(features) if features else None
     coarse_feat = coarse_layout.rows(coarse_feats)
     return graph, coarse_feat, sort(weights), pooled_features, coarse_layout
+
+
+class _EdgeSums:
+    """S' A S and S' E S of each bucket; from the edges, where a dense A would be mostly zeros.
+
+    Parameters
+    ----------
+    batch : GraphBatch
+        Graphs and A.
+    edge_feat : Tensor, optional
+        The entries of E. Shape ``(E, De)``.
+    """
+
+    def __init__(self, batch: GraphBatch, edge_feat: Tensor | None) -> None:
+        self._batch, self._dtype = batch, batch.feat.dtype
+        edges = batch.graph.num_edges()
+        self._sparse = [
+            bucket.width > LARGE and SPARSE * edges < len(bucket) * bucket.width**2
+            for bucket in batch.layout.buckets
+        ]
+        self._dense = batch.dense(batch.edge_weight, skip=self._sparse)
+        self._edge_feat = None if edge_feat is None else edge_feat.to(self._dtype)
+        self._channels = (
+            [] if self._edge_feat is None else batch.dense(self._edge_feat, skip=self._sparse)
+        )
+        self._negative = (batch.edge_weight.detach() < 0).any()
+
+    def adjacency(self, index: int, assign: Tensor) -> tuple[Tensor, Tensor]:
+        """A' of a bucket ``(b, K, K)``, and how small an entry of each graph is rounding ``(b,)``.
+
+        An entry of A' is a sum over edges of S_ik a_ij S_jl: where terms can cancel, what is below
+        its rounding is none, on one processor as on another.
+        """
+        bucket = self._batch.layout.buckets[index]
+        if self._sparse[index]:
+            members, ends = self._ends(index)
+            values = self._batch.edge_weight[members].to(assign.dtype)
+            found = coarse_adjacency(assign, *ends, values[:, None]).squeeze(-1)
+            graph_of = torch.div(ends[0], bucket.width, rounding_mode="floor")
+            size = values.new_zeros(len(bucket)).index_add(0, graph_of, values.detach().abs())
+        else:
+            dense = self._dense[index].to(assign.dtype)
+            found = assign.mT @ dense @ assign
+            size = dense.detach().abs().sum((1, 2))
+        assign = assign.detach()
+        largest = assign.abs().amax((1, 2)).square()
+        rounding = 8 * torch.finfo(assign.dtype).eps * bucket.width
+        cancel = (assign < 0).any(2).any(1) | self._negative
+        return found, torch.where(cancel, rounding * largest * size, 0)
+
+    def features(self, index: int, assign: Tensor) -> Tensor:
+        """E' of a bucket, ``(b, K, K, De)``."""
+        if not self._sparse[index] or self._edge_feat is None:
+            return _both_sides(self._channels[index], assign.to(self._dtype).mT)
+        members, ends = self._ends(index)
+        values = self._edge_feat[members].to(assign.dtype)
+        return coarse_adjacency(assign, *ends, values).to(self._dtype)
+
+    def _ends(self, index: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The edges of a bucket, and their ends as rows of its block flattened, ``(e,)`` each."""
+        width = self._batch.layout.buckets[index].width
+        members, cells = self._batch.structure.edges_of(index)
+        source = torch.div(cells, width, rounding_mode="floor")
+        return members, (source, source - source % width + cells % width)
 
 
 def _in_order(layout: RaggedLayout, numbers: Tensor, total: int) -> tuple[Tensor, Tensor]:
