@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from dgl_gmpool.data.molecule import (
 )
 from dgl_gmpool.data.number import APPROXIMATE, BOUND, BOUNDS, Cell, parse_value
 from dgl_gmpool.data.replicates import merged_replicates
-from dgl_gmpool.data.report import SelectionTally
+from dgl_gmpool.data.report import Refusal, SelectionTally
 from dgl_gmpool.data.size_rule import SEVERAL_FRAGMENTS, SizeRule
 from dgl_gmpool.data.table import MoleculeTable
 from dgl_gmpool.data.target_notes import used_notes
@@ -123,90 +123,29 @@ def load_bindingdb(
     targets = _checked(accessions)
 
     source = BindingDBRows(Path(path), targets, member=member, progress=progress)
-    bound = f"a bound ('>' or '<') on the {measure}"
-    blank_value = f"no {measure}"
-    tally = SelectionTally(source.path.name)
-    chosen: list[tuple[int, list[bytes]]] = []
-    smiles_at = source.layout.column("Ligand SMILES", source.path)
-    value_at = source.layout.column(f"{measure} (nM)", source.path)
-    split_at = source.layout.column(split_column, source.path) if split_column else None
-    names = source.layout.names
-    name_at = names.index(ROW_ID) if ROW_ID in names else None
-    for line, cells in source:
-        # Of a row of several kilobytes only a few cells are kept.
-        chosen.append(
-            (
-                line,
-                [
-                    b"" if at is None or at >= len(cells) else cells[at].strip()
-                    for at in (name_at, smiles_at, value_at, split_at)
-                ],
-            )
-        )
-    tally.rows = source.rows
+    rows = _Rows(source, measure, rule, bounds, split_column)
+    chosen = list(rows)
+    tally = SelectionTally(source.path.name, rows=source.rows)
     tally.leave_out(BLANK_ROW, source.blank)
     tally.leave_out(OTHER_TARGET, source.rows - source.blank - len(chosen))
     tally.total(f"rows of {_short(targets)}", len(chosen))
 
-    tally.expect(blank_value, NOT_A_NUMBER, APPROXIMATE, bound, NOT_POSITIVE)
+    tally.expect(rows.blank, NOT_A_NUMBER, APPROXIMATE, rows.bound, NOT_POSITIVE)
     tally.expect(BLANK_SMILES, NOT_A_SMILES, SEVERAL_FRAGMENTS)
-
-    @cache
-    def describe(smiles: str) -> tuple[str, str, str]:
-        """Canonical SMILES, reason to leave the molecule out, detail if it is to be named."""
-        atoms = count_atoms(smiles)
-        outside = "" if atoms is None else rule.reason_against(atoms)
-        canonical, why = ("", "") if outside else canonical_smiles(smiles)
-        return canonical, outside or (refusal(why) if why else ""), why
-
-    ids: list[str] = []
-    written: list[str] = []
-    keys: list[str] = []
-    potencies: list[Cell] = []
-    parts: list[str] = []
+    kept: list[_Potency] = []
     for line, raw in chosen:
-        ident, smiles, value, part = (cell.decode("utf-8", errors="replace") for cell in raw)
+        ident, *cells = (cell.decode("utf-8", errors="replace") for cell in raw)
         ident = ident or f"line {line}"
-        if is_missing(value):
-            tally.leave_out(blank_value)
-            continue
-        parsed = parse_value(value)
-        if parsed is None:
-            tally.refuse(ident, smiles, f"{measure} is {value!r}", reason=NOT_A_NUMBER)
-            continue
-        relation, nanomolar = parsed
-        if relation == "~" and bounds != "use":
-            tally.leave_out(APPROXIMATE)
-            continue
-        if relation in (">", "<") and bounds == "drop":
-            tally.leave_out(bound)
-            continue
-        if nanomolar <= 0:
-            tally.leave_out(NOT_POSITIVE)
-            continue
-        if is_missing(smiles):
-            tally.leave_out(BLANK_SMILES)
-            continue
-        canonical, reason, detail = describe(smiles)
-        if detail:
-            tally.refuse(ident, smiles, detail, reason=reason)
-            continue
-        if reason:
-            tally.leave_out(reason)
-            continue
-        # The logarithm's sign turns the bound: above 10,000 nM is below a potency of 5.
-        side = {">": "<", "<": ">"}.get(relation, "") if bounds == "use" else ""
-        sort = {"": "", "~": APPROXIMATE}.get(relation, BOUND)
-        potencies.append(Cell(9.0 - math.log10(nanomolar), sort=sort, relation=side))
-        ids.append(ident)
-        written.append(smiles)
-        keys.append(canonical)
-        parts.append(part)
+        found = rows.read(ident, *cells)
+        if isinstance(found, _Potency):
+            kept.append(found)
+        else:
+            tally.stays_out(ident, found)
 
-    tally.notes += used_notes(potencies)
-    tally.notes += ignored_extensions(written)
-    report = tally.finish(f"rows with a usable {measure}, {rule}", len(ids))
-    if not ids:
+    tally.notes += used_notes([row.cell for row in kept])
+    tally.notes += ignored_extensions(row.smiles for row in kept)
+    report = tally.finish(f"rows with a usable {measure}, {rule}", len(kept))
+    if not kept:
         raise ValueError(
             f"no molecule is left; check accessions= ({', '.join(targets)}), measure= and the "
             f"limits:\n{report.text()}"
@@ -214,29 +153,101 @@ def load_bindingdb(
 
     def values(relation: str) -> np.ndarray:
         """``(rows, 1)``; NaN for other cells."""
-        held = [each.value if each.relation == relation else math.nan for each in potencies]
+        held = [row.cell.value if row.cell.relation == relation else math.nan for row in kept]
         return np.array(held)[:, None]
 
-    bounded = any(each.relation for each in potencies)
+    bounded = any(row.cell.relation for row in kept)
+    canonicals = tuple(row.canonical for row in kept)
     table = MoleculeTable(
         name="bindingdb",
         kind="regression",
         task_names=(f"p{measure}",),
-        ids=tuple(ids),
-        smiles=tuple(split_smiles(each)[0] for each in written),
-        canonical=tuple(keys),
-        groups=tuple(keys),
+        ids=tuple(row.id for row in kept),
+        smiles=tuple(split_smiles(row.smiles)[0] for row in kept),
+        canonical=canonicals,
+        groups=canonicals,
         targets=values(""),
         global_feats=None,
         report=report,
         units=f"p{measure}",
         lower=values(">") if bounded else None,
         upper=values("<") if bounded else None,
-        split_values=tuple(parts) if split_column else (),
+        split_values=tuple(row.part for row in kept) if split_column else (),
     )
     table = merged_replicates(table, "median", split=split)
     bounded = bool(np.isnan(table.targets).any())
     return table if bounded else replace(table, lower=None, upper=None)
+
+
+class _Potency(NamedTuple):
+    """What is taken from a row."""
+
+    id: str
+    smiles: str
+    canonical: str
+    cell: Cell
+    part: str
+
+
+class _Rows:
+    """The rows of the targets: which cells are kept, and what they say."""
+
+    def __init__(
+        self, source: BindingDBRows, measure: str, rule: SizeRule, bounds: str, split: str | None
+    ) -> None:
+        self._source, self._measure, self._rule, self._bounds = source, measure, rule, bounds
+        self.blank = f"no {measure}"
+        self.bound = f"a bound ('>' or '<') on the {measure}"
+        layout, names = source.layout, source.layout.names
+        self._at = [
+            names.index(ROW_ID) if ROW_ID in names else None,
+            layout.column("Ligand SMILES", source.path),
+            layout.column(f"{measure} (nM)", source.path),
+            layout.column(split, source.path) if split else None,
+        ]
+        self._described: dict[str, tuple[str, Refusal | None]] = {}
+
+    def __iter__(self) -> Iterator[tuple[int, list[bytes]]]:
+        """Line and cells (name, SMILES, value, part): of several kilobytes, only these are kept."""
+        for line, cells in self._source:
+            kept = [b"" if at is None or at >= len(cells) else cells[at].strip() for at in self._at]
+            yield line, kept
+
+    def read(self, ident: str, smiles: str, value: str, part: str) -> _Potency | Refusal:
+        """The potency in a row, or why it stays out."""
+        if is_missing(value):
+            return Refusal(self.blank)
+        parsed = parse_value(value)
+        if parsed is None:
+            return Refusal(NOT_A_NUMBER, smiles, f"{self._measure} is {value!r}")
+        relation, nanomolar = parsed
+        if relation == "~" and self._bounds != "use":
+            return Refusal(APPROXIMATE)
+        if relation in (">", "<") and self._bounds == "drop":
+            return Refusal(self.bound)
+        if nanomolar <= 0:
+            return Refusal(NOT_POSITIVE)
+        if is_missing(smiles):
+            return Refusal(BLANK_SMILES)
+        if smiles not in self._described:
+            self._described[smiles] = self._describe(smiles)
+        canonical, why = self._described[smiles]
+        if why is not None:
+            return why
+        # The logarithm's sign turns the bound: above 10,000 nM is below a potency of 5.
+        side = {">": "<", "<": ">"}.get(relation, "") if self._bounds == "use" else ""
+        sort = {"": "", "~": APPROXIMATE}.get(relation, BOUND)
+        cell = Cell(9.0 - math.log10(nanomolar), sort=sort, relation=side)
+        return _Potency(ident, smiles, canonical, cell, part)
+
+    def _describe(self, smiles: str) -> tuple[str, Refusal | None]:
+        """Canonical SMILES, or why the molecule stays out."""
+        atoms = count_atoms(smiles)
+        outside = "" if atoms is None else self._rule.reason_against(atoms)
+        if outside:
+            return "", Refusal(outside)
+        canonical, why = canonical_smiles(smiles)
+        return canonical, Refusal(refusal(why), smiles, why) if why else None
 
 
 def _checked(accessions: Collection[str]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from dgl_gmpool.data.molecule import (
     refusal,
 )
 from dgl_gmpool.data.number import Cell, read_weight
+from dgl_gmpool.data.report import Refusal
 from dgl_gmpool.data.size_rule import SEVERAL_FRAGMENTS, SizeRule
 from dgl_gmpool.data.target_column import TargetColumn
 
@@ -66,12 +67,9 @@ class UsableRow:
 
 
 @dataclass(frozen=True)
-class RefusedRow:
-    """Why a row stays out; without a ``detail`` it is only counted, for its ``reason``."""
+class RefusedRow(Refusal):
+    """Why a row stays out, and what its targets hold."""
 
-    reason: str
-    smiles: str = ""
-    detail: str = ""
     cells: Sequence[Cell] = ()
 
 

@@ -192,15 +192,13 @@ def load_csv(
             kept.append(found)
             for fault in found.faults:
                 tally.leave_out_cell(f"row {row.number}", found.smiles, fault)
-        elif not found.detail:
-            tally.leave_out(found.reason)
-        elif strict:
+        elif strict and found.detail:
             raise ValueError(
                 f"{text.path}, row {row.number}: {found.detail} (SMILES {found.smiles!r}). Correct "
                 "the row, or leave such rows out and have them reported with strict=False"
             )
         else:
-            tally.refuse(f"row {row.number}", found.smiles, found.detail, reason=found.reason)
+            tally.stays_out(f"row {row.number}", found)
 
     if text.rows_above:
         tally.notes.append(

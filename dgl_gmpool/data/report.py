@@ -118,6 +118,15 @@ class SelectionReport:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """Why a row stays out; without a ``detail`` it is only counted, for its ``reason``."""
+
+    reason: str
+    smiles: str = ""
+    detail: str = ""
+
+
 @dataclass
 class SelectionTally:
     """Collects the counts of a :class:`SelectionReport` and checks that they add up.
@@ -152,6 +161,13 @@ class SelectionTally:
         """Leave one row out and name it."""
         self._refused.append((row, smiles, detail))
         self.leave_out(reason)
+
+    def stays_out(self, row: str, why: Refusal) -> None:
+        """Leave one row out, named where there is something to be said of it."""
+        if why.detail:
+            self.refuse(row, why.smiles, why.detail, reason=why.reason)
+        else:
+            self.leave_out(why.reason)
 
     def leave_out_cell(self, row: str, smiles: str, detail: str) -> None:
         """Name a cell that stays out of a row that is kept; the row is counted with the others."""
