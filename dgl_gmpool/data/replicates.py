@@ -15,7 +15,6 @@ from dgl_gmpool.data.table import MoleculeTable
 
 CONTRADICTION = "bounds that exclude each other"
 
-
 REPLICATES = ("keep", "median", "mean")
 DISAGREE = "replicates disagree on the class"
 
@@ -47,62 +46,11 @@ def merged_replicates(
     """
     check_choice("way to treat replicates", how, REPLICATES)
     others = apart or [None] * len(table)
-    merged = list(rows_of((_key(table, row), each) for row, each in enumerate(others)).values())
-    if how == "keep" or len(merged) == len(table):
+    groups = list(rows_of((_key(table, row), each) for row, each in enumerate(others)).values())
+    if how == "keep" or len(groups) == len(table):
         return table
-    first = [rows[0] for rows in merged]
-    one = table.take(first)
-    targets = one.targets.copy()
-    weights = None if one.weights is None else one.weights.copy()
-    nothing = np.full_like(table.targets, np.nan)
-    above, below = (nothing if each is None else each for each in (table.lower, table.upper))
-    lower, upper = above[first], below[first]
-    split_values = one.split_values
-    if split_values:
-        cells = [[table.split_values[row] for row in rows] for rows in merged]
-        split_values = merged_split_values(one.smiles, cells, split)
-    unneeded = 0
-    spreads: dict[int, list[tuple[float, int]]] = {}
-    named: list[tuple[str, str, str]] = []
-    contradicting: set[int] = set()
-
-    def name(rows: Sequence[int], task: int) -> None:
-        labels = ", ".join(table.measured_text(row, task) or "-" for row in rows)
-        where = ", ".join(table.ids[row] for row in rows)
-        detail = f"{table.task_names[task]!r} is {labels} on rows {where}"
-        named.append((f"row {table.ids[rows[0]]}", table.smiles[rows[0]], detail))
-
-    for at, rows in enumerate(merged):
-        if len(rows) == 1:
-            continue
-        if weights is not None and table.weights is not None:
-            weights[at] = table.weights[rows].mean()
-        lower[at], upper[at] = np.fmax.reduce(above[rows]), np.fmin.reduce(below[rows])
-        for task, kind in enumerate(table.kinds):
-            values = table.targets[rows, task]
-            values = values[~np.isnan(values)]
-            if kind != "regression":
-                targets[at, task] = values[0] if len(set(values)) == 1 else np.nan
-                if len(set(values)) > 1:
-                    name(rows, task)
-                continue
-            if len(values):
-                targets[at, task] = np.median(values) if how == "median" else np.mean(values)
-                spreads.setdefault(task, []).append((float(np.ptp(values)), rows[0]))
-                unneeded += np.count_nonzero(~np.isnan([above[rows, task], below[rows, task]]))
-            elif lower[at, task] > upper[at, task]:
-                name(rows, task)
-                contradicting.add(at)
-            if len(values) or lower[at, task] > upper[at, task]:
-                lower[at, task] = upper[at, task] = np.nan
-    one = replace(
-        one,
-        targets=targets,
-        weights=weights,
-        lower=None if table.lower is None else lower,
-        upper=None if table.upper is None else upper,
-        split_values=split_values,
-    )
+    merger = _Merger(table, how)
+    one = merger.merged(groups, split)
     left = one.known.any(axis=1)
     if not left.any():
         raise ValueError(
@@ -110,7 +58,7 @@ def merged_replicates(
             "keep them apart (--replicates keep)"
         )
     kept = np.flatnonzero(left).tolist()
-    lost = len(contradicting - set(kept))
+    lost = len(merger.contradicting - set(kept))
     reasons = ((DISAGREE, len(one) - len(kept) - lost), (CONTRADICTION, lost))
     report = table.report
     counts = [
@@ -119,21 +67,110 @@ def merged_replicates(
         *((f"{LEFT_OUT}{reason}", count) for reason, count in reasons if count),
         ("rows" if apart or table.features else "molecules", len(kept)),
     ]
-    notes = [*report.notes]
-    for task, found in spreads.items():
-        ranges = [value for value, _ in found]
-        largest, row = max(found)
-        notes.append(
-            f"{table.task_names[task]!r}: {len(found)} molecules were measured more than once; "
-            f"from the lowest to the highest it is {np.median(ranges):.3g} in the median and "
-            f"{largest:.3g} at most (row {table.ids[row]}, {table.smiles[row]})"
-        )
-    if unneeded:
-        notes.append(f"{unneeded} bounds count for nothing beside a measured value of the molecule")
     report = replace(
-        report, counts=tuple(counts), notes=tuple(notes), cells=(*report.cells, *named)
+        report,
+        counts=tuple(counts),
+        notes=(*report.notes, *merger.notes()),
+        cells=(*report.cells, *merger.named),
     )
     return one.take(kept, report=report)
+
+
+class _Merger:
+    """Makes one row of several, and remembers what a reader must know of it.
+
+    Attributes
+    ----------
+    named : list of (str, str, str)
+        Cells that are left out, as a report has them.
+    contradicting : set of int
+        Merged rows with bounds that exclude each other.
+    """
+
+    def __init__(self, table: MoleculeTable, how: str) -> None:
+        self._table, self._middle = table, np.median if how == "median" else np.mean
+        nothing = np.full_like(table.targets, np.nan)
+        self._above = nothing if table.lower is None else table.lower
+        self._below = nothing if table.upper is None else table.upper
+        self.named: list[tuple[str, str, str]] = []
+        self.contradicting: set[int] = set()
+        self._unneeded = 0
+        self._spreads: dict[int, list[tuple[float, int]]] = {}
+
+    def merged(self, groups: Sequence[Sequence[int]], split: str) -> MoleculeTable:
+        """The table with one row for each group of rows."""
+        table = self._table
+        one = table.take([rows[0] for rows in groups])
+        targets, weights = one.targets.copy(), None if one.weights is None else one.weights.copy()
+        lower, upper = (
+            np.array([way.reduce(bound[rows]) for rows in groups])
+            for way, bound in ((np.fmax, self._above), (np.fmin, self._below))
+        )
+        for at, rows in enumerate(groups):
+            if len(rows) == 1:
+                continue
+            if weights is not None and table.weights is not None:
+                weights[at] = table.weights[rows].mean()
+            for task, kind in enumerate(table.kinds):
+                values = table.targets[rows, task]
+                values = values[~np.isnan(values)]
+                excluded = lower[at, task] > upper[at, task]
+                if kind != "regression":
+                    targets[at, task] = self._class(rows, task, values)
+                elif len(values):
+                    targets[at, task] = self._number(rows, task, values)
+                elif excluded:
+                    self._name(rows, task)
+                    self.contradicting.add(at)
+                if kind == "regression" and (len(values) or excluded):
+                    lower[at, task] = upper[at, task] = np.nan
+        split_values = one.split_values
+        if split_values:
+            cells = [[table.split_values[row] for row in rows] for rows in groups]
+            split_values = merged_split_values(one.smiles, cells, split)
+        return replace(
+            one,
+            targets=targets,
+            weights=weights,
+            lower=None if table.lower is None else lower,
+            upper=None if table.upper is None else upper,
+            split_values=split_values,
+        )
+
+    def _class(self, rows: Sequence[int], task: int, values: np.ndarray) -> float:
+        if len(set(values)) > 1:
+            self._name(rows, task)
+        return float(values[0]) if len(set(values)) == 1 else np.nan
+
+    def _number(self, rows: Sequence[int], task: int, values: np.ndarray) -> float:
+        self._spreads.setdefault(task, []).append((float(np.ptp(values)), rows[0]))
+        bounds = [self._above[rows, task], self._below[rows, task]]
+        self._unneeded += np.count_nonzero(~np.isnan(bounds))
+        return float(self._middle(values))
+
+    def _name(self, rows: Sequence[int], task: int) -> None:
+        table = self._table
+        labels = ", ".join(table.measured_text(row, task) or "-" for row in rows)
+        where = ", ".join(table.ids[row] for row in rows)
+        detail = f"{table.task_names[task]!r} is {labels} on rows {where}"
+        self.named.append((f"row {table.ids[rows[0]]}", table.smiles[rows[0]], detail))
+
+    def notes(self) -> list[str]:
+        """How far measurements of one molecule lie apart, and bounds that count for nothing."""
+        table, notes = self._table, []
+        for task, found in self._spreads.items():
+            ranges = [value for value, _ in found]
+            largest, row = max(found)
+            notes.append(
+                f"{table.task_names[task]!r}: {len(found)} molecules were measured more than once; "
+                f"from the lowest to the highest it is {np.median(ranges):.3g} in the median and "
+                f"{largest:.3g} at most (row {table.ids[row]}, {table.smiles[row]})"
+            )
+        if self._unneeded:
+            notes.append(
+                f"{self._unneeded} bounds count for nothing beside a measured value of the molecule"
+            )
+        return notes
 
 
 def _key(table: MoleculeTable, row: int) -> Hashable:
