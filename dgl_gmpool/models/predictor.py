@@ -135,28 +135,9 @@ class MoleculePredictor(nn.Module):
         given = dict(locals())
         super().__init__()
         self._frozen: list[nn.Module] = []
-        for name in ("backbone_options", "readout_options"):
-            if given[name] is not None and not isinstance(given[name], Mapping):
-                raise TypeError(f"{name} is {given[name]!r}; give a dict, name: value")
+        _check_arguments(given)
         of_backbone = copy.deepcopy(dict(backbone_options or {}))
         options = copy.deepcopy(dict(readout_options or {}))
-        check_levels(levels, readout, backbone, of_backbone)
-        if not isinstance(lift, bool) or (lift and levels == 1):
-            raise ValueError(
-                f"lift is {lift!r} with levels={levels}; give True or False, and True only with "
-                "levels=2 or more, which make groups to lift from"
-            )
-        for name in ("node_in_feats", "n_tasks", "hidden_feats", "num_steps", "head_feats"):
-            positive_int(name, given[name])
-        for name in ("edge_in_feats", "global_feats"):
-            if given[name] != 0:
-                positive_int(name, given[name])
-        probability("dropout", dropout)
-        if exchange not in (None, True, False):
-            raise ValueError(f"exchange is {exchange!r}; give True, False or None")
-        check_choice("readout_norm", readout_norm, READOUT_NORMS)
-        if backbone in WEIGHT_AS_FEATURE and not edge_in_feats:
-            raise ValueError(f"backbone {backbone!r} needs edge features; use 'dmpnn' or 'gcn'")
         self.node_in_feats = node_in_feats
         self.edge_in_feats = edge_in_feats
         self.n_tasks = n_tasks
@@ -434,3 +415,29 @@ class MoleculePredictor(nn.Module):
             return self.exchange_steps[step](values, batch.layout, shares)
 
         return exchange
+
+
+def _check_arguments(given: Mapping[str, Any]) -> None:
+    """Raise a TypeError or ValueError for an argument of :class:`MoleculePredictor` that is none
+    whatever the readout."""
+    for name in ("backbone_options", "readout_options"):
+        if given[name] is not None and not isinstance(given[name], Mapping):
+            raise TypeError(f"{name} is {given[name]!r}; give a dict, name: value")
+    backbone, levels, lift = given["backbone"], given["levels"], given["lift"]
+    check_levels(levels, given["readout"], backbone, given["backbone_options"] or {})
+    if not isinstance(lift, bool) or (lift and levels == 1):
+        raise ValueError(
+            f"lift is {lift!r} with levels={levels}; give True or False, and True only with "
+            "levels=2 or more, which make groups to lift from"
+        )
+    for name in ("node_in_feats", "n_tasks", "hidden_feats", "num_steps", "head_feats"):
+        positive_int(name, given[name])
+    for name in ("edge_in_feats", "global_feats"):
+        if given[name] != 0:
+            positive_int(name, given[name])
+    probability("dropout", given["dropout"])
+    if given["exchange"] not in (None, True, False):
+        raise ValueError(f"exchange is {given['exchange']!r}; give True, False or None")
+    check_choice("readout_norm", given["readout_norm"], READOUT_NORMS)
+    if backbone in WEIGHT_AS_FEATURE and not given["edge_in_feats"]:
+        raise ValueError(f"backbone {backbone!r} needs edge features; use 'dmpnn' or 'gcn'")
