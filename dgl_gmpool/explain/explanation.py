@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -220,19 +220,7 @@ def explain_molecule(
         return known(present | masked.inert)
 
     baseline, prediction = value(np.array([[False] * count, [True] * count])).mean(0)
-    atoms, total = first_and_last(value, count)
-    atoms, total = atoms.mean(0, keepdims=True), total.mean(keepdims=True)
-    shares = spread = np.zeros(0)
-    if groups is None:
-        contributions = share_rest(atoms, total)[0]
-    else:
-        members = groups == np.arange(groups.max() + 1)[:, None]
-        per_model = shapley_values(lambda chosen: value(chosen @ members), len(members))
-        shares = per_model.mean(0)
-        spread = per_model.std(0, ddof=1) if len(models) > 1 else np.full(len(shares), np.nan)
-        contributions = np.empty(count)
-        for each, share in zip(members, shares):
-            contributions[each] = share_rest(atoms[:, each], share[None])[0]
+    contributions, shares, spread = _contributions(value, count, groups)
     return Explanation(
         smiles=smiles,
         target=chosen.name,
@@ -256,6 +244,30 @@ def explain_molecule(
         exact=len(shares) <= MOST_PLAYERS,
         note=note,
     )
+
+
+def _contributions(
+    value: Callable[[np.ndarray], np.ndarray], count: int, groups: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What atoms add ``(n,)``, and groups ``(K,)`` with their spread over the models.
+
+    ``value`` gives each model's prediction ``(models, rows)`` where atoms are there or masked,
+    ``(rows, n)`` bool.
+    """
+    atoms, total = first_and_last(value, count)
+    atoms, total = atoms.mean(0, keepdims=True), total.mean(keepdims=True)
+    if groups is None:
+        nothing = np.zeros(0)
+        return share_rest(atoms, total)[0], nothing, nothing
+    members = groups == np.arange(groups.max() + 1)[:, None]
+    per_model = shapley_values(lambda chosen: value(chosen @ members), len(members))
+    shares = per_model.mean(0)
+    alone = len(per_model) == 1
+    spread = np.full(len(shares), np.nan) if alone else per_model.std(0, ddof=1)
+    contributions = np.empty(count)
+    for each, share in zip(members, shares):
+        contributions[each] = share_rest(atoms[:, each], share[None])[0]
+    return contributions, shares, spread
 
 
 def no_groups(trained: TrainedModel) -> str:

@@ -43,7 +43,7 @@ two work against each other, and ``test`` says what remains.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -161,71 +161,20 @@ def write_uncertainty(
     test = np.asarray(splits.test, np.int64)
     others = np.setdiff1d(np.arange(len(table)), test)
     known = KnownMolecules.of(table, others.tolist())
-    place, bits = known.place, known.fingerprints
-
-    rows, found, folds, similarity = [], [], [], []
-    test_outputs = []
-    for number, (train, _) in enumerate(splits.folds):
-        with np.load(files.fold(number).outputs) as saved:
-            valid, outputs = saved["valid_rows"], saved["valid_outputs"]
-            test_outputs.append(saved["test_outputs"])
-        among = bits[np.unique([place[table.canonical[row]] for row in train])]
-        some = _some(len(valid), len(among) * len(splits.folds))
-        valid = valid[some]
-        rows.append(valid)
-        found.append(task.link(outputs[some]))
-        folds.append(np.full(len(valid), number))
-        query = bits[[place[table.canonical[row]] for row in valid]]
-        similarity.append(nearest(query, among)[0])
-    all_rows, near = np.concatenate(rows), np.concatenate(similarity)
-    predicted, fold_of = np.concatenate(found), np.concatenate(folds)
-
-    some = _some(len(test), len(bits))
+    valid, test_outputs = _validated(files, table, splits, task, known)
+    some = _some(len(test), len(known.fingerprints))
     test = test[some]
-    test_near = nearest(fingerprints_of([table.smiles[row] for row in test]), bits)[0]
-    test_predicted = task.link(np.stack(test_outputs))[:, some]
-
-    tasks = []
-    for column, name in enumerate(table.task_names):
-        kind = table.kinds[column]
-        entry: dict[str, Any] = {"name": name, "kind": kind, "test": None}
-        tasks.append(entry)
-        targets, several = table.targets[:, column], kind == "multiclass"
-        outputs_of = task.outputs_of(column)
-        at = outputs_of if several else outputs_of.start
-        use = np.isfinite(targets[all_rows]) & np.isfinite(predicted[:, outputs_of]).all(axis=1)
-        check = np.isfinite(targets[test])
-        check &= np.isfinite(test_predicted[:, :, outputs_of]).all(axis=(0, 2))
-        if not use.any():
-            continue
-        y, z = targets[all_rows][use], predicted[use, at]
-        y_test, z_test = targets[test][check], test_predicted[:, check, at]
-        if kind != "regression":
-            folds_of_y = [fold_of[use] == number for number in range(len(splits.folds))]
-            calibrators, scores = choose_calibrators(
-                ClassCalibrator if several else Calibrator,
-                [z[mine] for mine in folds_of_y],
-                [y[mine] for mine in folds_of_y],
-            )
-            entry |= {
-                "method": calibrators[0].method,
-                "curves": [each.curve for each in calibrators],
-                "brier": scores,
-            }
-            if check.any():
-                entry["test"] = check_calibrators(calibrators, y_test, z_test)
-        else:
-            parts = leave_out_parts(fold_of[use])
-            intervals, scores = choose_intervals(np.abs(y - z), near[use], parts)
-            widths = "similarity" if intervals.slope > 0 else "constant"
-            entry |= {"widths": widths, "interval_score": scores, **intervals.to_dict()}
-            if check.any():
-                entry["test"] = check_intervals(intervals, y_test, z_test, test_near[check])
+    tested = _Predicted(
+        test,
+        task.link(test_outputs)[:, some],
+        nearest(fingerprints_of([table.smiles[row] for row in test]), known.fingerprints)[0],
+    )
+    tasks = [_entry(table, task, column, valid, tested) for column in range(len(table.kinds))]
     summary = {
         "format": 1,
-        "validation_rows": len(all_rows),
+        "validation_rows": len(valid.rows),
         "final": final,
-        "domain": _domain(table, all_rows, near),
+        "domain": _domain(table, valid.rows, valid.near),
         "tasks": tasks,
     }
     if final:
@@ -233,6 +182,91 @@ def write_uncertainty(
     known.write(files.known_molecules)
     write_json(files.uncertainty, summary)
     return summary
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """Some rows, and what was predicted of them.
+
+    Attributes
+    ----------
+    rows : numpy.ndarray
+        ``(n,)``.
+    outputs : numpy.ndarray
+        ``(n, columns)``, or of every model ``(models, n, columns)``.
+    near : numpy.ndarray
+        Similarity to the nearest molecule that the model was trained on. ``(n,)``.
+    fold : numpy.ndarray
+        Whose model it was, where it was one. ``(n,)``.
+    """
+
+    rows: np.ndarray
+    outputs: np.ndarray
+    near: np.ndarray
+    fold: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+def _validated(
+    files: RunFolder,
+    table: MoleculeTable,
+    splits: Splits,
+    task: TableTask,
+    known: KnownMolecules,
+) -> tuple[_Predicted, np.ndarray]:
+    """The validation rows of all folds, each predicted by its own model, and every model's outputs
+    of the test rows."""
+    place, bits = known.place, known.fingerprints
+    rows, outputs, near, folds, test_outputs = [], [], [], [], []
+    for number, (train, _) in enumerate(splits.folds):
+        with np.load(files.fold(number).outputs) as saved:
+            valid, found = saved["valid_rows"], saved["valid_outputs"]
+            test_outputs.append(saved["test_outputs"])
+        among = bits[np.unique([place[table.canonical[row]] for row in train])]
+        some = _some(len(valid), len(among) * len(splits.folds))
+        valid = valid[some]
+        rows.append(valid)
+        outputs.append(task.link(found[some]))
+        folds.append(np.full(len(valid), number))
+        query = bits[[place[table.canonical[row]] for row in valid]]
+        near.append(nearest(query, among)[0])
+    found_rows = _Predicted(*map(np.concatenate, (rows, outputs, near, folds)))
+    return found_rows, np.stack(test_outputs)
+
+
+def _entry(
+    table: MoleculeTable, task: TableTask, column: int, valid: _Predicted, test: _Predicted
+) -> dict[str, Any]:
+    """What ``uncertainty.json`` has of one target."""
+    kind, targets = table.kinds[column], table.targets[:, column]
+    entry: dict[str, Any] = {"name": table.task_names[column], "kind": kind, "test": None}
+    several, outputs_of = kind == "multiclass", task.outputs_of(column)
+    at = outputs_of if several else outputs_of.start
+    use = np.isfinite(targets[valid.rows]) & np.isfinite(valid.outputs[:, outputs_of]).all(axis=1)
+    check = np.isfinite(targets[test.rows])
+    check &= np.isfinite(test.outputs[:, :, outputs_of]).all(axis=(0, 2))
+    if not use.any():
+        return entry
+    y, z, fold = targets[valid.rows][use], valid.outputs[use, at], valid.fold[use]
+    y_test, z_test = targets[test.rows][check], test.outputs[:, check, at]
+    if kind == "regression":
+        parts = leave_out_parts(fold)
+        intervals, scores = choose_intervals(np.abs(y - z), valid.near[use], parts)
+        widths = "similarity" if intervals.slope > 0 else "constant"
+        entry |= {"widths": widths, "interval_score": scores, **intervals.to_dict()}
+        if check.any():
+            entry["test"] = check_intervals(intervals, y_test, z_test, test.near[check])
+        return entry
+    mine = [fold == number for number in range(len(test.outputs))]
+    calibrators, scores = choose_calibrators(
+        ClassCalibrator if several else Calibrator,
+        [z[each] for each in mine],
+        [y[each] for each in mine],
+    )
+    curves = [each.curve for each in calibrators]
+    entry |= {"method": calibrators[0].method, "curves": curves, "brier": scores}
+    if check.any():
+        entry["test"] = check_calibrators(calibrators, y_test, z_test)
+    return entry
 
 
 def _domain(table: MoleculeTable, rows: np.ndarray, near: np.ndarray) -> dict[str, Any] | None:
