@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dgl_gmpool.nn.distance import compute_dtype
+
 
 def narrowed(width: int, by: int) -> int:
     """The width of a layer between: that part of ``width``, but at least 32 or all of it."""
@@ -54,11 +56,20 @@ class RowNorm(nn.BatchNorm1d):
         )
 
     def _with_totals(self, x: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
-        """As ``BatchNorm1d`` does with the rows of all processes; all of them must call it."""
+        """As ``BatchNorm1d`` does with the rows of all processes; all of them must call it.
+
+        They are asked once, for sums of values and of squares, which are wide enough to be told
+        apart from the mean afterwards.
+        """
         dtype, x = x.dtype, x if self.weight is None else x.to(self.weight.dtype)
-        sums = total(torch.cat([x.new_full((1,), len(x)), x.sum(0)]))
-        count, mean = sums[0].detach(), sums[1:] / sums[0].detach().clamp(min=1)
-        squares = total((x - mean).square().sum(0))
+        wide = x.to(compute_dtype(x.device))
+        width = x.shape[1]
+        sums = total(torch.cat([wide.new_full((1,), len(x)), wide.sum(0), wide.square().sum(0)]))
+        count, added, squares = sums.split([1, width, width])
+        count = count.detach()
+        mean = added / count.clamp(min=1)
+        squares = (squares - added * mean).clamp(min=0).to(x.dtype)
+        mean, count = mean.to(x.dtype), count.to(x.dtype)
         if count < 2:
             return self._with_running_statistics(x).to(dtype)
         with torch.no_grad():

@@ -103,14 +103,16 @@ def _sum_over(part: Tensor, group: Any) -> Tensor:
 
 def average_buffers(model: nn.Module, world: World) -> None:
     """Mean of the processes' floating-point buffers (a batch norm's statistics). Collective."""
-    if world.size == 1:
+    buffers = [each for each in model.buffers() if each.is_floating_point()]
+    if world.size == 1 or not buffers:
         return
-    for buffer in model.buffers():
-        if buffer.is_floating_point():
-            mean = buffer.detach().cpu().clone()
-            with world.answering():
-                dist.all_reduce(mean)
-            buffer.copy_(mean / world.size)
+    # One message for all of them.
+    flat = torch.cat([each.detach().cpu().double().flatten() for each in buffers])
+    with world.answering():
+        dist.all_reduce(flat)
+    sizes = [each.numel() for each in buffers]
+    for buffer, mean in zip(buffers, (flat / world.size).split(sizes)):
+        buffer.copy_(mean.view(buffer.shape))
 
 
 @cache
