@@ -20,7 +20,7 @@ from dgl_gmpool.data.splits import SPLIT_KINDS
 from dgl_gmpool.registry import check_options, readout_entry
 from dgl_gmpool.training.baselines import baseline_rows
 from dgl_gmpool.training.config import TrainingConfig
-from dgl_gmpool.training.device import choose_device, torch_threads
+from dgl_gmpool.training.device import choose_device, keep_freed_memory, torch_threads
 from dgl_gmpool.training.distributed import current_world, main_first
 from dgl_gmpool.training.history import check_tensorboard
 from dgl_gmpool.training.model import build_model
@@ -139,6 +139,7 @@ def train_all(
         print(f"note: {note}")
     current_world().on_main(check_folders)
     results = []
+    keep_freed_memory()
     with torch_threads(args.threads):
         for number, config in enumerate(configs):
             rows = splits[config.seed]

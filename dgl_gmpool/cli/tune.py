@@ -14,7 +14,7 @@ from dgl_gmpool.cli.search_plan import first_settings, plan_search
 from dgl_gmpool.cli.train import add_train_flags, prepare
 from dgl_gmpool.data import with_descriptors
 from dgl_gmpool.data.features import DESCRIPTOR_SETS
-from dgl_gmpool.training.device import choose_device, torch_threads
+from dgl_gmpool.training.device import choose_device, keep_freed_memory, torch_threads
 from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.run import run_record
 from dgl_gmpool.training.search_space import (
@@ -137,6 +137,7 @@ def main(args: argparse.Namespace) -> int:
         )
 
     print(f"searching {', '.join(f'{name} ({values})' for name, values in space.items())}")
+    keep_freed_memory()
     with torch_threads(args.threads):
         run_search(
             study,
