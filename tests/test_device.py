@@ -20,8 +20,8 @@ def test_what_a_step_frees_is_there_for_the_next():
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
     keep_freed_memory()
-    faults()
-    assert faults() < 100
+    # Until the heap is large enough, each is in another place.
+    assert sum([faults() for _ in range(40)][-5:]) < 100
 
 
 def test_nothing_happens_without_such_a_library(monkeypatch):

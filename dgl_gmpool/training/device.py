@@ -52,19 +52,20 @@ def torch_threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-#: Parameters of glibc's ``mallopt``: what is freed at the end of the heap and stays, and from what
-#: size memory is asked of the system by itself, in bytes.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+#: Parameters of glibc's ``mallopt`` and what they become, in bytes: how much may be free at the end
+#: of the heap, and from what size memory is asked of the system by itself.
+_KEPT = {-1: 2**31 - 1, -3: 2**27}
 
 
 def keep_freed_memory() -> None:
     """Let Linux's C library keep what a training step frees for the next one, from now on.
 
     By itself it hands memory back to the system after every step, which has to clear it anew for
-    the next: with two levels a step took 1.5 times as long, with the paper's root twice
-    (``benchmarks/training_step.py --no-kept-memory``). Does nothing where there is no such library.
+    the next: a step of the default takes as long, one with two levels 1.4 times
+    (``benchmarks/training_step.py --no-kept-memory``). In return it needs a tenth more memory.
+    Does nothing where there is no such library.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
-        mallopt(_MMAP_THRESHOLD, 2**30)
+        for parameter, value in _KEPT.items():
+            mallopt(parameter, value)
