@@ -418,8 +418,8 @@ class MoleculePredictor(nn.Module):
 
 
 def _check_arguments(given: Mapping[str, Any]) -> None:
-    """Raise a TypeError or ValueError for an argument of :class:`MoleculePredictor` that is none
-    whatever the readout."""
+    """Raise a TypeError or ValueError, before anything is built, for arguments of
+    :class:`MoleculePredictor` that make no sense."""
     for name in ("backbone_options", "readout_options"):
         if given[name] is not None and not isinstance(given[name], Mapping):
             raise TypeError(f"{name} is {given[name]!r}; give a dict, name: value")

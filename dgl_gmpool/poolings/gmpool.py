@@ -12,7 +12,6 @@ from dgl_gmpool.nn.assignment import Assignment
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE
 from dgl_gmpool.nn.distance import compute_dtype
-from dgl_gmpool.nn.grouping import Measure
 from dgl_gmpool.nn.large.grouping_product import grouping_operator
 from dgl_gmpool.nn.large.low_rank import LANDMARKS, low_rank_root, not_semidefinite
 from dgl_gmpool.nn.pivots import pivot_assignment
@@ -246,7 +245,10 @@ class GMPool(GroupingPool):
         for bucket, block, priority in zip(
             batch.layout.buckets, batch.layout.blocks(feat), priorities
         ):
-            scale = self._scale(measure, block, bucket)
+            mask = bucket.mask.to(compute_dtype(block.device))
+            scale = mask
+            if self.normalize:
+                scale = self._inverse_root_sizes(grouping_operator(measure, block), mask)
             if bucket.width > LANDMARKS:
                 root, used = low_rank_root(
                     measure,
@@ -270,18 +272,6 @@ class GMPool(GroupingPool):
             scales.append(scale.detach())
         # S S' stands for M: its eigenvalues are those of the small S' S.
         return Assignment(blocks, columns, scale=scales)
-
-    def _scale(self, measure: Measure, block: Tensor, bucket: Bucket) -> Tensor:
-        """The diagonal of D^{-1/2}, or ones; zeros in padding. Shape ``(b, w)``. M is not formed,
-        but its row sums take O(w^2) time."""
-        mask = bucket.mask.to(compute_dtype(block.device))
-        if not self.normalize:
-            return mask
-        size = grouping_operator(measure, block)(mask)
-        # Padding far from all nodes has a sum so small that the gradient of its root overflows, and
-        # an infinity times the mask's zero is NaN.
-        size = size.masked_fill(~bucket.mask, 1.0)
-        return mask * size.clamp(min=torch.finfo(size.dtype).tiny).rsqrt()
 
     def _check_cap(self, max_clusters: object) -> None:
         """Raise a ValueError where ``max_clusters`` is no cap or does not go with the rest."""

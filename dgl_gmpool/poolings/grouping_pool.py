@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -195,6 +196,15 @@ class GroupingPool(Pooling):
         # Padded rows add up to 0, and so do those of a graph whose entries all underflow.
         size = matrix.sum(-1).clamp(min=torch.finfo(matrix.dtype).tiny).rsqrt()
         return matrix * (size[:, :, None] * size[:, None, :])
+
+    @staticmethod
+    def _inverse_root_sizes(times: Callable[[Tensor], Tensor], mask: Tensor) -> Tensor:
+        """The diagonal of D^{-1/2}, zeros in padding, ``(b, w)``, from v to M v and what is no
+        padding."""
+        # Padding far from all nodes has a sum so small that the gradient of its root overflows, and
+        # an infinity times the mask's zero is NaN.
+        size = times(mask).masked_fill(mask == 0, 1.0)
+        return mask * size.clamp(min=torch.finfo(size.dtype).tiny).rsqrt()
 
     def read(self, batch: GraphBatch) -> Reading:
         if self.group_readout is None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from dgl_gmpool.nn.assignment import Assignment
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.large.grouping_product import grouping_operator
@@ -76,10 +74,8 @@ class NGMPool(GroupingPool):
         shares = []
         for bucket, block in zip(batch.layout.buckets, batch.layout.blocks(feat)):
             times = grouping_operator(measure, block)
-            scale: Tensor = bucket.mask.to(measure.weight.dtype)
-            if self.normalize:
-                size = times(scale).masked_fill(~bucket.mask, 1.0)
-                scale = scale * size.clamp(min=1e-300).rsqrt()
+            mask = bucket.mask.to(measure.weight.dtype)
+            scale = self._inverse_root_sizes(times, mask) if self.normalize else mask
             share = scale * times(scale)
             if self.aggregate == "mean":
                 share = share / bucket.sizes[:, None]
