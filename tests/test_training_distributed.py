@@ -79,7 +79,7 @@ def recipe_flags(folder: Path) -> list[str]:
     return [
         *("--csv", str(folder / "own.csv"), "--target", "logS", "--folds", "2", "--epochs", "12"),
         *("--patience", "12", "--hidden", "16", "--batch-size", "4", "--device", "cpu"),
-        *("--cache", str(folder / "cache"), "--baselines", "none"),
+        *("--cache", str(folder / "cache"), "--baselines", "none", "--no-report"),
     ]
 
 
@@ -230,7 +230,6 @@ def test_process_0_alone_decides_about_files_and_the_data_must_agree(pair):
 def test_a_killed_run_goes_on_with_two_processes_or_one(pair, flags, tmp_path, capsys):
     """SIGKILL of one process: torchrun ends the other; nothing hangs, nothing is lost."""
     whole, killed, alone = pair[0] / "recipe", tmp_path / "killed", tmp_path / "alone"
-    flags = [*flags, "--no-report"]
     script = HERE.parent / "recipes" / "molecules_csv.py"
     command = ("-m", "dgl_gmpool", "train", "csv")  # the same as the script
     process = torchrun(script, *flags, "--output", killed)
