@@ -154,6 +154,56 @@ def exchange_seconds(arm: str) -> float:
     return found
 
 
+# experiments/table2
+
+
+def table2(name: str) -> Any:
+    """A part of the stored table."""
+    return load("experiments/results/table2/table.json")[name]
+
+
+def _change(entry: Row | None) -> str:
+    """A change in percent with the half of its interval."""
+    if entry is None:
+        return ""
+    return f"{entry['mean']:+.1f} ± {(entry['high'] - entry['low']) / 2:.1f}"
+
+
+def table2_over_all(*rows: str) -> Table:
+    """These rows of width 64 against each of the four, and by average rank."""
+    against, labels, ranks = table2("against"), table2("labels"), table2("ranks")
+    return [
+        [labels[name]]
+        + [_change(found.get(name, {}).get("all")) for found in against.values()]
+        + [f"{ranks[name]['mean']:.1f}"]
+        for name in rows
+    ]
+
+
+def table2_by_set(other: str, *rows: str) -> Table:
+    """Changes of these rows against another one on each set, and over all."""
+    found, labels, sets = table2("against")[other], table2("labels"), table2("sets")
+    return [
+        [labels[name]]
+        + [_change(found[name]["sets"].get(data)) for data in sets]
+        + [_change(found[name]["all"])]
+        for name in rows
+    ]
+
+
+def table2_change(row: str, other: str, data: str = "all") -> Row:
+    """Mean, interval and seeds of the change of a row against another, on one set or all."""
+    entry = table2("against")[other][row]
+    found: Row = entry["all"] if data == "all" else entry["sets"][data]
+    return found | {"half": (found["high"] - found["low"]) / 2}
+
+
+def table2_cost(row: str) -> float:
+    """A training's time by that of mean and max."""
+    found: float = table2("cost")[row]["by_baseline"]
+    return found
+
+
 def attribution() -> list[str]:
     columns = [
         "{target} | `{readout}`",
