@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgl_gmpool.data.smiles_values import smiles_of_value
+from dgl_gmpool.data.smiles_values import one_column, smiles_of_value
 from dgl_gmpool.training import Predictions, TrainedModel, load_models, predict_smiles
 from dgl_gmpool.training.embed import embed_smiles, embedding_width
 from dgl_gmpool.training.row_bounds import COVERAGE
@@ -107,7 +107,7 @@ class Predictor:
         TypeError
             ``smiles`` is a single text.
         ValueError
-            Solvents or features are missing or superfluous.
+            ``smiles`` has several columns, or solvents or features are missing or superfluous.
         """
         if self.uncertainty is None and self._source and not self._warned:
             self._warned = True
@@ -237,8 +237,6 @@ def load_predictor(path: str | os.PathLike[str], *, device: str = "auto") -> Pre
 
 
 def _texts(name: str, values: Sequence[str]) -> list[str]:
-    if isinstance(values, (str, bytes)):
-        raise TypeError(f"{name} is the single text {values!r}; give a list of them: [{values!r}]")
     # Rows out are rows in: what is no SMILES is a row with a reason.
-    found = ((value, smiles_of_value(value)) for value in values)
+    found = ((value, smiles_of_value(value)) for value in one_column(name, values))
     return [repr(value) if text is None else text for value, text in found]

@@ -195,3 +195,5 @@ def test_a_decimal_comma_is_one_only_without_doubt():
     assert not has_decimal_commas(["1,0", "2.5"])
     assert not has_decimal_commas(["1,234,567", "1,5"])
     assert not has_decimal_commas([])
+    assert has_decimal_commas(["1,5e-3", "2"])
+    assert has_decimal_commas(["ca. 3", "4,25", ">1,5"])

@@ -229,3 +229,32 @@ def test_files_that_are_no_text_name_the_line(tmp_path):
     path.write_bytes(b"PK\x03\x04\xff\xfe")
     with pytest.raises(ValueError, match="a spreadsheet or zip file; save the table as CSV"):
         DelimitedText(path)
+
+
+def test_a_header_may_have_line_breaks_in_any_column(tmp_path):
+    text = '"remark\nof two lines",smiles,y\nx,C,1\nz,CC,2\n'
+    found = DelimitedText(write(tmp_path / "t.csv", text), columns=["smiles"])
+    assert (found.rows_above, found.header[0]) == (0, "remark\nof two lines")
+    assert [row.number for row in found] == [2, 3]
+    titled = 'Project "X"\n"a title\nof two lines"\n' + text
+    found = DelimitedText(write(tmp_path / "u.csv", titled), columns=["smiles"])
+    assert found.rows_above == 2
+    assert [(row.number, row.cells) for row in found] == [
+        (4, ["x", "C", "1"]),
+        (5, ["z", "CC", "2"]),
+    ]
+    again = found.above + "".join(map(found.line, [found.raw_header, *(r.raw for r in found)]))
+    assert again == titled
+
+
+def test_a_quote_in_a_title_takes_in_no_header(tmp_path):
+    found = DelimitedText(
+        write(tmp_path / "t.csv", '"Series X\nname,smiles\na,C\n'), columns=["smiles"]
+    )
+    assert [row.cells for row in found] == [["a", "C"]]
+
+
+def test_letters_written_in_two_ways_are_one(tmp_path):
+    composed, apart = "L\u00f6s", "Lo\u0308s"
+    path = write(tmp_path / "t.csv", f"# of today\nsmiles,{apart}\nC,1\n")
+    assert DelimitedText(path, columns=["smiles", composed]).column(composed) == 1

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from rdkit import Chem
@@ -246,6 +247,12 @@ def test_a_run_with_features_is_asked_with_them(run, tmp_path, capsys):
         ["CCO", "CCO", "CCO"], features={"pH": [3, 9.0, float("nan")], "T": [25, 25, None]}
     )
     assert by_call.mean[:, 0].tolist() == pytest.approx([float(values[row]) for row in (0, 2, 3)])
+    # Columns of a data frame, with pandas' own missing value.
+    frame = pd.DataFrame({"smiles": ["CCO"] * 3, "pH": pd.array([3, 9.0, None], "Float64")})
+    again = load_predictor(run).predict(
+        frame[["smiles"]], features={"pH": frame["pH"], "T": [25, 25, None]}
+    )
+    np.testing.assert_array_equal(again.mean, by_call.mean)
 
 
 def test_predictions_are_those_of_the_training_table(run):

@@ -93,6 +93,14 @@ def test_one_text_is_not_a_list_of_its_letters(predictor):
         predictor.explain(["CCO"])
 
 
+def test_a_table_of_one_column_is_a_list_and_several_are_refused(predictor):
+    expected = predictor.predict(ROWS).mean
+    for table in (np.array(ROWS, object)[:, None], [[text] for text in ROWS]):
+        np.testing.assert_array_equal(predictor.predict(table).mean, expected)
+    with pytest.raises(ValueError, match=r"smiles has the shape \(2, 2\); give a list, or one"):
+        predictor.embed(np.array([["C", "1"], ["CC", "2"]]))
+
+
 def test_explanations(predictor):
     each = predictor.explain("OCC", target="task1")
     assert each.symbols == ("O", "C", "C")

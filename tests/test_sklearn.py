@@ -20,6 +20,7 @@ from sklearn.utils.validation import validate_data
 from training_data import SMILES
 
 from dgl_gmpool.sklearn import GMPoolClassifier, GMPoolRegressor, smiles_of
+from dgl_gmpool.sklearn.columns import labels_of, numbers_of
 from dgl_gmpool.training.predict import predict_smiles
 
 SMALL = {"epochs": 2, "hidden_feats": 8, "num_steps": 1, "batch_size": 16}
@@ -365,3 +366,21 @@ def test_a_text_for_descriptors_is_no_list_of_letters():
         GMPoolRegressor(epochs=1, hidden_feats=8, descriptors="rdkit").fit(
             SMILES, range(len(SMILES))
         )
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [list("ab") * 5 + [float("nan")], np.array(list("ab") * 5 + [float("nan")]),
+     pd.Series(list("ab") * 5 + [None]), pd.array(list("ab") * 5 + [pd.NA], dtype="string")],
+    ids=["list", "array", "series", "string"],
+)  # fmt: skip
+def test_a_missing_label_is_no_class(labels):
+    with pytest.raises(ValueError, match="y is missing in row 10"):
+        labels_of(labels)
+
+
+def test_missing_values_of_several_targets():
+    frame = pd.DataFrame({"a": [1.0, None], "b": [None, 2.0]}, dtype="Float64")
+    np.testing.assert_array_equal(numbers_of(frame), [[1, np.nan], [np.nan, 2]])
+    with pytest.raises(ValueError, match="y contains NaN"):
+        numbers_of(frame["a"])

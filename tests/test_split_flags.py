@@ -390,3 +390,70 @@ def test_replicates_are_as_old_as_the_first_of_them(tmp_path):
         tmp_path / "own.csv", smiles_column="smiles", target_columns="y", split_column="year"
     )
     assert merged_replicates(own, "median", split="time").split_values == ("2010", "2021")
+
+
+def test_a_splits_file_names_rows_by_number_or_by_the_id_column(tmp_path, capsys):
+    """Also where the ids are numbers; and rows that become one must have one part."""
+    parts = ["test" if i % 6 == 5 else "valid" if i % 6 == 4 else "train" for i in range(24)]
+    names = [25 - i for i in range(24)]  # the numbers of the rows, backwards
+    rows = [f"{smiles},{i},{name}" for i, (smiles, name) in enumerate(zip(MOLECULES, names))]
+    (tmp_path / "t.csv").write_text("\n".join(["smiles,y,name", *rows, f"{MOLECULES[0]},9,1"]))
+    start = ["train", "csv", "--csv", str(tmp_path / "t.csv"), "--target", "y", *SMALL]
+    start += ["--readout", "mean", "--no-report", "--id-column", "name"]
+
+    def run(column, more, *flags):
+        lines = [f"{name},{part}" for name, part in zip(names, parts)]
+        (tmp_path / "parts.csv").write_text("\n".join([f"{column},part", *lines, *more]))
+        output = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        flags = [*flags, "--splits-file", str(tmp_path / "parts.csv"), "--output", str(output)]
+        return output if cli.main([*start, *flags]) == 0 else capsys.readouterr().err
+
+    expected = [i for i, part in enumerate(parts) if part == "test"]
+    assert split_of(run("id", ["1,train"]))["test"] == expected
+    assert "'id' (as in --id-column name; to number the rows" in run("row", [])
+    merge = ("--replicates", "median")
+    assert split_of(run("id", [], *merge))["test"] == expected
+    assert "measurements of one molecule" in run("id", ["1,test"], *merge)
+
+
+def test_blank_groups_are_no_group(tmp_path):
+    text = "smiles,y,g\nC,1,NA\nCC,2,n/a\nCCC,3,a\nCCCC,4,a\nCCCCC,5,\n"
+    (tmp_path / "t.csv").write_text(text)
+    read = {"smiles_column": "smiles", "target_columns": "y"}
+    table = load_csv(tmp_path / "t.csv", **read, group_column="g")
+    assert table.groups == ("C", "CC", "group a", "group a", "CCCCC")
+    assert "3 rows have a blank 'g'" in str(table.report)
+    table = load_csv(tmp_path / "t.csv", **read, split_column="g")
+    splits = make_splits(table, kind="group", folds=4, test_fraction=0)
+    assert sorted(len(valid) for _, valid in splits.folds) == [1, 1, 1, 2]
+    assert splits.notes[0] == "3 rows have no group: each is grouped by its molecule"
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [["a"] * 3, ["", "", ""], [*list("abcdefghijkl"), "a"]],
+    ids=["one class", "no class", "many classes"],
+)
+def test_a_test_table_need_not_hold_what_can_be_learnt(tmp_path, cells):
+    lines = [f"{'C' * (i + 1)},{c},{i}" for i, c in enumerate("abcdefghijkl" * 3)]
+    (tmp_path / "t.csv").write_text("\n".join(["smiles,k,y", *lines]))
+    tests = [f"{'C' * (i + 1)}O,{c},{i}" for i, c in enumerate(cells)]
+    (tmp_path / "test.csv").write_text("\n".join(["smiles,k,y", *tests]))
+    read = {"smiles_column": "smiles", "target_columns": ["k", "y"]}
+    table = load_csv(tmp_path / "t.csv", **read, kind={"k": "multiclass"})
+    test = load_csv(tmp_path / "test.csv", **read, test_of=table)
+    both = with_test_table(table, test)
+    assert both.classes == (tuple("abcdefghijkl"), ())
+    expected = [np.nan if c == "" else "abcdefghijkl".index(c) for c in cells]
+    np.testing.assert_array_equal(both.targets[36:, 0], expected)
+
+
+def test_a_test_table_may_weigh_nothing(tmp_path):
+    for name, weight in (("t", 1), ("test", 0)):
+        rows = "".join(f"{'C' * i}{name[1:2]},{i},{weight}\n" for i in range(1, 4))
+        (tmp_path / f"{name}.csv").write_text("smiles,y,w\n" + rows.replace("e", "O"))
+    read = {"smiles_column": "smiles", "target_columns": "y", "weight_column": "w"}
+    table = load_csv(tmp_path / "t.csv", **read)
+    assert load_csv(tmp_path / "test.csv", **read, test_of=table).weights.tolist() == [0, 0, 0]
+    with pytest.raises(ValueError, match="all 3 weights in 'w' are 0"):
+        load_csv(tmp_path / "test.csv", **read)

@@ -67,6 +67,39 @@ def test_replicates_of_numbers():
         merged_replicates(table, "max")
 
 
+def test_rows_of_weight_0_say_nothing_of_a_molecule_that_has_others():
+    nan = np.nan
+    weighted = replace(
+        table_of(["a", "a", "a", "b", "b", "c", "c"]),
+        targets=np.array([[95.0], [1], [4], [nan], [nan], [7], [9]]),
+        lower=np.array([[nan], [nan], [nan], [5], [6], [nan], [nan]]),
+        upper=np.full((7, 1), nan),
+        weights=np.array([0, 2.0, 1, 1, 0, 0, 0]),
+    )
+    mean, median = (merged_replicates(weighted, how) for how in ("mean", "median"))
+    # The mean is weighted; a molecule with nothing but zeros keeps all, which count for nothing.
+    assert mean.targets[[0, 2], 0].tolist() == [2, 8]
+    assert median.targets[[0, 2], 0].tolist() == [2.5, 8]
+    assert median.weights.tolist() == [1.5, 1, 0]
+    assert median.lower[1, 0] == 5
+    assert median.ids == ("1", "3", "5")
+    assert median.merged_ids == (("0", "1", "2"), ("3", "4"), ("5", "6"))
+    classes = replace(
+        table_of(["a", "a"]),
+        kind="classification",
+        kinds=("classification",),
+        targets=np.array([[0.0], [1]]),
+        weights=np.array([0.0, 1]),
+    )
+    assert merged_replicates(classes, "median").targets.tolist() == [[1]]
+
+
+def test_groups_that_share_a_merged_molecule_are_one():
+    table = table_of(["a", "a", "b", "c"], groups=["group 0", "group x", "group x", "group 2"])
+    found = merged_replicates(replace(table, targets=np.ones((4, 1))), "median")
+    assert found.groups == ("group 0", "group 0", "group 2")
+
+
 def test_replicates_of_classes_that_disagree_are_named():
     table = replace(
         table_of(["a", "a", "b", "b", "c"]),

@@ -269,3 +269,25 @@ def test_classes_of_two_by_both_roads_agree():
     assert ClassCrossEntropy().loss(pair, labels).item() == pytest.approx(
         CrossEntropy().loss(logits, labels).item(), rel=1e-5
     )
+
+
+def test_words_for_no_value_are_told_in_a_column_of_words(tmp_path):
+    words = ["none", "weak", "strong", "NA"] * 4
+    path = write(tmp_path, *(f"{'C' * (i + 1)},{word}" for i, word in enumerate(words)))
+    guessed = load(path, "y")
+    assert guessed.classes == (("strong", "weak"),)
+    notes = " ".join(guessed.report.notes)
+    assert "'none', in 4 cells, is taken for no value" in notes
+    assert "--kind y=multiclass keeps it" in notes
+    assert "'NA', in 4 cells, is taken for no value; where it is a class, write it" in notes
+    asked = load(path, "y", kind="multiclass")
+    assert asked.classes == (("none", "strong", "weak"),)
+    assert len(asked) == 12
+    numbers = write(tmp_path, "C,1.5", "CC,none", "CCC,2.5")
+    assert "none" not in " ".join(load(numbers, "y").report.notes)
+
+
+def test_a_remedy_can_be_pasted(tmp_path):
+    file = tmp_path / "odd.csv"
+    file.write_text("smiles,an assay\n" + "".join(f"{'C' * (i + 1)},{i % 3}\n" for i in range(9)))
+    assert "--kind 'an assay'=multiclass makes" in " ".join(load(file, "an assay").report.notes)

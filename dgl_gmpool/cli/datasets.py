@@ -138,8 +138,7 @@ blank cell is a missing measurement. Rows that cannot be used are listed with th
         )
         if args.test_csv is None:
             return table
-        kinds = dict(zip(table.task_names, table.kinds))
-        return with_test_table(table, read(args.test_csv, kind=kinds))
+        return with_test_table(table, read(args.test_csv, test_of=table))
 
 
 class Tox21(DataSet):

@@ -84,7 +84,7 @@ def check_split_flags(args: argparse.Namespace) -> None:
 def _given_parts(args: argparse.Namespace, table: MoleculeTable) -> list[str] | None:
     """The part of each row, where a file or a column says it."""
     if args.splits_file is not None:
-        return _parts_of_file(args.splits_file, table)
+        return _parts_of_file(args.splits_file, table, getattr(args, "id_column", None))
     parts = are_parts(table.split_values)
     # Parts are neither groups nor dates, whatever kind of split is the data set's default.
     if not table.split_values or (args.split in ("group", "time") and not parts):
@@ -98,14 +98,20 @@ def _given_parts(args: argparse.Namespace, table: MoleculeTable) -> list[str] | 
     return [PARTS[cell.strip().lower()] for cell in table.split_values]
 
 
-def _parts_of_file(path: str, table: MoleculeTable) -> list[str]:
-    """A table of rows and parts: ``row`` or ``id`` names a row as the data's report does."""
+def _parts_of_file(path: str, table: MoleculeTable, id_column: str | None) -> list[str]:
+    """A table of rows and parts: ``row`` or ``id`` names a row as the data's report does, by its
+    number or by ``--id-column``. Of rows that became one the parts must agree."""
     text = DelimitedText(path, columns=["part"])
-    names = [name for name in ("row", "id") if name in text.header]
+    wanted = ("row", "id") if id_column is None else ("id",)
+    names = [name for name in wanted if name in text.header]
     if not names:
         raise ValueError(
             f"--splits-file {path} has the columns {', '.join(text.header)}; expected 'part', and "
-            "'row' (its number, the header being row 1) or 'id'"
+            + (
+                "'row' (its number, the header being row 1)"
+                if id_column is None
+                else f"'id' (as in --id-column {id_column}; to number the rows, leave that out)"
+            )
         )
     name_at, part_at = text.column(names[0]), text.column("part")
     found: dict[str, str] = {}
@@ -121,11 +127,20 @@ def _parts_of_file(path: str, table: MoleculeTable) -> list[str]:
             )
         if found.setdefault(name, PARTS[word.lower()]) != PARTS[word.lower()]:
             raise ValueError(f"--splits-file {path}: {name!r} is in two parts; give it one")
-    missing = next((name for name in table.ids if name not in found), None)
-    if missing is not None:
-        raise ValueError(
-            f"--splits-file {path} has no part for the row {missing!r} of the data; give every "
-            "usable row one (rows are named by --id-column, or by their number, the header being "
-            "row 1)"
-        )
-    return [found[name] for name in table.ids]
+    parts: list[str] = []
+    for rows in table.merged_ids or [(name,) for name in table.ids]:
+        of_rows = {found[name]: name for name in rows if name in found}
+        if not of_rows:
+            raise ValueError(
+                f"--splits-file {path} has no part for the row {rows[0]!r} of the data; give every "
+                "usable row one (rows are named by --id-column, or by their number, the header "
+                "being row 1)"
+            )
+        if len(of_rows) > 1:
+            (part, one), (other, another) = list(of_rows.items())[:2]
+            raise ValueError(
+                f"--splits-file {path} has the rows {one!r} in {part} and {another!r} in {other}, "
+                "which are measurements of one molecule and became one row; give them one part"
+            )
+        parts += of_rows
+    return parts

@@ -87,6 +87,8 @@ class RowReader:
     size : SizeRule
     strict : bool
         Refuse rows of which some targets can be used and others cannot.
+    commas : set of int
+        Those of ``weight`` and ``split`` that are read with a decimal comma.
     """
 
     text: DelimitedText
@@ -99,6 +101,7 @@ class RowReader:
     weight: int | None = None
     split: int | None = None
     strict: bool = False
+    commas: frozenset[int] = frozenset()
 
     def read(self, row: Row) -> UsableRow | RefusedRow:
         """What a row holds.
@@ -143,15 +146,16 @@ class RowReader:
         weight = 1.0
         if self.weight is not None:
             name = self.text.header[self.weight]
-            if is_missing(row.cells[self.weight]):
+            cell = self._cell(row, self.weight)
+            if is_missing(cell):
                 return refused(BLANK_WEIGHT, detail=f"{name!r} is blank")
             where = f"{self.text.path}, row {row.number}, {name!r}"
-            weight = read_weight(row.cells[self.weight], where=where)
+            weight = read_weight(cell, where=where)
         return UsableRow(
             str(row.number) if self.id is None else self._cell(row, self.id),
             smiles,
             canonical,
-            self._cell(row, self.group),
+            "" if is_missing(group := self._cell(row, self.group)) else group,
             cells,
             features,
             weight,
@@ -159,9 +163,11 @@ class RowReader:
             faults,
         )
 
-    @staticmethod
-    def _cell(row: Row, at: int | None) -> str:
-        return "" if at is None else row.cells[at].strip()
+    def _cell(self, row: Row, at: int | None) -> str:
+        if at is None:
+            return ""
+        cell = row.cells[at].strip()
+        return cell.replace(",", ".") if at in self.commas else cell
 
     @property
     def _all_targets(self) -> str:

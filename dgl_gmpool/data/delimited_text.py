@@ -24,7 +24,7 @@ from dgl_gmpool.data.table_formats import (
     sdf_as_csv,
     tab_separated,
 )
-from dgl_gmpool.data.text_header import DELIMITERS, MOST_ABOVE, find_header, unquoted
+from dgl_gmpool.data.text_header import DELIMITERS, MOST_ABOVE, find_header, same_letters, unquoted
 from dgl_gmpool.data.text_source import TextSource, damage_explained
 
 BLANK_ROW = "blank row"
@@ -125,10 +125,10 @@ class DelimitedText:
         self._chosen = delimiter is not None and not turned
         found = [delimiter] if delimiter else sorted(DELIMITERS, key=lambda d: d != first)
         with damage_explained(self.path), _long_fields():
-            self.delimiter, self.rows_above = find_header(
+            self.delimiter, self.rows_above, lines_above = find_header(
                 head[self._skipped : self._skipped + MOST_ABOVE + 1], found, columns
             )
-        self._skipped += self.rows_above
+        self._skipped += lines_above
         self.above = "".join(head[: self._skipped])
         self.header: list[str] = []
         self.raw_header: list[str] = []
@@ -238,6 +238,9 @@ class DelimitedText:
     def column(self, name: str) -> int:
         """The position of a column; unknown and repeated names raise a ValueError."""
         found = [i for i, column in enumerate(self.header) if column == name]
+        if not found:
+            wanted = same_letters(name)
+            found = [i for i, column in enumerate(self.header) if same_letters(column) == wanted]
         if len(found) == 1:
             return found[0]
         if found:

@@ -11,6 +11,7 @@ import numpy as np
 from dgl_gmpool.data.delimited_text import DelimitedText
 from dgl_gmpool.data.features import COLUMN, Features
 from dgl_gmpool.data.number import has_decimal_commas, read_cell
+from dgl_gmpool.data.smiles_values import is_blank
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,7 @@ def read_features(names: Sequence[str], cells: Sequence[object]) -> tuple[list[f
     """
     values, why = [], []
     for name, cell in zip(names, cells):
-        missing = cell is None or cell != cell
-        found = read_cell("" if missing else str(cell))
+        found = read_cell("" if is_blank(cell) else str(cell))
         values.append(found.value)
         if found.why:
             why.append(f"feature {name!r} {found.why}")

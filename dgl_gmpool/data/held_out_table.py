@@ -31,7 +31,13 @@ def with_test_table(table: MoleculeTable, test: MoleculeTable) -> MoleculeTable:
     ValueError
         They differ in their columns, or nothing is left to train on.
     """
-    test = _in_classes_of(table, test)
+    for what in ("task_names", "kinds", "classes"):
+        ours, theirs = getattr(table, what), getattr(test, what)
+        if ours != theirs:
+            raise ValueError(
+                f"{table.name!r} and the test table {test.name!r} hold different targets: {ours}, "
+                f"and {theirs}"
+            )
     joined: dict[str, Any] = {
         "ids": table.ids + tuple(f"test {name}" for name in test.ids),
         "split_values": (TRAIN,) * len(table) + (TEST,) * len(test),
@@ -80,28 +86,6 @@ def without_test_molecules(table: MoleculeTable, *, stereo: bool = True) -> Mole
     return table.take(
         rows, report=table.report.then(left_out, [], "usable rows, test table included")
     )
-
-
-def _in_classes_of(table: MoleculeTable, test: MoleculeTable) -> MoleculeTable:
-    """``test`` with the numbers that the classes have in ``table``."""
-    if (table.task_names, table.kinds) != (test.task_names, test.kinds):
-        raise ValueError(
-            f"{table.name!r} and the test table {test.name!r} hold different targets: "
-            f"{table.task_names} of kinds {table.kinds}, {test.task_names} of {test.kinds}"
-        )
-    targets = test.targets.copy()
-    for task, (ours, theirs) in enumerate(zip(table.classes, test.classes)):
-        unknown = [name for name in theirs if name not in ours]
-        if unknown:
-            raise ValueError(
-                f"the test table has {table.task_names[task]} {unknown[0]!r}, which no row to "
-                f"train on has (these have {', '.join(ours)}); leave those rows out"
-            )
-        if theirs:
-            numbers = np.array([ours.index(name) for name in theirs], np.float64)
-            known = ~np.isnan(targets[:, task])
-            targets[known, task] = numbers[targets[known, task].astype(int)]
-    return replace(test, targets=targets, classes=table.classes)
 
 
 def _join(name: str, first: MoleculeTable, second: MoleculeTable) -> Any:

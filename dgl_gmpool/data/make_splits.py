@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dgl_gmpool._options import check_choice, positive_int
+from dgl_gmpool.data.molecule import is_missing
 from dgl_gmpool.data.split_units import clusters, scaffolds, tied, times
 from dgl_gmpool.data.splits import GIVEN, PARTS, SPLIT_KINDS, Splits, are_parts
 from dgl_gmpool.data.stereo import without_stereo
@@ -205,8 +206,11 @@ def _ties(
         columns.append(clusters(table.canonical))
     if kind == "group" and table.split_values and not are_parts(table.split_values):
         # A blank cell ties to nothing.
-        columns.append([cell.strip() or row for row, cell in enumerate(table.split_values)])
-        blank = sum(not cell.strip() for cell in table.split_values)
+        missing = [is_missing(cell) for cell in table.split_values]
+        columns.append(
+            [row if missing[row] else cell.strip() for row, cell in enumerate(table.split_values)]
+        )
+        blank = sum(missing)
         if blank:
             notes.append(f"{blank} rows have no group: each is grouped by its molecule")
     return columns, notes

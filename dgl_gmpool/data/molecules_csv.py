@@ -13,7 +13,7 @@ from dgl_gmpool.data.csv_rows import NO_FEATURE, REASONS, RowReader, UsableRow
 from dgl_gmpool.data.delimited_text import DelimitedText
 from dgl_gmpool.data.feature_columns import FeatureColumns
 from dgl_gmpool.data.molecule import ignored_extensions, split_smiles
-from dgl_gmpool.data.number import BOUNDS, Cell
+from dgl_gmpool.data.number import BOUNDS, Cell, has_decimal_commas
 from dgl_gmpool.data.report import SelectionTally
 from dgl_gmpool.data.size_rule import SizeRule
 from dgl_gmpool.data.table import MoleculeTable, overall_kind
@@ -46,6 +46,7 @@ def load_csv(
     split_column: str | None = None,
     name: str | None = None,
     units: str = "",
+    test_of: MoleculeTable | None = None,
 ) -> MoleculeTable:
     """Molecules and targets from separated text (.csv, .tsv, .smi), plain or gzipped.
 
@@ -101,6 +102,9 @@ def load_csv(
         :func:`~dgl_gmpool.data.make_splits`.
     name, units : str, optional
         For the table; ``name`` is the file's name by default.
+    test_of : MoleculeTable, optional
+        What this is a test set for: the targets are of its kinds and classes, of which some may be
+        missing here, and nothing need be here to learn from.
 
     Returns
     -------
@@ -138,7 +142,8 @@ def load_csv(
             "(--smiles-column), each target (--target) and each of --feature-columns"
         )
 
-    kinds = kinds_of(kind, tasks)
+    kinds = kinds_of(kind, tasks) if test_of is None else test_of.kinds
+    classes = [()] * len(tasks) if test_of is None else test_of.classes
     others = [
         name for name in (group_column, id_column, weight_column, split_column) if name is not None
     ]
@@ -159,11 +164,12 @@ def load_csv(
             kind=each,
             sep=text.delimiter,
             bounds=bounds,
+            classes=names,
         )
-        for task, at, each in zip(tasks, map(text.column, tasks), kinds)
+        for task, at, each, names in zip(tasks, map(text.column, tasks), kinds, classes)
     ]
 
-    for column in read:
+    for column in read if test_of is None else ():
         refuse_other_words(column, [cells[column.at] for cells in fitting])
     columns = settled(read)
     conditions = FeatureColumns.of(text, feature_columns, fitting)
@@ -178,6 +184,13 @@ def load_csv(
         weight=weight,
         split=split,
         strict=strict,
+        commas=frozenset(
+            at
+            for at in (weight, split)
+            if at is not None
+            and text.delimiter == ";"
+            and has_decimal_commas(cells[at] for cells in fitting)
+        ),
     )
 
     tally = SelectionTally(text.path.name)
@@ -222,7 +235,8 @@ def load_csv(
     targets = np.array(values, dtype=np.float64).reshape(len(kept), len(tasks))
     lower, upper = _limits([row.cells for row in kept], targets)
     if kept:
-        columns = [held_classes(column, targets[:, i]) for i, column in enumerate(columns)]
+        if test_of is None:
+            columns = [held_classes(column, targets[:, i]) for i, column in enumerate(columns)]
         tally.notes += kind_notes(columns, targets)
         tally.notes += repeat_notes(
             [column.kind for column in columns],
@@ -230,7 +244,7 @@ def load_csv(
             targets,
         )
     weights = None if weight_column is None else np.array([row.weight for row in kept])
-    if kept and weights is not None and not weights.any():
+    if kept and weights is not None and not weights.any() and test_of is None:
         raise ValueError(
             f"{text.path}: all {len(weights)} weights in {weight_column!r} are 0: nothing would be "
             "learnt; give some rows a weight above 0, or leave --weight-column out"

@@ -29,6 +29,8 @@ COMMA = "written with a comma"
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _VALUE = re.compile(rf"(>>|<<|>=|<=|>|<|=|~|\u2265|\u2264|\u2248)?\s*({_NUMBER})")
+#: A number in any writing, with what may stand before it.
+_DIGITS = re.compile(r"[<>=~\u2265\u2264\u2248\s]*([+-]?\d[\d.,]*(?:[eE][+-]?\d+)?)")
 _RELATION = {"\u2265": ">", "\u2264": "<", "\u2248": "~", "=": ""}
 #: float32, which models compute in, ends there.
 LARGEST = 3e38
@@ -133,10 +135,11 @@ def has_decimal_commas(cells: Iterable[str]) -> bool:
     >>> has_decimal_commas(["4,1", "1,036"]), has_decimal_commas(["107", "1,036"])
     (True, False)
     """
-    texts = [cell.strip() for cell in cells if not is_missing(cell)]
+    # A word in one cell, such as "ca. 3", says nothing of the numbers in the others.
+    texts = [found[1] for cell in cells if (found := _DIGITS.fullmatch(cell.strip()))]
     if any("." in text or text.count(",") > 1 for text in texts):
         return False
-    return any(re.search(r"\d,(\d{1,2}|\d{4,})$", text) for text in texts)
+    return any(re.search(r"\d,(\d{1,2}|\d{4,}|\d+[eE].*)$", text) for text in texts)
 
 
 def _why(text: str, found: tuple[str, float] | None) -> tuple[str, str]:

@@ -26,7 +26,9 @@ def merged_replicates(
 
     Numbers become their median or mean; of bounds, which count only where nothing was measured,
     the tightest are kept. Classes that agree are kept; where they disagree, or bounds exclude each
-    other, the cell is left out and named. The report has the spread.
+    other, the cell is left out and named. The report has the spread. Rows of weight 0 say nothing
+    where a molecule has others; a mean is weighted, and the weight of the molecule is the mean of
+    those that count. Groups that share a molecule become one.
 
     Parameters
     ----------
@@ -88,7 +90,7 @@ class _Merger:
     """
 
     def __init__(self, table: MoleculeTable, how: str) -> None:
-        self._table, self._middle = table, np.median if how == "median" else np.mean
+        self._table, self._how = table, how
         nothing = np.full_like(table.targets, np.nan)
         self._above = nothing if table.lower is None else table.lower
         self._below = nothing if table.upper is None else table.upper
@@ -100,6 +102,7 @@ class _Merger:
     def merged(self, groups: Sequence[Sequence[int]], split: str) -> MoleculeTable:
         """The table with one row for each group of rows."""
         table = self._table
+        everything, groups = groups, [self._counting(rows) for rows in groups]
         one = table.take([rows[0] for rows in groups])
         targets, weights = one.targets.copy(), None if one.weights is None else one.weights.copy()
         lower, upper = (
@@ -112,22 +115,28 @@ class _Merger:
             if weights is not None and table.weights is not None:
                 weights[at] = table.weights[rows].mean()
             for task, kind in enumerate(table.kinds):
-                values = table.targets[rows, task]
-                values = values[~np.isnan(values)]
+                measured = [row for row in rows if not np.isnan(table.targets[row, task])]
+                values = table.targets[measured, task]
                 excluded = lower[at, task] > upper[at, task]
                 if kind != "regression":
                     targets[at, task] = self._class(rows, task, values)
                 elif len(values):
-                    targets[at, task] = self._number(rows, task, values)
+                    targets[at, task] = self._number(rows, task, measured)
                 elif excluded:
                     self._name(rows, task)
                     self.contradicting.add(at)
                 if kind == "regression" and (len(values) or excluded):
                     lower[at, task] = upper[at, task] = np.nan
+
+        def each(values: Sequence[str]) -> list[list[str]]:
+            return [[values[row] for row in rows] for rows in everything]
+
         split_values = one.split_values
         if split_values:
-            cells = [[table.split_values[row] for row in rows] for rows in groups]
-            split_values = merged_split_values(one.smiles, cells, split)
+            split_values = merged_split_values(one.smiles, each(table.split_values), split)
+        groups_of = table.groups
+        if groups_of != table.canonical:
+            groups_of = merged_split_values(one.smiles, each(groups_of), "group")
         return replace(
             one,
             targets=targets,
@@ -135,18 +144,31 @@ class _Merger:
             lower=None if table.lower is None else lower,
             upper=None if table.upper is None else upper,
             split_values=split_values,
+            groups=one.groups if groups_of is table.groups else groups_of,
+            merged_ids=tuple(map(tuple, each(table.ids))),
         )
+
+    def _counting(self, rows: Sequence[int]) -> Sequence[int]:
+        """Those of a molecule that are learnt from; all where none is."""
+        weights = self._table.weights
+        if weights is None:
+            return rows
+        return [row for row in rows if weights[row] > 0] or rows
 
     def _class(self, rows: Sequence[int], task: int, values: np.ndarray) -> float:
         if len(set(values)) > 1:
             self._name(rows, task)
         return float(values[0]) if len(set(values)) == 1 else np.nan
 
-    def _number(self, rows: Sequence[int], task: int, values: np.ndarray) -> float:
+    def _number(self, rows: Sequence[int], task: int, measured: Sequence[int]) -> float:
+        values, weights = self._table.targets[measured, task], self._table.weights
         self._spreads.setdefault(task, []).append((float(np.ptp(values)), rows[0]))
         bounds = [self._above[rows, task], self._below[rows, task]]
         self._unneeded += np.count_nonzero(~np.isnan(bounds))
-        return float(self._middle(values))
+        if self._how == "median":
+            return float(np.median(values))
+        known = None if weights is None or not weights[measured].any() else weights[measured]
+        return float(np.average(values, weights=known))
 
     def _name(self, rows: Sequence[int], task: int) -> None:
         table = self._table

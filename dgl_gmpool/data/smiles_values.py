@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,38 @@ def is_blank(value: Any) -> bool:
         return True
     differs = value != value
     return isinstance(differs, (bool, np.bool_)) and bool(differs)  # an array's is an array
+
+
+def one_column(name: str, values: Any) -> list[Any]:
+    """The values of a list, array or series, or of a table of one column, as they are.
+
+    Raises
+    ------
+    TypeError
+        It is a single text, or a set or mapping, whose order says nothing.
+    ValueError
+        It has several columns.
+
+    Examples
+    --------
+    >>> one_column("X", np.array([["CCO"], ["C"]]))
+    ['CCO', 'C']
+    """
+    if isinstance(values, (str, bytes)):
+        raise TypeError(f"{name} is the single text {values!r}; give a list of them: [{values!r}]")
+    if isinstance(values, (Mapping, Set)):
+        raise TypeError(
+            f"{name} is a {type(values).__name__}, whose order says nothing; give a list, in the "
+            "order of the rows"
+        )
+    shape = getattr(values, "shape", None)
+    if shape is None or len(shape) == 1:
+        found = list(values)
+        rows = all(isinstance(value, (list, tuple)) and len(value) == 1 for value in found)
+        return [value for (value,) in found] if rows else found
+    if len(shape) != 2 or shape[1] != 1:
+        raise ValueError(f"{name} has the shape {tuple(shape)}; give a list, or one column")
+    return list(np.asarray(values, dtype=object)[:, 0])
 
 
 def smiles_of_value(value: Any) -> str | None:

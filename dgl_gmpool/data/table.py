@@ -74,6 +74,8 @@ class MoleculeTable:
     split_values : tuple of str
         What a split is made by (dates, groups, or train, valid and test); empty where there is
         nothing.
+    merged_ids : tuple of tuple of str
+        For each row, the ids of the source's rows that became it; empty where none were merged.
 
     Raises
     ------
@@ -101,6 +103,7 @@ class MoleculeTable:
     upper: np.ndarray | None = None
     weights: np.ndarray | None = None
     split_values: tuple[str, ...] = ()
+    merged_ids: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -131,8 +134,10 @@ class MoleculeTable:
         for bound in (self.lower, self.upper):
             if bound is not None:
                 self._check_bound(bound)
-        if len(self.split_values) not in (0, rows):
-            raise ValueError(f"split_values has {len(self.split_values)} rows where ids has {rows}")
+        for column in ("split_values", "merged_ids"):
+            held = len(getattr(self, column))
+            if held not in (0, rows):
+                raise ValueError(f"{column} has {held} rows where ids has {rows}")
         if self.weights is not None:
             check_weights(self.weights, rows)
         extra = self.global_feats

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from shlex import quote
 
 import numpy as np
 
@@ -28,6 +29,8 @@ from dgl_gmpool.data.table import TARGET_KINDS
 MOST_CLASSES = 100
 #: So many are taken for classes without being told.
 MOST_GUESSED = 20
+#: Words for no value that are names where a column is said to hold classes.
+CLASS_NAMES = frozenset({"none", "unknown", "missing"})
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class TargetColumn:
         What becomes of bounds such as ``>100``, one of ``BOUNDS``.
     constant : bool
         All its cells are 0, or all are 1: its kind is a guess that the other columns decide.
+    blank_words : tuple of (str, int)
+        Of a column of words: which of them are taken for no value, and in how many cells.
     """
 
     name: str
@@ -63,12 +68,21 @@ class TargetColumn:
     decimal_comma: bool = False
     bounds: str = "drop"
     constant: bool = False
+    blank_words: tuple[tuple[str, int], ...] = ()
 
     @classmethod
     def from_cells(
-        cls, name: str, at: int, cells: Sequence[str], *, kind: str | None, sep: str, bounds: str
+        cls,
+        name: str,
+        at: int,
+        cells: Sequence[str],
+        *,
+        kind: str | None,
+        sep: str,
+        bounds: str,
+        classes: tuple[str, ...] = (),
     ) -> TargetColumn:
-        """``kind`` where it is given; ``sep`` is what parts the table's cells.
+        """``kind`` and ``classes`` where they are given; ``sep`` is what parts the table's cells.
 
         Raises
         ------
@@ -77,17 +91,29 @@ class TargetColumn:
         """
         comma = sep == ";" and has_decimal_commas(cells)
         words = _class_words(cells) if kind in (None, "classification") else {}
-        classes = _classes(name, cells) if kind == "multiclass" else ()
+        if kind == "multiclass":
+            classes = classes or _classes(name, cells)
         given = cls(name, at, kind or "regression", True, words, classes, comma, bounds)
         if kind is not None:
-            return given
+            return given._with_blank_words(cells)
         guess = replace(given, given=False)
         values = guess._values(cells)
         if values and values <= {0, 1}:
             constant = len(values) == 1 and not words
-            return replace(guess, kind="classification", constant=constant)
-        classes = () if values else _guessed_classes(cells)
-        return replace(guess, kind="multiclass", classes=classes) if classes else guess
+            guess = replace(guess, kind="classification", constant=constant)
+        elif not values and (classes := _guessed_classes(cells)):
+            guess = replace(guess, kind="multiclass", classes=classes)
+        return guess._with_blank_words(cells)
+
+    def _with_blank_words(self, cells: Iterable[str]) -> TargetColumn:
+        if not (self.words or self.classes):
+            return self
+        found = Counter(
+            cell.strip()
+            for cell in cells
+            if is_missing(cell) and cell.strip()[:1].isalpha() and cell.strip() not in self.classes
+        )
+        return replace(self, blank_words=tuple(found.items()))
 
     def _values(self, cells: Sequence[str]) -> set[float]:
         """All numbers in them; a bound that is used counts as neither 0 nor 1."""
@@ -119,11 +145,11 @@ class TargetColumn:
         return cell
 
     def _class(self, text: str) -> Cell:
-        if is_missing(text):
-            return Cell(math.nan)
         name = _class_name(text)
         if name in self.classes:
             return Cell(float(self.classes.index(name)))
+        if is_missing(text):
+            return Cell(math.nan)
         return Cell(math.nan, f"is {text.strip()!r}, which is none of the classes")
 
     @property
@@ -135,6 +161,16 @@ class TargetColumn:
         if self.words:
             read = ", ".join(f"{word!r} as {value:g}" for word, value in sorted(self.words.items()))
             found.append(f"target {self.name!r}: {read}")
+        for word, count in self.blank_words:
+            found.append(
+                f"target {self.name!r}: {word!r}, in {count} {'cell' if count == 1 else 'cells'}, "
+                "is taken for no value; where it is a class, "
+                + (
+                    f"--kind {quote(self.name)}=multiclass keeps it"
+                    if word.lower() in CLASS_NAMES and not self.given
+                    else "write it otherwise"
+                )
+            )
         return found
 
 
@@ -197,7 +233,11 @@ def _class_name(text: str) -> str:
 
 def _classes(name: str, cells: Sequence[str]) -> tuple[str, ...]:
     """The classes of a column, numbers by size and then words by the alphabet."""
-    held = [_class_name(cell) for cell in cells if not is_missing(cell)]
+    held = [
+        _class_name(cell)
+        for cell in cells
+        if not is_missing(cell) or cell.strip().lower() in CLASS_NAMES
+    ]
     found = set(held) - {""}
     if len(found) > MOST_CLASSES or len(found) > max(10, len(held) / 2):
         raise ValueError(

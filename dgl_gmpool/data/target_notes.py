@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from shlex import quote
 
 import numpy as np
 
@@ -80,7 +81,7 @@ def kind_notes(columns: Sequence[TargetColumn], values: np.ndarray) -> list[str]
         if column.kind == "classification" and len(kinds) > 1 and not column.given:
             notes.append(
                 f"{column.name!r} holds only 0 and 1 and is a classification beside the others; "
-                f"--kind {column.name}=regression predicts numbers"
+                f"--kind {quote(column.name)}=regression predicts numbers"
             )
         notes += _few_values(column, held)
     return notes
@@ -93,7 +94,7 @@ def _class_notes(column: TargetColumn, held: np.ndarray) -> list[str]:
     if not column.given:
         notes.append(
             f"{column.name!r} is a multiclass target, as it holds a few words and no number; "
-            f"--kind {column.name}=regression reads numbers alone"
+            f"--kind {quote(column.name)}=regression reads numbers alone"
         )
     folded = Counter(name.lower() for name in column.classes)
     alike = [name for name in column.classes if folded[name.lower()] > 1]
@@ -119,13 +120,13 @@ def _few_values(column: TargetColumn, held: np.ndarray) -> list[str]:
     if whole and len(distinct) in (2, 3) and len(held) > len(distinct):
         return [
             f"{column.name!r} holds only the values {listed} and is trained as a regression; "
-            f"--kind {column.name}=multiclass makes classes of them (for two classes write 0 and "
-            "1, and leave what is not known blank)"
+            f"--kind {quote(column.name)}=multiclass makes classes of them (for two classes write "
+            "0 and 1, and leave what is not known blank)"
         ]
     if whole and 3 < len(distinct) <= _FEW and len(held) >= 5 * len(distinct):
         return [
             f"{column.name!r} holds only {len(distinct)} whole numbers ({listed}, ...) and is "
-            f"trained as a regression; --kind {column.name}=multiclass makes classes of them"
+            f"trained as a regression; --kind {quote(column.name)}=multiclass makes classes of them"
         ]
     return _wide(column.name, held)
 

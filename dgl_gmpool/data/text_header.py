@@ -3,45 +3,79 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 DELIMITERS = (",", ";", "\t", "|")
 #: Above the header may be this many rows of titles or comments.
 MOST_ABOVE = 20
 
 
-def find_header(
-    lines: Sequence[str], delimiters: Sequence[str], columns: Sequence[str]
-) -> tuple[str, int]:
-    """``(delimiter, rows above the header)``, from the first lines of a text.
+class Header(NamedTuple):
+    """Where a text's header is: its separator, and the rows and lines above it."""
+
+    delimiter: str
+    rows_above: int
+    lines_above: int
+
+
+def find_header(lines: Sequence[str], delimiters: Sequence[str], columns: Sequence[str]) -> Header:
+    """The header, from the first lines of a text.
 
     The first row that holds all ``columns``; the rows above it must have fewer cells, or be
     comments. Where there is none, the first row, with the separator that gives the most of these
     columns, or the most cells.
     """
-    for above, line in enumerate(lines if columns else ()):
-        for delimiter in delimiters:
-            cells = _cells(line, delimiter)
-            if set(columns) <= set(cells) and all(
-                title.startswith("#") or sum(map(bool, _cells(title, delimiter))) < len(cells)
-                for title in lines[:above]
-            ):
-                return delimiter, above
+    columns = list(map(same_letters, columns))
+    rows = {delimiter: list(_rows(lines, delimiter)) for delimiter in delimiters}
+    # A quote in a title may take in what follows: then line by line.
+    alone = {
+        delimiter: [
+            (at, next(_rows([line], delimiter), (0, []))[1]) for at, line in enumerate(lines)
+        ]
+        for delimiter in delimiters
+    }
+    for records in (rows, alone) if columns else ():
+        found = [
+            Header(delimiter, above, line)
+            for delimiter in delimiters
+            for above, (line, cells) in enumerate(records[delimiter])
+            if set(columns) <= set(cells)
+            and all(_is_title(each, len(cells)) for _, each in records[delimiter][:above])
+        ]
+        if found:
+            return min(found, key=lambda header: header.lines_above)
     if columns and lines:
 
         def fit(delimiter: str) -> tuple[int, int]:
-            cells = _cells(lines[0], delimiter)
+            cells = rows[delimiter][0][1]
             return len(set(columns) & set(cells)), len(cells)
 
-        return max(delimiters, key=fit), 0
-    return delimiters[0], 0
+        return Header(max(delimiters, key=fit), 0, 0)
+    return Header(delimiters[0], 0, 0)
 
 
-def _cells(line: str, delimiter: str) -> list[str]:
-    line = line.rstrip("\r\n")
+def _is_title(cells: Sequence[str], width: int) -> bool:
+    return "".join(cells[:1]).startswith("#") or sum(map(bool, cells)) < width
+
+
+def _rows(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The line that each row starts in, and its cells; in quotes a cell takes several lines."""
     if delimiter == "\t":
-        return [unquoted(cell).strip() for cell in line.split("\t")]
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+        for number, line in enumerate(lines):
+            cells = line.rstrip("\r\n").split("\t")
+            yield number, [same_letters(unquoted(cell).strip()) for cell in cells]
+        return
+    reader, start = csv.reader(lines, delimiter=delimiter), 0
+    for cells in reader:
+        yield start, [same_letters(cell.strip()) for cell in cells]
+        start = reader.line_num
+
+
+def same_letters(name: str) -> str:
+    """A name of a column with each letter written in the one way of Unicode's NFC."""
+    return unicodedata.normalize("NFC", name)
 
 
 def unquoted(cell: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from dgl_gmpool.data.molecule import canonical_smiles, is_missing
 from dgl_gmpool.data.number import check_weights
-from dgl_gmpool.data.smiles_values import is_blank, smiles_of_value
+from dgl_gmpool.data.smiles_values import is_blank, one_column, smiles_of_value
 
 
 def smiles_of(X: Any) -> list[str]:
@@ -27,21 +27,8 @@ def smiles_of(X: Any) -> list[str]:
     >>> smiles_of(np.array([["CCO"], ["C"]]))
     ['CCO', 'C']
     """
-    if isinstance(X, (str, bytes)):
-        raise TypeError(f"X is the single text {X!r}; give a list of SMILES: [{X!r}]")
-    if isinstance(X, (Mapping, Set)):
-        raise TypeError(
-            f"X is a {type(X).__name__}, whose order says nothing; give SMILES as a list, in the "
-            "order of y"
-        )
-    values = np.asarray(list(X) if _is_plain(X) else X, dtype=object)
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.ndim != 1:
-        raise ValueError(
-            f"X has the shape {values.shape}; give SMILES as a list, or as a table of one column"
-        )
-    if len(values) == 0:
+    values = one_column("X", X)
+    if not values:
         raise ValueError("X has no row; give at least one SMILES")
     found: list[str] = []
     for row, value in enumerate(values):
@@ -53,10 +40,6 @@ def smiles_of(X: Any) -> list[str]:
             )
         found.append(text)
     return found
-
-
-def _is_plain(values: Any) -> bool:
-    return isinstance(values, Iterable) and not hasattr(values, "__array__")
 
 
 def read_molecules(smiles: Sequence[str]) -> tuple[list[str], dict[int, str]]:
@@ -81,7 +64,12 @@ def labels_of(y: Any) -> np.ndarray:
     from sklearn.utils import column_or_1d
 
     labels: np.ndarray = column_or_1d(y, warn=True)
-    missing = [row for row, value in enumerate(labels) if is_blank(value)]
+    # NumPy makes texts of what stands among texts, of NaN too.
+    given = y if isinstance(y, (list, tuple)) else labels
+    texts = labels.dtype.kind in "US"
+    missing = [
+        row for row, value in enumerate(given) if is_blank(value) or (texts and value == "nan")
+    ]
     if missing:
         raise ValueError(f"y is missing in row {missing[0]}; leave out rows without a label")
     return labels
@@ -111,6 +99,8 @@ def numbers_of(y: Any) -> np.ndarray:
     values = np.asarray(y)
     if values.ndim not in (1, 2) or (values.dtype.kind not in "fiub" and values.dtype != object):
         raise ValueError(f"y is {values.dtype} of shape {values.shape}; expected numbers, a column")
+    if values.dtype == object:
+        values = np.where(np.vectorize(is_blank, otypes=[bool])(values), np.nan, values)
     values = values.astype(np.float64)
     if np.isinf(values).any() or (values.ndim == 1 and np.isnan(values).any()):
         raise ValueError("y contains NaN or infinity; leave out rows without a measured value")
