@@ -139,6 +139,7 @@ def test_what_spreadsheets_write_for_missing(cell):
     assert is_missing(cell)
     assert math.isnan(read_cell(cell).value)
     assert read_cell(cell).why == ""
+    assert read_molecule(cell) == (None, "blank SMILES")
 
 
 @pytest.mark.parametrize("cell", ["0", "-1", "N", "#5", "C", "I", "active", "no", "#"])

@@ -27,6 +27,11 @@ from dgl_gmpool.explain.masking import RefusedError
 from dgl_gmpool.training import load_models, predict_smiles
 
 
+def standardising(models):
+    """The same models, as if they had been trained with ``--standardize fragment charge``."""
+    return [replace(each, featurizer=f"{each.featurizer}+fragment+charge") for each in models]
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     return load_models(run_with_groups(tmp_path_factory.mktemp("explain") / "run"))
@@ -183,8 +188,9 @@ def test_a_model_without_groups_says_so(tmp_path):
     ],
 )
 def test_refused_molecules(models, smiles, reason):
-    with pytest.raises(RefusedError, match=reason):
-        explain_molecule(models, smiles)
+    for each in (models, standardising(models)):
+        with pytest.raises(RefusedError, match=reason):
+            explain_molecule(each, smiles)
 
 
 def test_no_models_and_models_of_features_that_nobody_can_make():

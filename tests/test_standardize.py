@@ -33,6 +33,7 @@ def test_one_form(drawn, steps, expected):
     found, why = standardized_smiles(drawn, steps)
     assert (found, why) == (expected, "")
     assert standardized_smiles(found, steps) == (found, "")
+    assert standardized_smiles(" ", STEPS) == ("", "blank SMILES")
 
 
 def test_a_table_is_standardised_and_counted():

@@ -182,9 +182,11 @@ def read_molecule(text: str) -> tuple[Chem.Mol | None, str]:
     >>> mol, _ = read_molecule("OCC")
     >>> mol.GetNumAtoms()
     3
-    >>> read_molecule("c1cccc1")[1]
-    "Can't kekulize mol.  Unkekulized atoms: 0 1 2 3 4"
+    >>> read_molecule("c1cccc1")[1], read_molecule(" ")[1]
+    ("Can't kekulize mol.  Unkekulized atoms: 0 1 2 3 4", 'blank SMILES')
     """
+    if is_missing(text):
+        return None, BLANK_SMILES
     smiles, _, why = split_smiles(text)
     if why:
         return None, why

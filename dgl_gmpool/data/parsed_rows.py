@@ -10,13 +10,7 @@ from rdkit import Chem
 
 from dgl_gmpool.data.featurize import featurize_molecules, unknown_symbols
 from dgl_gmpool.data.flat_graphs import FlatGraphs
-from dgl_gmpool.data.molecule import (
-    BLANK_SMILES,
-    has_atom_maps,
-    is_missing,
-    read_molecule,
-    split_smiles,
-)
+from dgl_gmpool.data.molecule import has_atom_maps, read_molecule, split_smiles
 from dgl_gmpool.data.similarity import fingerprints
 from dgl_gmpool.data.standardize import split_recipe, standardized
 
@@ -72,9 +66,6 @@ def parse_rows(smiles: Sequence[str], featurizer: str) -> ParsedRows:
     known: dict[str, int] = {}
     mols: list[Chem.Mol] = []
     for row, text in enumerate(smiles):
-        if is_missing(text):
-            reasons[row] = BLANK_SMILES
-            continue
         mol, reasons[row] = read_molecule(text)
         if mol is None:
             continue

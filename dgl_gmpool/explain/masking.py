@@ -8,7 +8,7 @@ import torch
 from rdkit import Chem, rdBase
 
 from dgl_gmpool.data.featurize import atom_order
-from dgl_gmpool.data.molecule import is_missing, read_molecule
+from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.data.smiles_to_graphs import featurize_smiles
 
 #: Bonds that a carbon can have.
@@ -60,7 +60,7 @@ class MaskedMolecule:
     """
 
     def __init__(self, smiles: str, featurizer: str) -> None:
-        mol, why = (None, "blank SMILES") if is_missing(smiles) else read_molecule(smiles)
+        mol, why = read_molecule(smiles)
         if mol is None:
             raise RefusedError(smiles, why)
         self.mol = mol

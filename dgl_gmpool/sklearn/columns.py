@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dgl_gmpool.data.molecule import canonical_smiles, is_missing
+from dgl_gmpool.data.molecule import canonical_smiles
 from dgl_gmpool.data.number import check_weights
 from dgl_gmpool.data.smiles_values import is_blank, one_column, smiles_of_value
 
@@ -46,7 +46,7 @@ def read_molecules(smiles: Sequence[str]) -> tuple[list[str], dict[int, str]]:
     """Canonical SMILES, and row -> what is wrong with it."""
     canonical, wrong = [], {}
     for row, text in enumerate(smiles):
-        found, why = ("", "blank SMILES") if is_missing(text) else canonical_smiles(text)
+        found, why = canonical_smiles(text)
         canonical.append(found)
         if why:
             wrong[row] = f"{text!r}: {why}"
