@@ -40,6 +40,11 @@ def run_with_solvents(folder):
     return trained_folder(replace(dataset, table=table), folder)
 
 
+def standardising(models):
+    """The same models, as if they had been trained with ``--standardize fragment charge``."""
+    return [replace(each, featurizer=f"{each.featurizer}+fragment+charge") for each in models]
+
+
 @dataclass
 class Told(TrainedModel):
     """A model that predicts by a rule of the atoms: element numbers by node, in graph order."""

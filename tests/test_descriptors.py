@@ -310,11 +310,17 @@ def test_explain_and_embed_with_features(run, tmp_path, capsys):
     assert "--feature T=VALUE" in capsys.readouterr().err
     assert cli.main([*explain, "--smiles", "CCO", "--feature", "pH=3", "T=25"]) == 0
     new = tmp_path / "new.csv"
-    new.write_text("smiles,pH,T\nCCO,3,25\nCCO,9,25\nCCO,x,25\n")
+    new.write_text("smiles,pH,T\nCCO,3,25\nCCO,9,25\nCCO,x,25\nCCN,,25\n")
     assert cli.main([*explain, "--csv", str(new), "--overwrite"]) == 0
     rows = rows_of((tmp_path / "page" / "molecules.csv").read_text())
     assert rows[0]["prediction"] != rows[1]["prediction"]
     assert "'x', not a finite number" in rows[2]["reason"]
+    notes = [row["note"] for row in rows]
+    assert notes == ["", "", "", "'pH' is blank: the mean of the training rows stands in for it"]
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert page.count("descriptors of the whole molecule") == 1
+    assert "Groups are those of the model" in page
+    assert "Atoms that raise" not in page
 
 
 def test_the_config_of_a_run_repeats_it(run, tmp_path, capsys):

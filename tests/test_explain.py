@@ -14,6 +14,7 @@ from explain_data import (
     run_with_groups,
     run_with_solvents,
     run_without_groups,
+    standardising,
     told,
     trained_folder,
 )
@@ -25,11 +26,6 @@ from dgl_gmpool.data.smiles_to_graphs import featurize_smiles
 from dgl_gmpool.explain import explain_molecule
 from dgl_gmpool.explain.masking import RefusedError
 from dgl_gmpool.training import load_models, predict_smiles
-
-
-def standardising(models):
-    """The same models, as if they had been trained with ``--standardize fragment charge``."""
-    return [replace(each, featurizer=f"{each.featurizer}+fragment+charge") for each in models]
 
 
 @pytest.fixture(scope="module")

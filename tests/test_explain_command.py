@@ -12,6 +12,7 @@ from explain_data import (
     run_with_groups,
     run_with_solvents,
     run_without_groups,
+    standardising,
 )
 from rdkit import Chem
 from training_data import check_refused, rows_of
@@ -174,6 +175,56 @@ def test_fragments_and_pairs_of_the_table(explained):
         assert float(pair["difference of predictions"]) == pytest.approx(difference)
 
 
+@pytest.fixture
+def standardised(run, tmp_path, monkeypatch):
+    """A table of odd molecules, and flags of a command whose models standardise them."""
+    for module in ("explain", "streamed"):
+        monkeypatch.setattr(
+            f"dgl_gmpool.cli.{module}.load_models", lambda path: standardising(load_models(path))
+        )
+    table = tmp_path / "in.csv"
+    table.write_text("smiles\n[Na+].CC(=O)[O-]\nOCC\n[CH3:1]CO |r|\nC1CC\n")
+    return ["--model", str(run), "--csv", str(table)]
+
+
+NOTES = [
+    "standardised from CC(=O)[O-].[Na+] to CC(=O)O",
+    "",
+    "the extension behind the SMILES is ignored; "
+    "the numbers of atoms in a mapped reaction are ignored",
+    "",
+]
+
+
+def test_the_molecule_that_is_explained_is_told_row_by_row(standardised, tmp_path, capsys):
+    output = tmp_path / "out"
+    assert main(["explain", *standardised, "--output", str(output)]) == 0
+    assert "3 explained by 2 model(s), 2 with a note (see" in capsys.readouterr().out
+    rows = rows_of((output / "molecules.csv").read_text())
+    assert [row["note"] for row in rows] == NOTES
+    seen = [row["explained smiles"] for row in rows]
+    assert seen == ["CC(=O)O", "OCC", "[CH3:1]CO |r|", ""]
+    atoms = rows_of((output / "atoms.csv").read_text())
+    for row, smiles in zip(rows[:3], seen):
+        elements = [atom["element"] for atom in atoms if atom["row"] == row["row"]]
+        assert elements == [atom.GetSymbol() for atom in Chem.MolFromSmiles(smiles).GetAtoms()]
+    page = (output / "index.html").read_text()
+    # The legend is that of groups, and a note stands with its molecule.
+    assert "Groups are those of the model" in page
+    assert "Atoms that raise" not in page
+    for note, number in ((NOTES[0], 2), (NOTES[2], 4)):
+        shown = f"<p class='note'>{note[0].upper()}{note[1:]}.</p>"
+        assert page.count(shown) == 1
+        assert page.rindex("id='row", 0, page.index(shown)) == page.index(f"id='row{number}'")
+
+
+def test_vectors_have_the_same_notes(standardised, tmp_path, capsys):
+    output = tmp_path / "vectors.csv"
+    assert main(["embed", *standardised, "--output", str(output)]) == 0
+    assert [row["note"] for row in rows_of(output.read_text())] == NOTES
+    assert f"note: 1 of the rows embedded (2): {NOTES[0]}" in capsys.readouterr().out
+
+
 def test_the_page_is_one_file_that_needs_no_network(explained):
     output, _ = explained
     page = (output / "index.html").read_text(encoding="utf-8")
@@ -244,7 +295,9 @@ def test_smiles_on_the_command_line_of_a_model_without_groups(without_groups, tm
     assert {atom["group"] for atom in atoms} == {""}
     for name in ("groups.csv", "fragments.csv", "pairs.csv"):
         assert (output / name).read_text().count("\n") == 1
-    assert "his model has no groups" in (output / "index.html").read_text()
+    page = (output / "index.html").read_text()
+    assert page.count("This model has no groups") == page.count("Atoms that raise") == 1
+    assert "Groups are those of the model" not in page
 
 
 def test_only_refused_molecules(run, tmp_path):

@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="FILE",
         help="a name that ends in .npy: one array (rows, width), float32, NaN where a row is "
-        "refused; otherwise a table: the column 'row', the SMILES, a column for each number, "
-        "and the reason where there are none (- for standard output)",
+        "refused; otherwise a table: the column 'row', the SMILES, a column for each number, what "
+        "to know of the row, and the reason where there are none (- for standard output)",
     )
     add_stream_flags(parser)
 
@@ -54,7 +54,9 @@ def main(args: argparse.Namespace) -> int:
         np.lib.format.write_array_header_1_0(head, shape)
     else:
         names = [f"e{column}" for column in range(width)]
-        head.write(csv_text([["row", "smiles", *names, "reason"]], delimiter=separator).encode())
+        head.write(
+            csv_text([["row", "smiles", *names, "note", "reason"]], delimiter=separator).encode()
+        )
     job = Job(
         "embed",
         head.getvalue(),
@@ -67,6 +69,8 @@ def main(args: argparse.Namespace) -> int:
         f"{args.output}: {totals.rows} rows of {width} numbers from {len(models)} model(s)"
         + (f", {totals.failed} without" if totals.failed else "")
     )
+    for text in totals.lines("embedded"):
+        say(text)
     return 1 if args.strict and totals.failed else 0
 
 
@@ -81,12 +85,12 @@ def _embedded(
     """Of some rows; without a separator, their numbers alone."""
     found = embed_rows(models, parsed, batch_size=args.batch_size, device=args.device)
     reasons = [row.wrong or why for row, why in zip(rows, found.reasons)]
-    totals = Totals.of(rows, reasons, [])
+    totals = Totals.of(rows, reasons, found.notes)
     if not separator:
         return found.values.astype("<f4").tobytes(), totals
     blank = [""] * found.values.shape[1]
     lines = []
-    for row, vector, why in zip(rows, found.values, reasons):
+    for row, vector, note, why in zip(rows, found.values, found.notes, reasons):
         numbers = blank if why else map(str, vector.tolist())
-        lines.append([row.row.number, row.smiles, *numbers, why])
+        lines.append([row.row.number, row.smiles, *numbers, note, why])
     return csv_text(lines, delimiter=separator).encode(), totals

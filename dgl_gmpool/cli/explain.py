@@ -21,10 +21,9 @@ from dgl_gmpool.explain.explanation import (
     Explanation,
     check_models,
     explain_molecule,
-    no_groups,
+    model_note,
 )
 from dgl_gmpool.explain.masking import RefusedError
-from dgl_gmpool.explain.molecule_groups import names_groups
 from dgl_gmpool.explain.report import PAGE, ExplainedRow, Report, check_folder
 from dgl_gmpool.explain.target import ExplainedTarget
 from dgl_gmpool.training import TrainedModel, choose_device, load_models
@@ -93,8 +92,8 @@ def main(args: argparse.Namespace) -> int:
     if len(first.task_names) > 1:
         others = len(first.task_names) - 1
         print(f"explaining {target}, with {others} other target(s) to name by --target")
-    if not names_groups(first.model):
-        print(f"note: {no_groups(first)}")
+    if about := model_note(first):
+        print(f"note: {about}")
     report = Report(args.output)
     known: dict[tuple[object, ...], Explanation | str] = {}
     each: MoleculeRow
@@ -112,9 +111,11 @@ def main(args: argparse.Namespace) -> int:
                 print(f"{each.smiles}: {summary(found)}")
     report.finish(f"{target}, explained by {args.model.resolve().name}")
     refused = sum(1 for row in report.rows if row.reason)
+    noted = sum(1 for row in report.rows if row.note)
     print(
         f"{args.output / PAGE}: {len(report.rows)} rows, {len(report.explained)} explained by "
         f"{len(models)} model(s)"
+        + (f", {noted} with a note (see the column 'note' of molecules.csv)" if noted else "")
         + (f", {refused} refused (see the column 'reason' of molecules.csv)" if refused else "")
     )
     return 0

@@ -105,7 +105,7 @@ def main(args: argparse.Namespace) -> int:
             else ""
         )
     )
-    for text in (*predictor.bounds.lines(), *totals.lines()):
+    for text in (*predictor.bounds.lines(), *totals.lines("predicted")):
         say(text)
     if current_world().is_main:
         for text in _scores(rows.text, args, columns, predictor.task):

@@ -71,12 +71,12 @@ class Totals:
             before, first = self.notes.get(note, (0, []))
             self.notes[note] = (before + count, [*first, *numbers][:_LISTED])
 
-    def lines(self) -> list[str]:
-        """A line for each note."""
+    def lines(self, done: str) -> list[str]:
+        """A line for each note; ``done`` says what became of the rows."""
         found = []
         for note, (count, numbers) in self.notes.items():
             listed = ", ".join(map(str, numbers)) + (", ..." if count > len(numbers) else "")
-            found.append(f"note: {count} of the rows predicted ({listed}): {note}")
+            found.append(f"note: {count} of the rows {done} ({listed}): {note}")
         return found
 
 

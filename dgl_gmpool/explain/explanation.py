@@ -11,7 +11,8 @@ from rdkit import Chem
 
 from dgl_gmpool.data.features import DESCRIPTOR_SETS
 from dgl_gmpool.data.molecule import canonical_smiles, read_molecule
-from dgl_gmpool.data.standardize import split_recipe, standardized_smiles
+from dgl_gmpool.data.parsed_rows import parse_rows
+from dgl_gmpool.data.standardize import split_recipe
 from dgl_gmpool.explain.fragments import fragment_smiles
 from dgl_gmpool.explain.masking import MaskedMolecule, RefusedError
 from dgl_gmpool.explain.molecule_groups import consensus_groups, names_groups, node_weights
@@ -50,6 +51,7 @@ class Explanation:
     Attributes
     ----------
     smiles : str
+        Of the molecule that is explained: as it was given, or standardised if the model does so.
     target, units, kind : str
         What is predicted; ``kind`` is ``"classification"`` (probabilities) or ``"regression"``.
     prediction, baseline : float
@@ -62,7 +64,7 @@ class Explanation:
         Of each atom; those of a group add up to its contribution. ``(n,)`` float64.
     groups : numpy.ndarray or None
         Group of each atom, 0 to K - 1: the groups of the mean of the models' grouping matrices.
-        ``(n,)`` int64. None where the readout names no groups; ``note`` says so.
+        ``(n,)`` int64. None where the readout names no groups; ``model_note`` says so.
     memberships : numpy.ndarray or None
         How much of each atom is in each group, rows add up to 1. ``(n, K)`` float64.
     weights : numpy.ndarray or None
@@ -77,8 +79,9 @@ class Explanation:
     exact : bool
         Whether all coalitions of groups were looked at (up to 8 groups); otherwise each group is
         taken as the first and the last to come.
-    note : str
-        What to know, such as that the model has no groups; else empty.
+    molecule_note, model_note : str
+        What to know of this molecule, such as that it was standardised, and of all molecules of
+        the model, such as that it has no groups; else empty.
     """
 
     smiles: str
@@ -98,7 +101,13 @@ class Explanation:
     fragments: tuple[str, ...] = ()
     agreement: float = float("nan")
     exact: bool = True
-    note: str = ""
+    molecule_note: str = ""
+    model_note: str = ""
+
+    @property
+    def note(self) -> str:
+        """All that is to be known: ``molecule_note`` and ``model_note``."""
+        return "; ".join(filter(None, [self.molecule_note, self.model_note]))
 
     @property
     def num_groups(self) -> int:
@@ -178,17 +187,17 @@ def explain_molecule(
     check_models(models, solvents=solvent is not None, features=list(features or {}))
     first = models[0]
     chosen = ExplainedTarget.of(first, target)
-    featurizer, steps = split_recipe(first.featurizer)
-    drawn, (smiles, why) = smiles, standardized_smiles(smiles, steps)
-    if why:
-        raise RefusedError(drawn, why)
-    masked = MaskedMolecule(smiles, featurizer)
+    parsed = parse_rows([smiles], first.featurizer)
+    if parsed.reasons[0]:
+        raise RefusedError(smiles, parsed.reasons[0])
+    (canonical,) = parsed.canonical
+    if canonical_smiles(smiles)[0] != canonical:
+        smiles = canonical  # standardised
+    masked = MaskedMolecule(smiles, split_recipe(first.featurizer)[0])
     count = masked.num_atoms
     if count > MOST_ATOMS:
         raise RefusedError(smiles, f"{count} atoms; an explanation takes at most {MOST_ATOMS}")
-    feats, note = _features(first, smiles, solvent, features)
-    if smiles != drawn:
-        note = "; ".join(filter(None, [f"standardised from {drawn} to {smiles}", note]))
+    feats, *notes = _features(first, canonical, solvent, features)
     torch_device = choose_device(device)
     networks = [trained.model.to(torch_device) for trained in models]
     node_of = np.argsort(masked.order)
@@ -198,8 +207,6 @@ def explain_molecule(
         found = consensus_groups(networks, masked.graph, device=torch_device)
         groups, memberships = found.groups[node_of], found.memberships[node_of]
         agreement = found.agreement
-    else:
-        note = "; ".join(filter(None, [note, no_groups(first)]))
     weights = node_weights(networks, masked.graph, device=torch_device)
 
     def predictions(present: np.ndarray) -> np.ndarray:
@@ -242,7 +249,8 @@ def explain_molecule(
         ),
         agreement=agreement,
         exact=len(shares) <= MOST_PLAYERS,
-        note=note,
+        molecule_note="; ".join(filter(None, [*parsed.notes, *notes])),
+        model_note=model_note(first),
     )
 
 
@@ -270,12 +278,22 @@ def _contributions(
     return contributions, shares, spread
 
 
-def no_groups(trained: TrainedModel) -> str:
-    """The line that says why there are no groups."""
-    return (
-        f"this model has no groups: its readout {trained.model.config['readout']!r} names none "
-        "(gmpool and ngmpool do), so contributions are per atom"
-    )
+def model_note(trained: TrainedModel) -> str:
+    """What to know of all explanations of a model; else empty."""
+    notes = []
+    if not names_groups(trained.model):
+        notes.append(
+            f"this model has no groups: its readout {trained.model.config['readout']!r} names none "
+            "(gmpool and ngmpool do), so contributions are per atom"
+        )
+    sets = [each.source for each in trained.features if each.source in DESCRIPTOR_SETS]
+    if sets:
+        notes.append(
+            f"the model also sees the {' and '.join(sets)} descriptors of the whole molecule, "
+            "which stay as they are while atoms are masked: what acts through them is in the "
+            "baseline"
+        )
+    return "; ".join(notes)
 
 
 def check_models(
@@ -291,25 +309,18 @@ def check_models(
 
 def _features(
     trained: TrainedModel,
-    smiles: str,
+    canonical: str,
     solvent: str | None,
     features: Mapping[str, object] | None,
-) -> tuple[np.ndarray | None, str]:
-    """What joins the readout, ``(1, g)`` or None, and what to know of it."""
+) -> tuple[np.ndarray | None, str, str]:
+    """What joins the readout, ``(1, g)`` or None, and what to know of it: of what is given, of
+    descriptors."""
     given = {name: [value] for name, value in (features or {}).items()}
     beside = RowFeatures(
         trained, 1, solvents=None if solvent is None else [solvent], features=given
     )
     known, why, note = beside.row(0)
     if why:
-        raise RefusedError(smiles, why)
-    values, about = beside.matrix([canonical_smiles(smiles)[0]], [known])
-    notes = [note, *about]
-    sets = [each.source for each in trained.features if each.source in DESCRIPTOR_SETS]
-    if sets:
-        notes.append(
-            f"the model also sees the {' and '.join(sets)} descriptors of the whole molecule, "
-            "which stay as they are while atoms are masked: what acts through them is in the "
-            "baseline"
-        )
-    return values, "; ".join(filter(None, notes))
+        raise RefusedError(canonical, why)
+    values, (about,) = beside.matrix([canonical], [known])
+    return values, note, about

@@ -97,6 +97,15 @@ def table(
     return f"<div class='scroll'><table><tr>{row(header, 'th')}</tr>{body}</table></div>"
 
 
+def sentence(text: str) -> str:
+    """A note as a sentence, HTML.
+
+    >>> sentence("pH is > 7")
+    'PH is &gt; 7.'
+    """
+    return f"{escape(text[0].upper() + text[1:])}."
+
+
 def small_svg(svg: str) -> str:
     """The same picture in half the bytes: without what is SVG's default, and names of atoms."""
     return _NEEDLESS.sub("", svg)

@@ -22,7 +22,7 @@ from dgl_gmpool.explain.drawing import (
 )
 from dgl_gmpool.explain.explanation import Explanation
 from dgl_gmpool.explain.fragments import FragmentRow, Pair
-from dgl_gmpool.explain.html import END, head, small_svg, swatch
+from dgl_gmpool.explain.html import END, head, sentence, small_svg, swatch
 
 #: How many fragments and pairs the page shows; the tables beside it have all.
 SHOWN = 20
@@ -102,10 +102,11 @@ def _how_to_read(
     yield " again. The baseline is the prediction for the carbon skeleton alone, all atoms masked;"
     yield " contributions add up to the prediction less the baseline. So a plain alkyl group"
     yield " contributes nothing: its share is in the baseline.</p>"
-    if first.note:
-        yield f"<p><strong>{escape(first.note[0].upper() + first.note[1:])}.</strong> Atoms that"
-        yield f" raise the prediction are {swatch(MORE)} blue, those that lower it {swatch(LESS)}"
-        yield " orange; the largest are labelled.</p>"
+    if first.model_note:
+        yield f"<p><strong>{sentence(first.model_note)}</strong></p>"
+    if first.groups is None:
+        yield f"<p>Atoms that raise the prediction are {swatch(MORE)} blue, those that lower it"
+        yield f" {swatch(LESS)} orange; the largest are labelled.</p>"
         return
     yield "<p>Groups are those of the model: atoms that it treats as one. A colour tells groups"
     yield " apart and means nothing else; a label is the group's number and its contribution (the"
@@ -183,7 +184,10 @@ def molecule_part(name: str, each: Explanation, most: float) -> Iterator[str]:
         yield f"; {each.num_groups} group{'s' * (each.num_groups != 1)}"
         if each.group_spread.size and each.group_spread[0] == each.group_spread[0]:
             yield f", agreement of the models {each.agreement:.2f}"
-    yield "</p><div class='sides'><div class='picture'>"
+    yield "</p>"
+    if each.molecule_note:
+        yield f"<p class='note'>{sentence(each.molecule_note)}</p>"
+    yield "<div class='sides'><div class='picture'>"
     yield small_svg(draw_svg(each, line=False))
     yield "</div>"
     if each.groups is not None:

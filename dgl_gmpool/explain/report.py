@@ -49,6 +49,11 @@ class ExplainedRow:
     explanation: Explanation | None
     reason: str = ""
 
+    @property
+    def note(self) -> str:
+        """What to know of the molecule; else empty."""
+        return "" if self.explanation is None else self.explanation.molecule_note
+
 
 @dataclass
 class Report:
@@ -90,7 +95,7 @@ class Report:
                 self._atoms(),
                 self._groups(),
                 _fragments(fragments),
-                _pairs(pairs, {row.number: row.smiles for row in self.rows}),
+                _pairs(pairs, {number: each.smiles for number, each in self.explained}),
             ),
         ):
             # No "nan": spreadsheets take it for a word.
@@ -124,17 +129,17 @@ class Report:
 
     def _molecules(self) -> Iterable[Sequence[Any]]:
         yield (
-            *("row", "smiles", "target", "prediction", "baseline", "carbon skeleton", "groups"),
-            *("agreement of models", "reason"),
+            *("row", "smiles", "explained smiles", "target", "prediction", "baseline"),
+            *("carbon skeleton", "groups", "agreement of models", "note", "reason"),
         )
         for row in self.rows:
             each = row.explanation
             if each is None:
-                yield (row.number, row.smiles, *[""] * 6, row.reason)
+                yield (row.number, row.smiles, *[""] * 8, row.reason)
                 continue
             yield (
-                *(row.number, row.smiles, each.target, each.prediction, each.baseline),
-                *(each.skeleton, each.num_groups, each.agreement, ""),
+                *(row.number, row.smiles, each.smiles, each.target, each.prediction),
+                *(each.baseline, each.skeleton, each.num_groups, each.agreement, row.note, ""),
             )
 
     def _atoms(self) -> Iterable[Sequence[Any]]:

@@ -9,6 +9,7 @@ from html import escape
 import numpy as np
 
 from dgl_gmpool.explain.explanation import Explanation, check_models, explain_molecule
+from dgl_gmpool.explain.html import sentence
 from dgl_gmpool.explain.masking import RefusedError
 from dgl_gmpool.explain.page import molecule_part
 from dgl_gmpool.report.run_data import PredictedRows, RunData
@@ -45,9 +46,8 @@ def groups(run: RunData, *, device: str = "auto") -> Iterator[str]:
     yield " pictures mean: <code>dgl-gmpool explain --model RUN --csv FILE --output FOLDER</code>."
     yield " Contributions add up to the prediction less the baseline, the prediction for the carbon"
     yield " skeleton.</p>"
-    if found[0][1].note:
-        note = found[0][1].note
-        yield f"<p class='quiet'>{escape(note[0].upper() + note[1:])}.</p>"
+    if about := found[0][1].model_note:
+        yield f"<p class='quiet'>{sentence(about)}</p>"
     most = max(float(np.abs(_shares(each)).max(initial=0.0)) for _, each in found) or 1.0
     for row, each in found:
         title = f"{escape(part.ids[row])} <code>{escape(each.smiles)}</code>, measured"

@@ -28,12 +28,14 @@ class Embeddings:
     values : numpy.ndarray
         ``(rows, width)`` float32: the readouts that the models' heads see, one model's behind the
         other's. NaN in rows that could not be embedded.
-    reasons : tuple of str
-        Per row, why there is no vector; empty where there is one.
+    reasons, notes : tuple of str
+        Per row, why there is no vector, empty where there is one, and what to know of it, such as
+        that the molecule was standardised.
     """
 
     values: np.ndarray
     reasons: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def embedding_width(models: Sequence[TrainedModel]) -> int:
@@ -79,6 +81,7 @@ def embed_smiles(
     return Embeddings(
         np.concatenate([part.values for part in parts]),
         tuple(reason for part in parts for reason in part.reasons),
+        tuple(note for part in parts for note in part.notes),
     )
 
 
@@ -108,4 +111,4 @@ def embed_rows(
     values = np.full((len(parsed), vectors.shape[1]), np.nan, np.float32)
     there = parsed.place >= 0
     values[there] = vectors[parsed.place[there]]
-    return Embeddings(values, tuple(parsed.reasons))
+    return Embeddings(values, tuple(parsed.reasons), tuple(parsed.notes))
