@@ -18,15 +18,18 @@ from rdkit import Chem
 from training_data import check_refused, rows_of
 
 from dgl_gmpool.cli import main
+from dgl_gmpool.explain.explanation import Explanation
 from dgl_gmpool.explain.fragments import (
     HYDROGEN,
     Cut,
+    Setting,
     context_smiles,
     flat_smiles,
     fragment_rows,
     fragment_smiles,
     matched_pairs,
 )
+from dgl_gmpool.explain.report import ExplainedRow, Report
 from dgl_gmpool.training import load_models, predict_smiles
 
 
@@ -62,10 +65,11 @@ def test_fragments_and_what_is_left():
     assert fragment_smiles(Chem.MolFromSmiles("C1CC1"), [0]) == "*C*"
 
 
-def cut(row, smiles, atoms, prediction=0.0):
+def cut(row, smiles, atoms, prediction=0.0, target="y", beside=""):
     mol = Chem.MolFromSmiles(smiles)
     return Cut(
         row,
+        Setting(target, beside),
         flat_smiles(mol),
         fragment_smiles(mol, atoms),
         context_smiles(mol, atoms),
@@ -91,11 +95,30 @@ def test_pairs_differ_in_one_group():
     assert (few, count) == (pairs[:1], 3)
 
 
+def test_only_predictions_of_one_target_beside_the_same_things_are_compared():
+    amine, alcohol, benzene = ("Nc1ccccc1", [0]), ("Oc1ccccc1", [0]), ("c1ccccc1", range(6))
+    cuts = [
+        cut(2, *amine, 1.0, beside="pH=2"),
+        cut(3, *amine, 2.0, beside="pH=7"),
+        cut(4, *alcohol, 5.0, beside="pH=7"),
+        cut(5, *benzene, 9.0, beside="pH=2"),
+        cut(6, *alcohol, 0.5, target="kind=a"),
+        cut(7, *amine, 0.6, target="kind=b"),
+        cut(8, *benzene, 0.7, target="kind=b"),
+    ]
+    pairs, count = matched_pairs(cuts, most=10)
+    found = {(p.first.row, p.second.row): p.difference for p in pairs}
+    assert found == {(2, 5): 8.0, (3, 4): 3.0, (7, 8): pytest.approx(0.1)}
+    assert count == 3
+
+
 def test_fragments_of_a_table():
-    rows = fragment_rows([(2, "*O", 1.0), (2, "*O", 2.0), (3, "*O", 3.0), (3, "*N", -9.0)])
-    assert [(r.fragment, r.count, r.molecules, r.mean) for r in rows] == [
-        ("*N", 1, 1, -9.0),
-        ("*O", 3, 2, 2.0),
+    groups = [(2, "y", "*O", 1.0), (2, "y", "*O", 2.0), (3, "y", "*O", 3.0), (3, "y", "*N", -9.0)]
+    rows = fragment_rows([*groups, (4, "z", "*O", 0.5)])
+    assert [(r.fragment, r.target, r.count, r.molecules, r.mean) for r in rows] == [
+        ("*N", "y", 1, 1, -9.0),
+        ("*O", "y", 3, 2, 2.0),
+        ("*O", "z", 1, 1, 0.5),
     ]
 
 
@@ -225,6 +248,59 @@ def test_vectors_have_the_same_notes(standardised, tmp_path, capsys):
     assert f"note: 1 of the rows embedded (2): {NOTES[0]}" in capsys.readouterr().out
 
 
+def on_benzene(symbol, prediction, target, beside=""):
+    """An explanation by hand: one atom on a phenyl ring, and all that is predicted is its own."""
+    groups = np.array([0] + [1] * 6)
+    shares = np.array([prediction, 0.0])
+    return Explanation(
+        *(f"{symbol}c1ccccc1", target, "", "classification", prediction, 0.0, "CC1CCCCC1"),
+        *((symbol, *"CCCCCC"), np.where(groups == 0, prediction, 0.0)),
+        groups=groups,
+        memberships=np.eye(2)[groups],
+        group_contributions=shares,
+        group_spread=shares * 0,
+        fragments=(f"*{symbol}", "*c1ccccc1"),
+        beside=beside,
+    )
+
+
+def test_what_is_explained_of_other_classes_or_at_another_ph_is_not_compared(tmp_path):
+    report = Report(tmp_path)
+    for number, each in enumerate(
+        (
+            on_benzene("N", 0.5, "kind=a", "pH=2"),
+            on_benzene("N", 0.75, "kind=a", "pH=7"),
+            on_benzene("O", 0.625, "kind=a", "pH=7"),
+            on_benzene("F", 0.875, "kind=b", "pH=7"),
+        ),
+        start=2,
+    ):
+        report.add(ExplainedRow(number, each.smiles, each))
+    report.finish("kind")
+    (pair,) = rows_of((tmp_path / "pairs.csv").read_text())
+    assert (pair["target"], pair["beside the molecule"]) == ("kind=a", "pH=7")
+    assert (pair["row 1"], pair["row 2"], pair["difference of predictions"]) == ("3", "4", "-0.125")
+    fragments = {
+        (row["fragment"], row["target"]): (row["count"], float(row["mean contribution"]))
+        for row in rows_of((tmp_path / "fragments.csv").read_text())
+    }
+    # The mean over the pH says something, that over classes would not.
+    assert fragments == {
+        ("*N", "kind=a"): ("2", 0.625),
+        ("*O", "kind=a"): ("1", 0.625),
+        ("*F", "kind=b"): ("1", 0.875),
+        ("*c1ccccc1", "kind=a"): ("3", 0.0),
+        ("*c1ccccc1", "kind=b"): ("1", 0.0),
+    }
+    page = (tmp_path / "index.html").read_text()
+    assert (
+        "Explained is the probability of kind=a or kind=b, for each molecule its most probable "
+        "class." in page
+    )
+    assert "<code>*c1ccccc1</code> <span class='quiet'>(kind=a, pH=7)</span>" in page
+    assert page.count("<td>kind=b</td>") == 2
+
+
 def test_the_page_is_one_file_that_needs_no_network(explained):
     output, _ = explained
     page = (output / "index.html").read_text(encoding="utf-8")
@@ -333,6 +409,9 @@ def test_solvents_of_the_command(with_solvents, tmp_path, capsys):
     rows = rows_of((tmp_path / "own" / "molecules.csv").read_text())
     assert rows[0]["prediction"] != rows[1]["prediction"]
     assert "gas" in rows[2]["reason"]
+    beside = [row["beside the molecule"] for row in rows]
+    assert beside == ["solvent=O", "solvent=CCCCCC", ""]
+    assert "<span class='quiet'>(solvent=O)</span>" in (tmp_path / "own/index.html").read_text()
     assert main([*common, "--solvent", "O", "--output", str(tmp_path / "one")]) == 0
     same = rows_of((tmp_path / "one" / "molecules.csv").read_text())
     assert [row["prediction"] for row in same] == [rows[0]["prediction"]] * 3

@@ -87,10 +87,12 @@ def test_a_sum_has_a_sign_and_one_group_no_s(models):
 
 
 def test_the_spread_of_a_single_group_is_blank():
-    once, twice = fragment_rows([(1, "*N", 0.1), (2, "*O", 1.0), (3, "*O", 2.0)])[::-1]
+    once, twice = fragment_rows([(1, "y", "*N", 0.1), (2, "y", "*O", 1.0), (3, "y", "*O", 2.0)])[
+        ::-1
+    ]
     assert np.isnan(once.spread)
     assert twice.spread == 0.5
-    page = "".join(_fragments([once, twice]))
+    page = "".join(_fragments([once, twice], False))
     assert "nan" not in page
     assert "<td class='n'></td>" in page
 

@@ -54,6 +54,8 @@ class Explanation:
         Of the molecule that is explained: as it was given, or standardised if the model does so.
     target, units, kind : str
         What is predicted; ``kind`` is ``"classification"`` (probabilities) or ``"regression"``.
+    beside : str
+        What the models saw beside the molecule, such as ``solvent=CCO, pH=7.4``; else empty.
     prediction, baseline : float
         Mean over the models, for the molecule and for its carbon skeleton.
     skeleton : str
@@ -101,6 +103,7 @@ class Explanation:
     fragments: tuple[str, ...] = ()
     agreement: float = float("nan")
     exact: bool = True
+    beside: str = ""
     molecule_note: str = ""
     model_note: str = ""
 
@@ -197,7 +200,7 @@ def explain_molecule(
     count = masked.num_atoms
     if count > MOST_ATOMS:
         raise RefusedError(smiles, f"{count} atoms; an explanation takes at most {MOST_ATOMS}")
-    feats, *notes = _features(first, canonical, solvent, features)
+    feats, beside, *notes = _features(first, canonical, solvent, features)
     torch_device = choose_device(device)
     networks = [trained.model.to(torch_device) for trained in models]
     node_of = np.argsort(masked.order)
@@ -249,6 +252,7 @@ def explain_molecule(
         ),
         agreement=agreement,
         exact=len(shares) <= MOST_PLAYERS,
+        beside=beside,
         molecule_note="; ".join(filter(None, [*parsed.notes, *notes])),
         model_note=model_note(first),
     )
@@ -312,9 +316,9 @@ def _features(
     canonical: str,
     solvent: str | None,
     features: Mapping[str, object] | None,
-) -> tuple[np.ndarray | None, str, str]:
-    """What joins the readout, ``(1, g)`` or None, and what to know of it: of what is given, of
-    descriptors."""
+) -> tuple[np.ndarray | None, str, str, str]:
+    """What joins the readout, ``(1, g)`` or None, what is given of it in words, and what to know of
+    that and of descriptors."""
     given = {name: [value] for name, value in (features or {}).items()}
     beside = RowFeatures(
         trained, 1, solvents=None if solvent is None else [solvent], features=given
@@ -323,4 +327,4 @@ def _features(
     if why:
         raise RefusedError(canonical, why)
     values, (about,) = beside.matrix([canonical], [known])
-    return values, note, about
+    return values, beside.text(known), note, about

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import NamedTuple
 
 from rdkit import Chem, rdBase
 
@@ -75,7 +76,7 @@ class FragmentRow:
 
     Attributes
     ----------
-    fragment : str
+    fragment, target : str
     count, molecules : int
         How many groups, and in how many molecules.
     mean, spread : float
@@ -83,6 +84,7 @@ class FragmentRow:
     """
 
     fragment: str
+    target: str
     count: int
     molecules: int
     mean: float
@@ -94,32 +96,43 @@ class FragmentRow:
         return self.count * abs(self.mean)
 
 
-def fragment_rows(groups: Iterable[tuple[int, str, float]]) -> list[FragmentRow]:
-    """Fragments from ``(row, fragment, contribution)`` of all groups, those that matter most first.
+def fragment_rows(groups: Iterable[tuple[int, str, str, float]]) -> list[FragmentRow]:
+    """Fragments from ``(row, target, fragment, contribution)`` of all groups, those that matter
+    most first. Contributions to different targets are not averaged; those beside different solvents
+    or features are.
 
     Examples
     --------
-    >>> fragment_rows([(2, "*O", 1.0), (3, "*O", 2.0), (3, "*C", 0.1)])[0]
-    FragmentRow(fragment='*O', count=2, molecules=2, mean=1.5, spread=0.5)
+    >>> fragment_rows([(2, "y", "*O", 1.0), (3, "y", "*O", 2.0), (3, "y", "*C", 0.1)])[0]
+    FragmentRow(fragment='*O', target='y', count=2, molecules=2, mean=1.5, spread=0.5)
     """
     import numpy as np
 
-    found: dict[str, list[tuple[int, float]]] = {}
-    for row, fragment, contribution in groups:
-        found.setdefault(fragment, []).append((row, contribution))
+    found: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    for row, target, fragment, contribution in groups:
+        found.setdefault((fragment, target), []).append((row, contribution))
     rows = []
-    for fragment, each in found.items():
+    for (fragment, target), each in found.items():
         values = np.array([contribution for _, contribution in each])
         rows.append(
             FragmentRow(
                 fragment,
+                target,
                 len(each),
                 len({row for row, _ in each}),
                 float(values.mean()),
                 float(values.std()) if len(values) > 1 else float("nan"),
             )
         )
-    return sorted(rows, key=lambda row: (-row.weight, row.fragment))
+    return sorted(rows, key=lambda row: (-row.weight, row.fragment, row.target))
+
+
+class Setting(NamedTuple):
+    """What two predictions must have in common to be compared: the target, and what stands beside
+    the molecule."""
+
+    target: str
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,6 +142,7 @@ class Cut:
     Attributes
     ----------
     row : int
+    setting : Setting
     canonical : str
         :func:`flat_smiles` of the molecule.
     fragment, context : str
@@ -138,6 +152,7 @@ class Cut:
     """
 
     row: int
+    setting: Setting
     canonical: str
     fragment: str
     context: str
@@ -147,7 +162,8 @@ class Cut:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two molecules that differ in one group: ``context`` with ``first`` or ``second`` on it."""
+    """Two molecules that differ in one group: ``context`` with ``first`` or ``second`` on it, in
+    one setting."""
 
     context: str
     first: Cut
@@ -160,7 +176,7 @@ class Pair:
 
 
 def matched_pairs(cuts: Sequence[Cut], *, most: int) -> tuple[list[Pair], int]:
-    """Pairs of rows with one context and two fragments, the largest differences first.
+    """Pairs of rows with one setting, one context and two fragments, the largest differences first.
 
     A molecule that is the context itself, with a hydrogen where the group was, is a partner too.
 
@@ -177,24 +193,25 @@ def matched_pairs(cuts: Sequence[Cut], *, most: int) -> tuple[list[Pair], int]:
     int
         How many there are.
     """
-    bare: dict[str, Cut] = {}
+    bare: dict[tuple[Setting, str], Cut] = {}
     for cut in cuts:
-        bare.setdefault(cut.canonical, cut)
-    by_context: dict[str, dict[tuple[str, str], Cut]] = {}
+        bare.setdefault((cut.setting, cut.canonical), cut)
+    by_context: dict[tuple[Setting, str], dict[tuple[str, str], Cut]] = {}
     for cut in cuts:
         if cut.context.strip("*."):
-            by_context.setdefault(cut.context, {}).setdefault((cut.fragment, cut.canonical), cut)
-    for context, members in by_context.items():
-        other = bare.get(_with_hydrogen(context))
+            members = by_context.setdefault((cut.setting, cut.context), {})
+            members.setdefault((cut.fragment, cut.canonical), cut)
+    for (setting, context), members in by_context.items():
+        other = bare.get((setting, _with_hydrogen(context)))
         if other is not None:
-            members[HYDROGEN, other.canonical] = Cut(
-                other.row, other.canonical, HYDROGEN, context, other.prediction, 0.0
+            members[HYDROGEN, other.canonical] = replace(
+                other, fragment=HYDROGEN, context=context, contribution=0.0
             )
     count = 0
 
     def pairs() -> Iterator[Pair]:
         nonlocal count
-        for context, members in by_context.items():
+        for (_, context), members in by_context.items():
             for first, second in combinations(sorted(members.values(), key=_place), 2):
                 if first.fragment != second.fragment and first.canonical != second.canonical:
                     count += 1

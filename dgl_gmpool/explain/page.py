@@ -61,10 +61,11 @@ def write_page(
     def parts() -> Iterator[str]:
         yield head(headline.title)
         yield from _how_to_read(headline, explained, refused)
+        several = len({each.target for _, each in explained}) > 1
         if fragments:
-            yield from _fragments(fragments)
+            yield from _fragments(fragments, several)
         if pairs:
-            yield from _pairs(pairs, headline.pairs)
+            yield from _pairs(pairs, headline.pairs, several)
         yield "<h2>Molecules</h2>"
         # One scale for the bars of all molecules, so that they can be compared.
         most = max(
@@ -94,7 +95,12 @@ def _how_to_read(
     if not explained:
         return
     first = explained[0][1]
-    what = f"the probability of {first.target}" if first.kind == "classification" else first.target
+    *others, last = sorted({each.target for _, each in explained})
+    what = f"{', '.join(others)} or {last}" if others else last
+    if first.kind == "classification":
+        what = f"the probability of {what}"
+    if others:
+        what += ", for each molecule its most probable class"
     units = units_of(first).strip()
     yield f"<p>Explained is {escape(what)}{escape(f' ({units})' if units else '')}. What an atom"
     yield " or a group contributes is measured"
@@ -124,7 +130,7 @@ def _refused(rows: Sequence[tuple[int, str, str]]) -> Iterator[str]:
     yield "</table>"
 
 
-def _fragments(rows: Sequence[FragmentRow]) -> Iterator[str]:
+def _fragments(rows: Sequence[FragmentRow], several: bool) -> Iterator[str]:
     import numpy as np
 
     shown = rows[:SHOWN]
@@ -132,19 +138,21 @@ def _fragments(rows: Sequence[FragmentRow]) -> Iterator[str]:
     most = max(abs(row.mean) for row in shown) or 1.0
     yield "<h2>Groups that matter most</h2><p class='quiet'>By count times mean contribution."
     yield f"{_and_where(len(shown), len(rows), 'fragments.csv')}</p>"
-    yield "<div class='scroll'><table><tr><th></th><th>fragment</th><th>groups</th>"
-    yield "<th>molecules</th>"
+    yield "<div class='scroll'><table><tr><th></th><th>fragment</th>"
+    yield f"{'<th>target</th>' * several}<th>groups</th><th>molecules</th>"
     yield "<th>mean contribution</th><th>± std</th><th></th></tr>"
     for row in shown:
         yield f"<tr><td>{draw_fragment(row.fragment)}</td>"
-        yield f"<td><code>{escape(row.fragment)}</code></td><td class='n'>{row.count}</td>"
+        yield f"<td><code>{escape(row.fragment)}</code></td>"
+        yield f"<td>{escape(row.target)}</td>" if several else ""
+        yield f"<td class='n'>{row.count}</td>"
         yield f"<td class='n'>{row.molecules}</td><td class='n'>{_signed(row.mean, digits)}</td>"
         spread = "" if row.spread != row.spread else f"{row.spread:.{digits}f}"
         yield f"<td class='n'>{spread}</td>{_bar(row.mean, most)}</tr>"
     yield "</table></div>"
 
 
-def _pairs(pairs: Sequence[Pair], count: int) -> Iterator[str]:
+def _pairs(pairs: Sequence[Pair], count: int, several: bool) -> Iterator[str]:
     import numpy as np
 
     shown = pairs[:SHOWN]
@@ -155,7 +163,9 @@ def _pairs(pairs: Sequence[Pair], count: int) -> Iterator[str]:
     yield "<th>in common</th><th>row</th><th>with</th><th>row</th><th>with</th>"
     yield "<th>difference</th></tr>"
     for pair in shown:
-        yield f"<tr><td><code>{escape(pair.context)}</code></td>"
+        target, beside = pair.first.setting
+        setting = ", ".join(filter(None, [target if several else "", beside]))
+        yield f"<tr><td><code>{escape(pair.context)}</code>{_quiet(setting)}</td>"
         for cut in (pair.first, pair.second):
             yield f"<td class='n'><a href='#row{cut.row}'>{cut.row}</a></td>"
             yield f"<td><code>{escape(cut.fragment)}</code></td>"
@@ -176,7 +186,7 @@ def molecule_part(name: str, each: Explanation, most: float) -> Iterator[str]:
     """
     digits = digits_of(each)
     units = escape(units_of(each))
-    yield f"<h3>{name}</h3><p>{escape(each.target)}"
+    yield f"<h3>{name}</h3><p>{escape(each.target)}{_quiet(each.beside)}"
     yield f" <strong>{each.prediction:.{digits}f}</strong>{units} = baseline"
     yield f" {each.baseline:.{digits}f} <code class='quiet'>({escape(each.skeleton)})</code>"
     yield f" {_added(each.prediction - each.baseline, digits)}"
@@ -207,6 +217,10 @@ def molecule_part(name: str, each: Explanation, most: float) -> Iterator[str]:
 def _spread(each: Explanation, group: int, digits: int) -> str:
     spread = float(each.group_spread[group])
     return "" if spread != spread else f" <span class='quiet'>± {spread:.{digits}f}</span>"
+
+
+def _quiet(text: str) -> str:
+    return f" <span class='quiet'>({escape(text)})</span>" if text else ""
 
 
 def _and_where(shown: int, count: int, file: str) -> str:

@@ -14,6 +14,7 @@ from dgl_gmpool.explain.fragments import (
     Cut,
     FragmentRow,
     Pair,
+    Setting,
     context_smiles,
     flat_smiles,
     fragment_rows,
@@ -83,7 +84,7 @@ class Report:
     def finish(self, title: str) -> None:
         """Write the tables, then the page, which is last: with it, the report is whole."""
         fragments = fragment_rows(
-            (number, fragment, float(share))
+            (number, each.target, fragment, float(share))
             for number, each in self.explained
             for fragment, share in zip(each.fragments, each.group_contributions)
         )
@@ -115,30 +116,32 @@ class Report:
         found, seen = [], set()
         for number, each in self.explained:
             mol = each.mol
-            canonical = flat_smiles(mol)
-            if canonical in seen:
+            setting, canonical = Setting(each.target, each.beside), flat_smiles(mol)
+            if (setting, canonical) in seen:
                 continue
-            seen.add(canonical)
+            seen.add((setting, canonical))
             for group, share in enumerate(each.group_contributions):
                 context = context_smiles(mol, each.atoms_of(group))
-                cut = Cut(
-                    number, canonical, each.fragments[group], context, each.prediction, float(share)
+                found.append(
+                    Cut(
+                        *(number, setting, canonical, each.fragments[group], context),
+                        *(each.prediction, float(share)),
+                    )
                 )
-                found.append(cut)
         return found
 
     def _molecules(self) -> Iterable[Sequence[Any]]:
         yield (
-            *("row", "smiles", "explained smiles", "target", "prediction", "baseline"),
-            *("carbon skeleton", "groups", "agreement of models", "note", "reason"),
+            *("row", "smiles", "explained smiles", "beside the molecule", "target", "prediction"),
+            *("baseline", "carbon skeleton", "groups", "agreement of models", "note", "reason"),
         )
         for row in self.rows:
             each = row.explanation
             if each is None:
-                yield (row.number, row.smiles, *[""] * 8, row.reason)
+                yield (row.number, row.smiles, *[""] * 9, row.reason)
                 continue
             yield (
-                *(row.number, row.smiles, each.smiles, each.target, each.prediction),
+                *(row.number, row.smiles, each.smiles, each.beside, each.target, each.prediction),
                 *(each.baseline, each.skeleton, each.num_groups, each.agreement, row.note, ""),
             )
 
@@ -190,19 +193,21 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
 
 
 def _fragments(rows: Sequence[FragmentRow]) -> Iterable[Sequence[Any]]:
-    yield "fragment", "count", "molecules", "mean contribution", "std of contributions"
+    yield "fragment", "target", "count", "molecules", "mean contribution", "std of contributions"
     for row in rows:
-        yield row.fragment, row.count, row.molecules, row.mean, row.spread
+        yield row.fragment, row.target, row.count, row.molecules, row.mean, row.spread
 
 
 def _pairs(pairs: Sequence[Pair], smiles: dict[int, str]) -> Iterable[Sequence[Any]]:
     yield (
-        *("difference of predictions", "in common", "row 1", "row 2", "fragment 1", "fragment 2"),
+        *("difference of predictions", "target", "beside the molecule", "in common"),
+        *("row 1", "row 2", "fragment 1", "fragment 2"),
         *("prediction 1", "prediction 2", "smiles 1", "smiles 2"),
     )
     for pair in pairs:
         one, two = pair.first, pair.second
         yield (
-            *(pair.difference, pair.context, one.row, two.row, one.fragment, two.fragment),
+            *(pair.difference, *one.setting, pair.context),
+            *(one.row, two.row, one.fragment, two.fragment),
             *(one.prediction, two.prediction, smiles[one.row], smiles[two.row]),
         )

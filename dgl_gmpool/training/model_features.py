@@ -84,6 +84,13 @@ class RowFeatures:
         known = tuple(None if value != value else value for value in values)
         return Beside(solvent, known), "", "; ".join(self._column_notes(values))
 
+    def text(self, known: Beside) -> str:
+        """What stands beside a molecule as ``solvent=CCO, pH=7.4``; "" where nothing does."""
+        parts = [f"solvent={known.solvent}"] if known.solvent else []
+        for name, value in zip(self._names, known.values):
+            parts.append(f"{name}={'blank' if value is None else format(value, '.12g')}")
+        return ", ".join(parts)
+
     def _column_notes(self, values: Sequence[float]) -> list[str]:
         found = []
         scaler = self._trained.global_scaler
