@@ -18,6 +18,7 @@ from rdkit import Chem
 from training_data import check_refused, rows_of
 
 from dgl_gmpool.cli import main
+from dgl_gmpool.explain.drawing import NoPictureError
 from dgl_gmpool.explain.explanation import Explanation
 from dgl_gmpool.explain.fragments import (
     HYDROGEN,
@@ -299,6 +300,25 @@ def test_what_is_explained_of_other_classes_or_at_another_ph_is_not_compared(tmp
     )
     assert "<code>*c1ccccc1</code> <span class='quiet'>(kind=a, pH=7)</span>" in page
     assert page.count("<td>kind=b</td>") == 2
+
+
+def test_a_picture_that_cannot_be_drawn_is_a_note(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("no room for <it>")
+
+    monkeypatch.setattr("dgl_gmpool.explain.drawing._canvas", fails)
+    each = on_benzene("N", 0.5, "y")
+    with pytest.raises(NoPictureError, match="no picture can be drawn: no room for <it>"):
+        each.png()
+    report = Report(tmp_path)
+    report.add(ExplainedRow(2, each.smiles, each))
+    report.finish("y")
+    (row,) = rows_of((tmp_path / "molecules.csv").read_text())
+    assert row["note"] == "no picture can be drawn: no room for <it>"
+    assert float(row["prediction"]) == 0.5
+    page = (tmp_path / "index.html").read_text()
+    assert "No picture can be drawn: no room for &lt;it&gt;." in page
+    assert page.rstrip().endswith("</html>")
 
 
 def test_the_page_is_one_file_that_needs_no_network(explained):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from dataclasses import replace
 
 import numpy as np
@@ -12,8 +14,8 @@ from explain_data import (
     run_with_groups,
 )
 
-from dgl_gmpool.explain import explain_molecule
-from dgl_gmpool.explain.drawing import GROUP_COLOURS, LESS, MORE, group_colours
+from dgl_gmpool.explain import Explanation, explain_molecule
+from dgl_gmpool.explain.drawing import GROUP_COLOURS, LESS, LONGEST, MORE, group_colours
 from dgl_gmpool.explain.fragments import fragment_rows
 from dgl_gmpool.explain.labels import place_labels, width_of
 from dgl_gmpool.explain.page import _fragments, molecule_part
@@ -95,6 +97,16 @@ def test_the_spread_of_a_single_group_is_blank():
     page = "".join(_fragments([once, twice], False))
     assert "nan" not in page
     assert "<td class='n'></td>" in page
+
+
+def test_a_long_chain_is_drawn_smaller_with_all_its_atoms():
+    long = "C" * 360
+    each = Explanation(
+        *(long, "y", "", "regression", 1.0, 0.0, long, tuple(long), np.linspace(-1, 1, 360)),
+    )
+    width, height = struct.unpack(">II", each.png()[16:24])
+    assert (width, height) == (LONGEST, pytest.approx(150, abs=50))
+    assert len(re.findall(r"<ellipse|<path class='atom-\d+'", each.svg())) >= 360
 
 
 @pytest.mark.parametrize("smiles", ODD)

@@ -26,8 +26,11 @@ GROUP_COLOURS = ("#7DB5EC", "#ECDA6B", "#DA9046", "#46FFB5", "#A27DFF", "#C7DAEC
 #: colour vision, and the sign is in the label.
 MORE, LESS, NEUTRAL = "#3E8FC4", "#E07B39", "#FFFFFF"
 
-#: Length of a bond in pixels; of the PNG, twice that.
+#: Length of a bond in pixels; of the PNG, twice that; less where the picture would be too large.
 BOND = 32
+#: Longest side of a molecule in a picture (Cairo makes none of more than 32,767 with its labels),
+#: and its largest area, in pixels.
+LONGEST, LARGEST = 20_000, 60_000_000
 #: Of the coloured circle of an atom, and the height of a label, in bonds.
 RADIUS, LABEL = 0.36, 0.36
 #: Colour of labels.
@@ -40,8 +43,18 @@ LEAST_LABELLED = 0.05
 LABELLED_ATOMS = 6
 
 
+class NoPictureError(ValueError):
+    """A molecule that cannot be drawn."""
+
+
 def draw_svg(explanation: Explanation, *, line: bool = True) -> str:
-    """SVG of :meth:`Explanation.svg`; without the :func:`summary` below it where a page has it."""
+    """SVG of :meth:`Explanation.svg`; without the :func:`summary` below it where a page has it.
+
+    Raises
+    ------
+    NoPictureError
+        RDKit cannot draw it.
+    """
     return _svg(_drawn(explanation, rdMolDraw2D.MolDraw2DSVG, BOND, line=line))
 
 
@@ -61,16 +74,15 @@ def draw_fragment(smiles: str, *, width: int = 120, height: int = 60, bond: int 
     canvas.drawOptions().fixedBondLength = bond
     rdMolDraw2D.PrepareAndDrawMolecule(canvas, mol, kekulize=whole)
     canvas.FinishDrawing()
-    return _svg(canvas)
+    return _svg(canvas.GetDrawingText())
 
 
 def draw_png(explanation: Explanation) -> bytes:
-    """PNG of :meth:`Explanation.png`."""
-    return _drawn(explanation, rdMolDraw2D.MolDraw2DCairo, 2 * BOND).GetDrawingText()
+    """PNG of :meth:`Explanation.png`; errors as :func:`draw_svg`."""
+    return _drawn(explanation, rdMolDraw2D.MolDraw2DCairo, 2 * BOND)
 
 
-def _svg(canvas: Any) -> str:
-    text: str = canvas.GetDrawingText()
+def _svg(text: str) -> str:
     return text[text.index("<svg") :]  # without the XML declaration, so that pages can hold it
 
 
@@ -154,7 +166,15 @@ def summary(explanation: Explanation) -> str:
     )
 
 
-def _drawn(explanation: Explanation, make: Any, bond: int, *, line: bool = True) -> Any:
+def _drawn(explanation: Explanation, make: Any, bond: float, *, line: bool = True) -> Any:
+    """The text of an SVG or the bytes of a PNG."""
+    try:
+        return _canvas(explanation, make, bond, line=line).GetDrawingText()
+    except (RuntimeError, ValueError, MemoryError) as error:  # RDKit's have no base of their own
+        raise NoPictureError(f"no picture can be drawn: {error}") from error
+
+
+def _canvas(explanation: Explanation, make: Any, bond: float, *, line: bool) -> Any:
     mol = explanation.mol
     rdDepictor.Compute2DCoords(mol, canonOrient=True)
     rdDepictor.StraightenDepiction(mol)
@@ -170,6 +190,10 @@ def _drawn(explanation: Explanation, make: Any, bond: int, *, line: bool = True)
                 bonds[each.GetIdx()] = ends[0]
     # As large as the molecule at this length of a bond with its labels, and as the line below it.
     width, height = _prepared(make(-1, -1), bond).GetMolSize(mol)
+    shrunk = min(LONGEST / max(width, height), math.sqrt(LARGEST / (width * height)))
+    if shrunk < 1:
+        bond *= shrunk
+        width, height = _prepared(make(-1, -1), bond).GetMolSize(mol)
     bare = _prepared(make(width, height), bond)
     bare.DrawMolecule(mol)
     font = LABEL * bond
@@ -184,9 +208,9 @@ def _drawn(explanation: Explanation, make: Any, bond: int, *, line: bool = True)
     middles = placed(bare)
     halves = np.array([[width_of(text, font) / 2, font] for _, text in labels]).reshape(-1, 2)
     room = np.maximum(halves - middles, middles + halves - (width, height)).max(0, initial=0)
-    width, height = (int(np.ceil(each)) for each in (width, height) + 2 * room)
-    height = max(height, 3 * bond) + bond * line
-    canvas = make(max(width, LEAST_WIDTH * bond), height)
+    width, height = (width, height) + 2 * room
+    height = math.ceil(max(height, 3 * bond) + bond * line)
+    canvas = make(math.ceil(max(width, LEAST_WIDTH * bond)), height)
     _prepared(canvas, bond).drawOptions().legendFraction = bond * line / height
     canvas.DrawMolecule(
         mol,
@@ -214,7 +238,7 @@ def _radius(atom: Chem.Atom) -> float:
     return RADIUS + 0.18 * more
 
 
-def _prepared(canvas: Any, bond: int) -> Any:
+def _prepared(canvas: Any, bond: float) -> Any:
     options = canvas.drawOptions()
     options.useBWAtomPalette()  # colour says the group, and nothing else
     options.scalingFactor = bond

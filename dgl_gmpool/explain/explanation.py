@@ -130,13 +130,20 @@ class Explanation:
         return mol
 
     def svg(self) -> str:
-        """The structure as an SVG text: groups in colour, each with its contribution."""
+        """The structure as an SVG text: groups in colour, each with its contribution.
+
+        Raises
+        ------
+        NoPictureError
+            A ValueError: RDKit cannot draw the molecule.
+        """
         from dgl_gmpool.explain.drawing import draw_svg
 
         return draw_svg(self)
 
     def png(self, path: str | os.PathLike[str] | None = None) -> bytes:
-        """The same picture as the bytes of a PNG file, also written to ``path`` if one is given."""
+        """The same picture as the bytes of a PNG file, also written to ``path`` if one is given;
+        errors as :meth:`svg`."""
         from dgl_gmpool._io import atomic_write
         from dgl_gmpool.explain.drawing import draw_png
 

@@ -11,6 +11,7 @@ from dgl_gmpool._io import atomic_write
 from dgl_gmpool.explain.drawing import (
     LESS,
     MORE,
+    NoPictureError,
     added,
     decimals,
     digits_of,
@@ -198,7 +199,10 @@ def molecule_part(name: str, each: Explanation, most: float) -> Iterator[str]:
     if each.molecule_note:
         yield f"<p class='note'>{sentence(each.molecule_note)}</p>"
     yield "<div class='sides'><div class='picture'>"
-    yield small_svg(draw_svg(each, line=False))
+    try:
+        yield small_svg(draw_svg(each, line=False))
+    except NoPictureError as error:
+        yield sentence(str(error))
     yield "</div>"
     if each.groups is not None:
         yield "<div class='groups'><table><tr><th>group</th><th>fragment</th>"

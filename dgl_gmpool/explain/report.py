@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dgl_gmpool._io import atomic_write_csv, atomic_write_text, check_writable
+from dgl_gmpool.explain.drawing import NoPictureError
 from dgl_gmpool.explain.explanation import Explanation
 from dgl_gmpool.explain.fragments import (
     Cut,
@@ -43,17 +44,15 @@ class ExplainedRow:
     explanation : Explanation or None
     reason : str
         Why there is none; else empty.
+    note : str
+        What to know of it; else empty.
     """
 
     number: int
     smiles: str
     explanation: Explanation | None
     reason: str = ""
-
-    @property
-    def note(self) -> str:
-        """What to know of the molecule; else empty."""
-        return "" if self.explanation is None else self.explanation.molecule_note
+    note: str = ""
 
 
 @dataclass
@@ -70,11 +69,16 @@ class Report:
     rows: list[ExplainedRow] = field(default_factory=list)
 
     def add(self, row: ExplainedRow) -> None:
-        """Keep a row, and draw its molecule."""
-        self.rows.append(row)
+        """Keep a row, and draw its molecule; where that fails, its note says so."""
         if row.explanation is not None:
-            atomic_write_text(self.folder / f"molecule_{row.number}.svg", row.explanation.svg())
-            row.explanation.png(self.folder / f"molecule_{row.number}.png")
+            notes = [row.explanation.molecule_note]
+            try:
+                atomic_write_text(self.folder / f"molecule_{row.number}.svg", row.explanation.svg())
+                row.explanation.png(self.folder / f"molecule_{row.number}.png")
+            except NoPictureError as error:
+                notes.append(str(error))
+            row = replace(row, note="; ".join(filter(None, notes)))
+        self.rows.append(row)
 
     @property
     def explained(self) -> list[tuple[int, Explanation]]:
