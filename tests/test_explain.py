@@ -203,6 +203,8 @@ def test_models_trained_with_solvents(tmp_path):
         each = explain_molecule(models, ACID, solvent=solvent)
         expected = predict_smiles(models, [ACID, each.skeleton], solvents=[solvent] * 2).mean[:, 0]
         np.testing.assert_allclose([each.prediction, each.baseline], expected, atol=1e-4)
+    with pytest.raises(RefusedError, match=r"^'OCC' cannot be explained: blank solvent"):
+        explain_molecule(models, "OCC", solvent="")
     with pytest.raises(RefusedError, match="gas"):
         explain_molecule(models, ACID, solvent="gas")
     with pytest.raises(RefusedError, match="blank solvent"):

@@ -207,7 +207,7 @@ def explain_molecule(
     count = masked.num_atoms
     if count > MOST_ATOMS:
         raise RefusedError(smiles, f"{count} atoms; an explanation takes at most {MOST_ATOMS}")
-    feats, beside, *notes = _features(first, canonical, solvent, features)
+    feats, beside, *notes = _features(first, smiles, canonical, solvent, features)
     torch_device = choose_device(device)
     networks = [trained.model.to(torch_device) for trained in models]
     node_of = np.argsort(masked.order)
@@ -320,6 +320,7 @@ def check_models(
 
 def _features(
     trained: TrainedModel,
+    smiles: str,
     canonical: str,
     solvent: str | None,
     features: Mapping[str, object] | None,
@@ -332,6 +333,6 @@ def _features(
     )
     known, why, note = beside.row(0)
     if why:
-        raise RefusedError(canonical, why)
+        raise RefusedError(smiles, why)
     values, (about,) = beside.matrix([canonical], [known])
     return values, beside.text(known), note, about
