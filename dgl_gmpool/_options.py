@@ -73,8 +73,8 @@ def probability(name: str, value: object) -> float:
 
 
 def parse_options(texts: Iterable[str], *, flag: str) -> dict[str, Any]:
-    """``KEY=VALUE`` texts of a command line as a dict; numbers, True, False and None become Python
-    values.
+    """``KEY=VALUE`` texts of a command line as a dict; numbers, True, False, None and quoted texts
+    become Python values.
 
     Raises
     ------
@@ -87,19 +87,32 @@ def parse_options(texts: Iterable[str], *, flag: str) -> dict[str, Any]:
     {'similarity': 'cauchy', 'num_clusters': 4, 'gmpool.tol': 0.001}
     """
     found: dict[str, Any] = {}
-    words = {"true": True, "false": False, "none": None}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key or not value:
             raise ValueError(f"{flag} {text!r}: expected KEY=VALUE, such as similarity=cauchy")
         if key in found:
             raise ValueError(f"{flag} {key} is given twice")
-        if value.lower() in words:
-            found[key] = words[value.lower()]
-            continue
-        try:
-            number = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            number = value
-        found[key] = number if isinstance(number, (int, float)) else value
+        found[key] = _option_value(value)
     return found
+
+
+def option_text(key: str, value: Any) -> str:
+    """The ``KEY=VALUE`` that :func:`parse_options` reads as ``value``.
+
+    >>> option_text("tol", 0.01), option_text("locality", None), option_text("locality", "none")
+    ('tol=0.01', 'locality=None', "locality='none'")
+    """
+    text = str(value)
+    return f"{key}={text if _option_value(text) == value else repr(value)}"
+
+
+def _option_value(text: str) -> Any:
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return value if isinstance(value, (int, float, str)) else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import os
@@ -9,12 +10,18 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from dgl_gmpool import cli
+from dgl_gmpool.cli.datasets import DATA_SETS
+from dgl_gmpool.cli.train_flags import TrainFlags
 from dgl_gmpool.training import TrainingConfig
+from dgl_gmpool.training.provenance import data_record
+from dgl_gmpool.training.run import run_record
 from dgl_gmpool.training.search_space import (
     DEFAULT_SPACE,
     SETTINGS,
@@ -63,6 +70,124 @@ def test_a_search_ends_in_a_file_that_train_takes(tmp_path, capsys):
     (metrics,) = run.glob("*/metrics.json")
     folds = json.loads(metrics.read_text())["folds"]
     assert np.mean([fold["valid"]["rmse"] for fold in folds]) == pytest.approx(scores[best])
+
+
+def odd_table(folder):
+    """With salts, a molecule measured twice, mirror images, bounds, and a column for each flag."""
+    smiles = [f"{'C' * n}{end}" for n in range(2, 12) for end in ("O", "N")]
+    smiles += ["C[C@H](N)C(=O)[O-].[Na+]", "C[C@@H](N)C(=O)O", "CCO", "CCO"]
+    lines = ["structure;y;z;odd;series;date;part;weight;pH;name"]
+    for n, text in enumerate(smiles):
+        part = ("test", "valid", "train", "train")[n % 4] if text != "CCO" else "test"
+        lines.append(
+            f"{text};{'>' * (n == 7)}{n};{n * n % 7};{n % 2};s{n // 4};{2000 + n};{part};"
+            f"{1 + n % 3};{n % 5};row {n}"
+        )
+    (folder / "odd.csv").write_text("\n".join(lines) + "\n")
+    (folder / "test.csv").write_text("\n".join([lines[0], *lines[6:10]]) + "\n")
+    parts = [
+        f"{n + 2},{'test' if n < 4 or text == 'CCO' else 'train'}" for n, text in enumerate(smiles)
+    ]
+    (folder / "parts.csv").write_text("\n".join(["row,part", *parts]) + "\n")
+    return ["csv", "--csv", str(folder / "odd.csv"), "--smiles-column", "structure"]
+
+
+def chromophores(folder):
+    lines = ["Tag,Chromophore,Solvent,Absorption max (nm),Emission max (nm),Quantum yield"]
+    for n in range(1, 11):
+        lines += [f"{n},{'C' * n}O,{solvent},400,{450 + n},0.5" for solvent in ("CCO", "O")]
+    (folder / "c.csv").write_text("\n".join(lines) + "\n")
+    return ["chromophores", "--csv", str(folder / "c.csv"), "--baselines", "none"]
+
+
+#: Beside those, each with another value than its default.
+FLAGS = {
+    "featurizer": "--featurizer canonical --standardize fragment charge --replicates median",
+    "columns": "--weight-column weight --feature-columns pH --bounds use --delimiter ; --units M "
+    "--kind regression --id-column name",
+    "groups": "--split group --group-column series --folds 3 --test-fraction 0.3 --seed 4",
+    "time": "--split time --split-column date",
+    "parts": "--split-column part --replicates mean",
+    "test table": "--test-csv test.csv",
+    "splits": "--splits-file parts.csv",
+    "targets": "--target y z --task-weights z=2 --loss absolute_error --metric mae rmse --final",
+    "classes": "--target odd --positive-weight balanced --auxiliary properties=0.1",
+    "training": "--epochs 3 --patience 2 --batch-size 7 --lr 0.01 --schedule one_cycle "
+    "--weight-decay 0.1 --dropout 0.1 --readout-norm none --head 4 --steps 2 --hidden 4",
+    "readout": "--readout-preset paper --readout-option tol=0.01 fragment_weight=0.1 --no-exchange "
+    "--levels 2 --levels-lift",
+    "other readout": "--readout mean --descriptors morgan",
+    "backbone": "--backbone gcn --backbone-option edges=true --featurizer attentivefp",
+    "start": "--start-from first --freeze backbone",
+    "solvent": "--target emission_solvent --folds 2",
+}
+#: What decides no number of a run, or only says where it is written.
+MACHINE = {"config", "output", "resume", "cache", "processes", "device", "threads", "debug"}
+MACHINE |= {"tensorboard", "no_report"}
+
+
+def test_every_flag_is_given_below():
+    flags = TrainFlags(argparse.ArgumentParser(), DATA_SETS["csv"], output="out")
+    every = vars(flags.resolve(argparse.Namespace()))
+    given = " ".join(["--csv --smiles-column --baselines", *FLAGS.values()]).replace("no-", "")
+    given = {word[2:].replace("-", "_") for word in given.split() if word.startswith("--")}
+    assert given | MACHINE == {*every}
+
+
+@pytest.mark.parametrize("flags", FLAGS.values(), ids=FLAGS)
+def test_train_does_what_the_best_trial_did(flags, tmp_path, monkeypatch):
+    """best.json knew nothing of the features, and trials nothing of auxiliary targets."""
+    monkeypatch.chdir(tmp_path)
+    data = [*odd_table(tmp_path), "--target", "y", "--baselines", "none", "--epochs", "1"]
+    if "emission" in flags:
+        data = chromophores(tmp_path)
+    if "first" in flags:
+        small = ["--hidden", "8", "--folds", "2", "--no-report", "--output", "first"]
+        assert cli.main(["train", *data, *small]) == 0
+    tried, trained = [], []
+
+    def try_fold(dataset, train, valid, config, **_):
+        tried.append((dataset, config, (list(train), list(valid))))
+        return SimpleNamespace(best_score=1.0)
+
+    def train_run(dataset, splits, config, *_, **__):
+        trained.append((dataset, splits, config))
+        raise SystemExit
+
+    monkeypatch.setattr("dgl_gmpool.training.tuning.fit_fold", try_fold)
+    monkeypatch.setattr("dgl_gmpool.cli.train_plan.train_run", train_run)
+    search = ["--space", "lr=1e-3:1e-2", "--trials", "1", "--output", "out"]
+    assert cli.main(["tune", *data, *flags.split(), *search]) == 0
+    with pytest.raises(SystemExit):
+        cli.main(["train", data[0], "--config", "out/best.json", "--output", "again"])
+    ((dataset, splits, config),) = trained
+    record = json.loads(json.dumps(run_record(dataset, splits, config)))
+    saved = json.loads(Path("out/best.json").read_text())
+    assert {key: saved[key] for key in record} == record
+    assert [rows for *_, rows in tried] == [tuple(map(list, fold)) for fold in splits.folds]
+    for seen, same, _ in tried:
+        assert same == config
+        assert data_record(seen, same.auxiliary, same.descriptors) == saved["data"]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--featurizer canonical --standardize fragment charge --replicates median",
+        "--weight-column weight --feature-columns pH --auxiliary properties=0.5",
+        "--readout-option fragment_weight=0.5 --descriptors rdkit",
+    ],
+)
+def test_train_repeats_the_score_of_the_best_trial(flags, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = "--target y --epochs 1 --hidden 8 --steps 1 --folds 2 --batch-size 8 --baselines none"
+    tune = ["tune", *odd_table(tmp_path), *small.split(), *flags.split(), "--output", "out"]
+    assert cli.main([*tune, "--space", "dropout=0.1:0.4", "--trials", "1"]) == 0
+    train = ["train", "csv", "--config", "out/best.json", "--output", "run", "--no-report"]
+    assert cli.main(train) == 0
+    (metrics,) = Path("run").glob("*/metrics.json")
+    scores = [fold["valid"]["rmse"] for fold in json.loads(metrics.read_text())["folds"]]
+    assert float(rows(Path("out"))[0]["valid rmse"]) == pytest.approx(np.mean(scores))
 
 
 def test_targets_of_several_kinds_are_searched_by_the_share_explained(tmp_path):

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from dgl_gmpool._options import unknown_name
+from dgl_gmpool._options import option_text, unknown_name
 from dgl_gmpool.data.splits import GIVEN
 from dgl_gmpool.data.standardize import split_recipe
 from dgl_gmpool.training.config import TrainingConfig
@@ -101,14 +101,16 @@ def _as_flags(training: Mapping[str, Any], file: Path) -> dict[str, Any]:
     if "readout_option" in values:
         owner = values.setdefault("readout", ["gmpool"])[0]
         options = _mapping(values["readout_option"], "readout_options", file)
-        values["readout_option"] = [f"{owner}.{key}={value}" for key, value in options.items()]
+        values["readout_option"] = [
+            option_text(f"{owner}.{key}", value) for key, value in options.items()
+        ]
     for key in NAMED_WEIGHTS:
         if key in values:
             values[key] = list(_mapping(values[key], key, file).items())
     if "backbone_option" in values:
         values.setdefault("backbone", "dmpnn")
         options = _mapping(values["backbone_option"], "backbone_options", file)
-        values["backbone_option"] = [f"{key}={value}" for key, value in options.items()]
+        values["backbone_option"] = [option_text(*item) for item in options.items()]
     return values
 
 

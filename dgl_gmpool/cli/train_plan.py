@@ -15,6 +15,7 @@ from dgl_gmpool.cli.config_file import FLAGS, NAMED_WEIGHTS
 from dgl_gmpool.cli.report import index_after_training, page_after_training
 from dgl_gmpool.cli.split_plan import check_split_flags
 from dgl_gmpool.data import MoleculeDataset, Splits, with_auxiliary, with_descriptors
+from dgl_gmpool.data.featurize import with_fragments
 from dgl_gmpool.data.featurizers import CODES, feature_widths
 from dgl_gmpool.data.splits import SPLIT_KINDS
 from dgl_gmpool.registry import check_options, readout_entry
@@ -126,17 +127,7 @@ def train_all(
     baselines = current_world().on_main(
         partial(baseline_rows, names, dataset.table, splits, configs[0])
     )
-    dataset = with_auxiliary(dataset, {name for config in configs for name in config.auxiliary})
-    before = len(dataset.table.report.notes)
-    with main_first(args.cache is not None):
-        dataset = with_descriptors(
-            dataset,
-            sorted({name for config in configs for name in config.descriptors}),
-            cache_dir=args.cache,
-            processes=args.processes,
-        )
-    for note in dataset.table.report.notes[before:]:
-        print(f"note: {note}")
+    dataset = with_asked_for(dataset, configs, args)
     current_world().on_main(check_folders)
     results = []
     keep_freed_memory()
@@ -171,6 +162,26 @@ def train_all(
     if not args.no_report:
         current_world().on_main(partial(index_after_training, args.output))
     return results
+
+
+def with_asked_for(
+    dataset: MoleculeDataset, configs: Sequence[TrainingConfig], args: argparse.Namespace
+) -> MoleculeDataset:
+    """The data set with the auxiliary targets, descriptors and fragments of all configurations."""
+    dataset = with_auxiliary(dataset, {name for config in configs for name in config.auxiliary})
+    before = len(dataset.table.report.notes)
+    with main_first(args.cache is not None):
+        dataset = with_descriptors(
+            dataset,
+            sorted({name for config in configs for name in config.descriptors}),
+            cache_dir=args.cache,
+            processes=args.processes,
+        )
+    for note in dataset.table.report.notes[before:]:
+        print(f"note: {note}")
+    if any(config.readout_options.get("fragment_weight") for config in configs):
+        dataset = with_fragments(dataset)
+    return dataset
 
 
 def check_numbers(args: argparse.Namespace, **least: int) -> None:

@@ -12,10 +12,11 @@ from dgl_gmpool.cli.datasets import DATA_SETS
 from dgl_gmpool.cli.molecule_rows import one_process
 from dgl_gmpool.cli.search_plan import first_settings, plan_search
 from dgl_gmpool.cli.train import add_train_flags, prepare
-from dgl_gmpool.data import with_descriptors
+from dgl_gmpool.cli.train_plan import with_asked_for
 from dgl_gmpool.data.features import DESCRIPTOR_SETS
 from dgl_gmpool.training.device import choose_device, keep_freed_memory, torch_threads
 from dgl_gmpool.training.metrics import choose_metric
+from dgl_gmpool.training.provenance import config_record
 from dgl_gmpool.training.run import run_record
 from dgl_gmpool.training.search_space import (
     DEFAULT_SPACE,
@@ -101,7 +102,7 @@ def main(args: argparse.Namespace) -> int:
         needed = sorted(set(DESCRIPTOR_SETS) & set(words.split("+")))
     else:
         needed = list(base.descriptors)
-    dataset = with_descriptors(dataset, needed, cache_dir=args.cache, processes=args.processes)
+    dataset = with_asked_for(dataset, [*configs, replace(base, descriptors=tuple(needed))], args)
     metric = choose_metric(dataset.table.kinds, base.metric)
     record = run_record(dataset, rows, replace(base, descriptors=()))
     shared = {"data": record["data"], "splits": record["splits"], "metric": {"name": metric.name}}
@@ -111,19 +112,29 @@ def main(args: argparse.Namespace) -> int:
     check_space(study, space)
     for note in other_settings(study, base, [SETTINGS[name][0] for name in space]):
         print(f"note: {note}")
+    device = choose_device(args.device)
     search = Search(
         dataset,
         rows,
         lambda trial: suggest_config(trial, base, space, options),
         metric,
-        choose_device(args.device),
+        device,
         args.seed[0],
     )
     best_file = args.output / BEST
 
-    def tell(study: Any, trial: Any) -> None:
-        write_best(best_file, study, splits=record["splits"], source=source)
+    def write_files() -> None:
         write_trials(args.output / TRIALS, study, metric)
+        write_best(
+            best_file,
+            study,
+            lambda config: config_record(
+                run_record(dataset, rows, config), dataset, device, source=source
+            ),
+        )
+
+    def tell(study: Any, trial: Any) -> None:
+        write_files()
         best = best_trial(study)
         complete = trial.state.name == "COMPLETE"
         score = "" if not complete else f", valid {metric.label} {score_text(trial.value)}"
@@ -147,8 +158,7 @@ def main(args: argparse.Namespace) -> int:
             first=first_settings(base, space),
             tell=tell,
         )
-    write_trials(args.output / TRIALS, study, metric)
-    write_best(best_file, study, splits=record["splits"], source=source)
+        write_files()
     best = best_trial(study)
     tried = finished_trials(study)
     if best is None:

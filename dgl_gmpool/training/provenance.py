@@ -92,6 +92,28 @@ def changed_since(stored: Mapping[str, Any], *, processes: int) -> list[str]:
     return notes
 
 
+def config_record(
+    decided: Mapping[str, Any],
+    dataset: MoleculeDataset,
+    device: torch.device,
+    *,
+    source: Mapping[str, Any] | None,
+    processes: int = 1,
+) -> dict[str, Any]:
+    """The content of ``config.json``: what decides a run's numbers, as of ``run_record``, where its
+    data came from, and facts about it."""
+    about = {} if source is None else {"source": dict(source)}
+    return {
+        "format": 1,
+        **decided,
+        **about,
+        "report": dataset.table.report.to_dict(),
+        "versions": library_versions(),
+        "commit": source_commit(),
+        "environment": environment(device, processes=processes),
+    }
+
+
 def processor() -> str:
     """Name of the processor, as the system tells it."""
     info = Path("/proc/cpuinfo")

@@ -21,12 +21,7 @@ from dgl_gmpool.training.history import EpochLog
 from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.model import count_parameters
 from dgl_gmpool.training.model_file import TrainedModel, save_model
-from dgl_gmpool.training.provenance import (
-    changed_since,
-    environment,
-    library_versions,
-    source_commit,
-)
+from dgl_gmpool.training.provenance import changed_since, config_record
 from dgl_gmpool.training.run_folder import FoldFiles, RunFolder, read_json, write_json
 from dgl_gmpool.training.summary import write_summary
 from dgl_gmpool.training.uncertainty_check import uncertainty_lines
@@ -86,19 +81,10 @@ class RunTrainer:
             for text in changed_since(stored, processes=self.world.size):
                 self.say(f"note: {files.path} {text}")
         else:
-            about = {} if source is None else {"source": dict(source)}
-            write_json(
-                files.config,
-                {
-                    "format": 1,
-                    **record,
-                    **about,
-                    "report": self.dataset.table.report.to_dict(),
-                    "versions": library_versions(),
-                    "commit": source_commit(),
-                    "environment": environment(self.device, processes=self.world.size),
-                },
+            content = config_record(
+                record, self.dataset, self.device, source=source, processes=self.world.size
             )
+            write_json(files.config, content)
         if not files.splits.exists():
             self.splits.save(files.splits)
         return [files.fold(number).finished for number in range(len(self.splits.folds))]

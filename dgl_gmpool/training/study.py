@@ -6,7 +6,7 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -199,13 +199,12 @@ def best_trial(study: Any) -> Any | None:
 
 
 def write_best(
-    path: Path, study: Any, *, splits: Mapping[str, Any], source: Mapping[str, Any]
+    path: Path, study: Any, record: Callable[[TrainingConfig], Mapping[str, Any]]
 ) -> None:
-    """The best configuration as ``train --config`` takes it; nothing while there is none."""
+    """What ``record`` says of the best configuration; nothing while there is none."""
     best = best_trial(study)
     if best is not None:
-        found = {"training": best.user_attrs[CONFIG], "splits": dict(splits)}
-        write_json(path, {**found, "source": dict(source)})
+        write_json(path, record(TrainingConfig.from_dict(best.user_attrs[CONFIG])))
 
 
 def write_trials(path: Path, study: Any, metric: Metric) -> None:
