@@ -17,6 +17,7 @@ from dgl_gmpool import cli
 from dgl_gmpool.cli.config_file import FLAGS, read_config
 from dgl_gmpool.cli.datasets import DATA_SETS
 from dgl_gmpool.training import RunResult, TrainingConfig
+from dgl_gmpool.training.config import LONGEST_NAME
 
 FACE = {"csv": "molecules_csv"}
 
@@ -209,3 +210,26 @@ def test_a_target_that_nobody_measured_is_named_before_anything_is_trained(tmp_p
     command = ["train", "csv", "--csv", str(table), "--target", "logS", "blank", *SMALL]
     assert cli.main([*command, "--output", str(tmp_path / "run")]) == 2
     assert "has a measured blank; leave that target out" in capsys.readouterr().err
+
+
+def test_a_run_of_many_long_names_has_a_folder_of_its_own(tmp_path, capsys):
+    """Each weight is in the name, which the system refused as too long."""
+    names = [f"some assay with a long name, number {n:02}" for n in range(8)]
+    lines = [",".join(["smiles", *(f'"{name}"' for name in names)])]
+    lines += [",".join(["C" * n, *[str(n % 7)] * 8]) for n in range(1, 25)]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    out = tmp_path / "out"
+    train = ["train", "csv", "--csv", str(tmp_path / "t.csv"), "--target", *names, *SMALL]
+    train += ["--output", str(out), "--task-weights", *(f"{name}=2" for name in names)]
+    assert cli.main([*train, "--hidden", "8"]) == 0
+    assert cli.main([*train, "--hidden", "8", "--resume"]) == 0
+    assert "finished before, in" in capsys.readouterr().out
+    (run,) = (file.parent.name for file in out.glob("*/config.json"))
+    weights = dict.fromkeys(names, 2.0)
+    others = [{**weights, names[-1]: 3.0}, {name: 2.0 for name in names[:-1]}]
+    runs = [TrainingConfig(task_weights=each).run_name for each in (weights, *others)]
+    assert runs[0] == run
+    assert len({*runs}) == 3
+    assert {len(name) for name in runs} == {LONGEST_NAME}
+    short = TrainingConfig(task_weights={"logS": 2.0}, seed=3)
+    assert short.run_name == "gmpool-logS=2-seed3"

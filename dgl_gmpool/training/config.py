@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import os
 import re
@@ -21,6 +22,8 @@ NETWORK = (
     *("backbone", "readout", "readout_options", "levels", "hidden_feats", "num_steps"),
     *("exchange", "readout_norm", "lift", "backbone_options"),
 )
+#: Characters of the name of a run's folder: encrypted folders take 143, others 255.
+LONGEST_NAME = 140
 #: How the learning rate moves over a fold.
 SCHEDULES = ("constant", "one_cycle")
 #: What can be kept as a run to start from has left it.
@@ -244,8 +247,13 @@ class TrainingConfig:
 
     @property
     def run_name(self) -> str:
-        """Name of the run's folder."""
-        return re.sub(r"[^A-Za-z0-9_.=+-]", "_", f"{self.label}-seed{self.seed}")
+        """Name of the run's folder: label and seed; of a long label its begin, and a hash."""
+        end = f"-seed{self.seed}"
+        name = re.sub(r"[^A-Za-z0-9_.=+-]", "_", self.label)
+        if len(name + end) > LONGEST_NAME:
+            end = f"-{hashlib.sha256(self.label.encode()).hexdigest()[:8]}{end}"
+            name = name[: LONGEST_NAME - len(end)]
+        return name + end
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], source: str = "the record") -> TrainingConfig:
