@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 import shutil
 
 import numpy as np
@@ -14,6 +15,7 @@ from training_data import SMILES, rows_of, small_dataset, small_options
 from dgl_gmpool.cli import main, partial_output, streamed
 from dgl_gmpool.cli.partial_output import PartialOutput
 from dgl_gmpool.data import make_splits
+from dgl_gmpool.data.delimited_text import DelimitedText
 from dgl_gmpool.load import load_predictor
 from dgl_gmpool.training import TrainingConfig, load_models, predict_smiles, train_run
 from dgl_gmpool.training.uncertainty import RunUncertainty
@@ -277,9 +279,36 @@ def test_an_output_named_gz_is_compressed(run, table, tmp_path, chunks):
 
 
 def test_an_output_named_as_something_else_is_refused(run, table, tmp_path, capsys):
-    for name in ("out.parquet", "out.sdf", "out.xlsx"):
-        assert command("predict", run, table, tmp_path / name) == 2
-        assert "give a name such as" in capsys.readouterr().err
+    """Read as SMILES, an output of commas had "a quote that opens a cell", after all the work."""
+    for name in ("out.parquet", "out.sdf", "out.xlsx", "out.smi", "out.SMI", "out.can"):
+        for packed in ("", ".gz", ".GZ"):
+            for verb in ("predict", "embed"):
+                assert command(verb, run, table, tmp_path / f"{name}{packed}") == 2
+                remedy = f"give a name such as {tmp_path / 'out.csv'}{packed}\n"
+                assert remedy in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith(("out", "."))] == []
+
+
+@pytest.mark.parametrize("name", ["out.tsv", "out.tab", "out.TSV", "out.tsv.gz"])
+def test_tabs_where_the_output_is_named_so(run, tmp_path, capsys, name):
+    """With the cells that CSV needs quotes for, titles and Excel's first line."""
+    header = 'smiles;"a ""b"";";task0'
+    rows = ['CCO;"x;y";3,5', 'CCN;"""q""";4,5', 'CC;"two\nlines";5', "CO;tab\there;"]
+    lines = ["sep=;", "a title;;", header, *rows]
+    (tmp_path / "in.csv").write_text("\n".join(lines) + "\n")
+    assert command("predict", run, tmp_path / "in.csv", tmp_path / "plain.csv") == 0
+    said = capsys.readouterr().out.splitlines()[1:]
+    assert command("predict", run, tmp_path / "in.csv", tmp_path / name) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == said
+    assert "task0, 3 measured rows: RMSE" in " ".join(said)
+    tabs, plain = (
+        DelimitedText(tmp_path / each, columns=["task0"]) for each in (name, "plain.csv")
+    )
+    assert (tabs.delimiter, plain.delimiter, tabs.rows_above) == ("\t", ";", 1)
+    assert tabs.header == plain.header
+    found = [[re.sub(r"\s", " ", cell) for cell in row.cells] for row in plain]
+    assert [row.cells for row in tabs] == found
+    assert found[1][1] == '"q"'
 
 
 def test_structures_are_predicted_from_a_file_of_them(run, tmp_path):

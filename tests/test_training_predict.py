@@ -180,7 +180,8 @@ def test_no_row_and_no_cell_is_lost(run, tmp_path):
     ],
 )
 def test_output_is_input(run, tmp_path, name, text, separator):
-    first, second, third = (tmp_path / f"{n}{name}" for n in range(3))
+    first = tmp_path / f"0{name}"
+    second, third = (tmp_path / f"{n}{name.replace('.smi', '.tsv')}" for n in (1, 2))
     first.write_text(text)
     assert command(run, first, second) == 0
     assert command(run, second, third) == 0

@@ -17,10 +17,10 @@ from dgl_gmpool.cli.molecule_rows import (
     add_table_flags,
 )
 from dgl_gmpool.cli.older_runs import load_uncertainty
+from dgl_gmpool.cli.output_table import OutputLines
 from dgl_gmpool.cli.prediction_columns import PredictionColumns
 from dgl_gmpool.cli.prediction_scores import score_lines
 from dgl_gmpool.cli.streamed import Job, Totals, add_stream_flags, begin_stream, run_streamed
-from dgl_gmpool.data.delimited_text import DelimitedText
 from dgl_gmpool.data.parsed_rows import ParsedRows
 from dgl_gmpool.training.distributed import current_world
 from dgl_gmpool.training.model_features import RowFeatures, check_solvents
@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the same rows and columns, with predictions, intervals, the nearest training "
         "molecule and, where there is no prediction, the reason (- for standard output; a name "
+        "that ends in .tsv or .tab has tabs between its columns, any other what the input has; one "
         "that ends in .gz is compressed)",
     )
     parser.add_argument(
@@ -87,12 +88,13 @@ def main(args: argparse.Namespace) -> int:
         features=FeatureSource(models[0], args.feature),
     )
     columns = PredictionColumns(predictor, rows.text.header)
-    head = rows.text.above + _line(rows.text, rows.text.raw_header, columns.names)
+    lines = OutputLines(rows.text, args.output)
+    head = lines.above + lines.line(rows.text.raw_header, columns.names)
     job = Job(
         "predict",
         head.encode(),
         models[0].featurizer,
-        partial(_predicted, predictor, rows.text, columns),
+        partial(_predicted, predictor, lines, columns),
         ("smiles_column", "solvent_column", "delimiter", "coverage", "feature"),
     )
     totals = run_streamed(job, rows, args)
@@ -108,14 +110,14 @@ def main(args: argparse.Namespace) -> int:
     for text in (*predictor.bounds.lines(), *totals.lines("predicted")):
         say(text)
     if current_world().is_main:
-        for text in _scores(rows.text, args, columns, predictor.task):
+        for text in _scores(lines, args, columns, predictor.task):
             say(text)
     return 1 if args.strict and totals.failed else 0
 
 
 def _predicted(
     predictor: RowPredictor,
-    text: DelimitedText,
+    output: OutputLines,
     columns: PredictionColumns,
     rows: Sequence[MoleculeRow],
     parsed: ParsedRows,
@@ -130,21 +132,16 @@ def _predicted(
     found = predictor.predict(parsed, [features.row(at) for at in range(len(rows))], features)
     reasons = [row.wrong or why for row, why in zip(rows, found.reasons)]
     lines = [
-        _line(text, row.row.raw, cells) for row, cells in zip(rows, columns.cells(found, reasons))
+        output.line(row.row.raw, cells) for row, cells in zip(rows, columns.cells(found, reasons))
     ]
     return "".join(lines).encode(), Totals.of(rows, reasons, found.notes)
 
 
-def _line(text: DelimitedText, raw: Sequence[str], more: Sequence[str]) -> str:
-    """A row as it was, with the new cells behind the longest row."""
-    return text.line([*raw, *[""] * (text.width - len(raw)), *more])
-
-
 def _scores(
-    text: DelimitedText, args: argparse.Namespace, columns: PredictionColumns, task: TableTask
+    lines: OutputLines, args: argparse.Namespace, columns: PredictionColumns, task: TableTask
 ) -> list[str]:
-    if not {target.name for target in task.targets} & set(text.header):
+    if not {target.name for target in task.targets} & set(lines.text.header):
         return []
     if is_stdout(args.output) or is_special(args.output):
         return ["note: the table has measured values; scores are told where --output is a file"]
-    return score_lines(text, args.output, columns, task, args.model)
+    return score_lines(lines, columns, task, args.model)

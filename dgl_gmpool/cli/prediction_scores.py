@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dgl_gmpool.cli.molecule_rows import first_cells
+from dgl_gmpool.cli.output_table import OutputLines
 from dgl_gmpool.cli.prediction_columns import PredictionColumns
 from dgl_gmpool.data.delimited_text import DelimitedText
 from dgl_gmpool.data.target_column import TargetColumn
@@ -20,16 +21,14 @@ from dgl_gmpool.training.words import score_text
 
 
 def score_lines(
-    table: DelimitedText, output: Path, columns: PredictionColumns, task: TableTask, model: Path
+    output: OutputLines, columns: PredictionColumns, task: TableTask, model: Path
 ) -> list[str]:
     """A line for each target that the table has a column of, from a finished output.
 
     Parameters
     ----------
-    table : DelimitedText
-        The input.
-    output : Path
-        Its rows with ``columns`` behind them.
+    output : OutputLines
+        The rows of the input with ``columns`` behind them.
     columns : PredictionColumns
     task : TableTask
         Of the models.
@@ -39,6 +38,7 @@ def score_lines(
     config = RunFolder(run_of(model)[0]).config
     wanted = read_json(config).get("training", {}).get("metric") if config.exists() else None
     wanted = [wanted] if isinstance(wanted, str) else wanted or []
+    table = output.text
     first = first_cells(table)
     targets = [
         _MeasuredTarget(table, first, columns, task, number)
@@ -46,7 +46,7 @@ def score_lines(
         if table.header.count(target.name) == 1
     ]
     similarity = None if columns.similarity is None else table.width + columns.similarity
-    for row in DelimitedText(output, delimiter=table.delimiter, columns=columns.names):
+    for row in DelimitedText(output.path, delimiter=output.separator, columns=columns.names):
         known = similarity is not None and bool(row.cells[similarity])
         known = known and float(row.cells[similarity or 0]) == 1
         for each in targets:

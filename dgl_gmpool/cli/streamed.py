@@ -17,6 +17,7 @@ import dgl_gmpool
 from dgl_gmpool._io import check_output, is_stdout
 from dgl_gmpool._options import whole_number
 from dgl_gmpool.cli.molecule_rows import MoleculeRow, MoleculeRows
+from dgl_gmpool.cli.output_table import check_table_name
 from dgl_gmpool.cli.partial_output import PartialOutput
 from dgl_gmpool.cli.row_progress import RowProgress
 from dgl_gmpool.data.featurize import worker_count
@@ -114,7 +115,7 @@ def begin_stream(args: argparse.Namespace) -> tuple[list[TrainedModel], Callable
         The output is there or cannot be written, several processes cannot read the table, or there
         are no models.
     """
-    _check_text_output(args.output)
+    check_table_name(args.output)
     current_world().on_main(partial(check_output, args.output, overwrite=args.overwrite))
     _check_several(args.csv)
     # Where the output itself goes to standard output, words go to standard error.
@@ -240,14 +241,6 @@ def add_stream_flags(parser: argparse.ArgumentParser) -> None:
 
 def _parse(rows: Sequence[MoleculeRow], *, featurizer: str) -> ParsedRows:
     return parse_rows([row.smiles for row in rows], featurizer)
-
-
-def _check_text_output(path: Path) -> None:
-    """Raise a ValueError for a name that promises another kind of file than text."""
-    if path.suffix.lower() in (".parquet", ".pq", ".sdf", ".sd", ".xlsx", ".xls"):
-        raise ValueError(
-            f"--output {path}: the output is text; give a name such as {path.with_suffix('.csv')}"
-        )
 
 
 def _check_several(path: str) -> None:
