@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from dgl_gmpool._options import as_typed
+
 #: What the system says when there is no room: the disk, a quota, a limit on the size of files.
 NO_SPACE = frozenset(
     {errno.ENOSPC, errno.EFBIG} | ({errno.EDQUOT} if hasattr(errno, "EDQUOT") else set())
@@ -73,7 +75,8 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool) -> None:
     if is_stdout(path) or is_special(path):
         return
     if path.is_dir():
-        raise ValueError(f"{path} is a folder; give the path of a file, such as {path / 'out.csv'}")
+        better = as_typed(path / "out.csv")
+        raise ValueError(f"{path} is a folder; give the path of a file, such as {better}")
     if path.exists() and not overwrite:
         raise ValueError(f"{path} exists; add --overwrite or name another --output")
     target = Path(os.path.realpath(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -70,6 +71,15 @@ def probability(name: str, value: object) -> float:
     if not isinstance(value, (int, float)) or not 0 <= value < 1:
         raise ValueError(f"{name} is {value!r}; give a number in [0, 1)")
     return value
+
+
+def as_typed(*words: object) -> str:
+    """Words of a command as a user types them: what a message tells to type goes through this.
+
+    >>> as_typed("--kind", "some assay=multiclass")
+    "--kind 'some assay=multiclass'"
+    """
+    return shlex.join(map(str, words))
 
 
 def parse_options(texts: Iterable[str], *, flag: str) -> dict[str, Any]:

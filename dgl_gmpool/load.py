@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dgl_gmpool._options import as_typed
 from dgl_gmpool.data.smiles_values import one_column, smiles_of_value
 from dgl_gmpool.training import Predictions, TrainedModel, load_models, predict_smiles
 from dgl_gmpool.training.embed import embed_smiles, embedding_width
@@ -114,8 +115,8 @@ class Predictor:
             warnings.warn(
                 f"{self._source} lacks what tells its errors (uncertainty.json, written since "
                 "0.3.0), so intervals, calibrated probabilities and nearest molecules are NaN or "
-                f"blank; 'dgl-gmpool predict --model {self._source} --csv FILE --output FILE' "
-                "works them out once and keeps them in the run",
+                "blank; this works them out once and keeps them in the run: dgl-gmpool predict "
+                f"{as_typed('--model', self._source)} --csv FILE --output FILE",
                 UserWarning,
                 stacklevel=2,
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
@@ -11,8 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from dgl_gmpool._io import atomic_write
+from dgl_gmpool._io import atomic_write, check_output
 from dgl_gmpool.cli.entry import run_script
+from dgl_gmpool.cli.molecule_rows import FeatureSource
+from dgl_gmpool.cli.output_table import check_table_name
+from dgl_gmpool.data.delimited_text import DelimitedText
+from dgl_gmpool.training.model_file import load_models
+from dgl_gmpool.training.run_folder import RunFolder, run_of
+from dgl_gmpool.training.search_space import Choices
+from dgl_gmpool.training.study import check_space
 
 ROOT = Path(__file__).parent.parent
 
@@ -109,3 +117,59 @@ def test_a_module_is_continued_as_a_module(monkeypatch, capsys):
         monkeypatch.setattr("sys.argv", ["/somewhere/script.py"])
         assert run_script(stopped, ["--seeds", "1"], resume="") == 130
         assert capsys.readouterr().err.rstrip().endswith(f"continue with: {said}")
+
+
+def refuse_settings(folder):
+    (folder / "config.json").write_text('{"training": {"seed": 0}}')
+    RunFolder(folder).check_same({"training": {"seed": 1}})
+
+
+def refuse_two_runs(folder):
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text("{}")
+    run_of(folder)
+
+
+def refuse_half_a_run(folder):
+    (folder / "fold_0").mkdir()
+    (folder / "fold_0" / "model.pt").write_text("")
+    (folder / "config.json").write_text("{}")
+    load_models(folder)
+
+
+def refuse_features(folder):
+    (folder / "t.csv").write_text("smiles\nC\n")
+    source = FeatureSource.__new__(FeatureSource)
+    source.constants, source.columns = {}, ("bath's pH",)
+    source.reader(DelimitedText(folder / "t.csv"))
+
+
+def refuse_choices(_):
+    optuna = pytest.importorskip("optuna")
+    study = optuna.create_study()
+    study.add_trial(optuna.create_trial(
+        params={"readout": "my mean"}, value=1.0,
+        distributions={"readout": optuna.distributions.CategoricalDistribution(["my mean", "b"])},
+    ))  # fmt: skip
+    check_space(study, {"readout": Choices(("b",))})
+
+
+@pytest.mark.parametrize(
+    ("refuse", "typed"),
+    [
+        (refuse_settings, ["--config", "HERE/config.json"]),
+        (refuse_two_runs, ["HERE/a"]),
+        (refuse_half_a_run, ["HERE/fold_0/model.pt"]),
+        (refuse_features, ["--feature", "bath's pH=VALUE"]),
+        (refuse_choices, ["--space", "readout=my mean,b"]),
+        (lambda folder: check_output(folder, overwrite=True), ["HERE/out.csv"]),
+        (lambda folder: check_table_name(folder / "out.smi"), ["HERE/out.csv"]),
+    ],
+)
+def test_what_a_message_tells_to_type_can_be_pasted(refuse, typed, tmp_path):
+    folder = tmp_path / "my $run"
+    folder.mkdir()
+    with pytest.raises((ValueError, FileNotFoundError)) as error:
+        refuse(folder)
+    assert shlex.join(word.replace("HERE", str(folder)) for word in typed) in str(error.value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import dgl_gmpool
 from dgl_gmpool._io import NO_SPACE
+from dgl_gmpool._options import as_typed
 
 # Nothing here may import torch before run_script is inside its try: Ctrl-C in the seconds that
 # takes is to be answered as well.
@@ -102,7 +102,7 @@ def _program() -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is not None and spec.origin == first:
         return f"python -m {spec.name.removesuffix('.__main__')}"
-    return f"python {first}" if first.endswith(".py") else Path(first).name
+    return as_typed("python", first) if first.endswith(".py") else as_typed(Path(first).name)
 
 
 def _make_printable() -> None:
@@ -129,7 +129,7 @@ def _how_to_continue(program: str, arguments: list[str], resume: str | None) -> 
     if resume is None:
         return ""
     more = [resume] if resume and resume not in arguments else []
-    command = f"{program} {shlex.join([*arguments, *more])}"
+    command = f"{program} {as_typed(*arguments, *more)}"
     return f"What is finished is kept; continue with: {command}"
 
 

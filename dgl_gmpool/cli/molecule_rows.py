@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dgl_gmpool._options import as_typed
 from dgl_gmpool.cli.flags import add_flag
 from dgl_gmpool.data.delimited_text import BLANK_ROW, DelimitedText, Row
 from dgl_gmpool.data.feature_columns import FeatureColumns, read_features
@@ -86,7 +87,8 @@ class FeatureSource:
             except ValueError as error:
                 raise ValueError(
                     f"{error} The model was trained with {name} beside the molecule: name the "
-                    f"column so, or give all rows one value: --feature {name}=VALUE"
+                    "column so, or give all rows one value: "
+                    + as_typed("--feature", f"{name}=VALUE")
                 ) from error
         columns = FeatureColumns.of(text, self.columns, first_cells(text))
         blank = [""] * len(self.columns)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from dgl_gmpool._options import as_typed
 from dgl_gmpool.data.delimited_text import DelimitedText
 from dgl_gmpool.data.table_formats import PARQUET_FILES, SDF_FILES, SMILES_FILES
 from dgl_gmpool.data.text_header import unquoted
@@ -20,7 +21,7 @@ def check_table_name(path: Path) -> None:
     packed = path.suffix if path.suffix.lower() == ".gz" else ""
     plain = path.with_suffix("") if packed else path
     if plain.name.lower().endswith(_OTHER_FILES):
-        better = plain.with_suffix(f".csv{packed}")
+        better = as_typed(plain.with_suffix(f".csv{packed}"))
         raise ValueError(
             f"--output {path}: the output is a table of text; give a name such as {better}"
         )

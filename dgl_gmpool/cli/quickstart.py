@@ -7,6 +7,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+from dgl_gmpool._options import as_typed
 from dgl_gmpool.cli.flags import add_flag
 from dgl_gmpool.cli.train_plan import check_numbers, in_words_of_the_flags, train_all
 from dgl_gmpool.data import featurize, load_sodium_channel, make_splits
@@ -67,14 +68,14 @@ def main(args: argparse.Namespace) -> int:
     dataset = featurize(table)
     splits = make_splits(dataset.table, seed=args.seed, folds=args.folds)
     results = train_all(dataset, {args.seed: splits}, configs, args)
-    best = results[-1].folder
+    best = as_typed("--model", results[-1].folder)
     print(
         f"\nScores on {len(splits.test)} test molecules (RMSE: lower is better; R2: 1 is perfect, "
         f"0 is the\ntraining mean). {duration(time.perf_counter() - started)} in all. One split of "
         "a small set ranks nothing: compare\nreadouts over several seeds.\n\n"
         "What next\n"
         f"  the run, its models and predictions   {args.output}\n"
-        f"  predict molecules of your own         dgl-gmpool predict --model {best} \\\n"
+        f"  predict molecules of your own         dgl-gmpool predict {best} \\\n"
         "                                            --csv YOUR.csv --smiles-column smiles "
         "--output PREDICTED.csv\n"
         "  train on a table of your own          dgl-gmpool train csv --csv YOUR.csv \\\n"

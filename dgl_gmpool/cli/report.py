@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+from dgl_gmpool._options import as_typed
 from dgl_gmpool.cli.molecule_rows import one_process
 from dgl_gmpool.cli.older_runs import load_uncertainty
 from dgl_gmpool.report import write_index, write_report
@@ -71,7 +71,7 @@ def _or_note(write: Callable[[], None], folder: Path) -> None:
         # The training is paid for, and its files are whole.
         print(
             f"note: no page for {folder} ({type(error).__name__}: {error}); try: dgl-gmpool report "
-            f"--run {shlex.quote(str(folder))} --debug"
+            f"{as_typed('--run', folder)} --debug"
         )
 
 

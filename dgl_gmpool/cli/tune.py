@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from dataclasses import replace
 from typing import Any
 
-from dgl_gmpool._options import whole_number
+from dgl_gmpool._options import as_typed, whole_number
 from dgl_gmpool.cli.datasets import DATA_SETS
 from dgl_gmpool.cli.molecule_rows import one_process
 from dgl_gmpool.cli.search_plan import first_settings, plan_search
@@ -166,12 +165,12 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError(
             f"none of {len(tried)} trials came to a score{why or '. Give it a longer --timeout'}"
         )
-    config = shlex.quote(str(best_file))
+    config = as_typed("--config", best_file)
     print(
         f"\n{len(tried)} trial{'s' * (len(tried) > 1)} in {args.output / TRIALS}; the best, trial "
         f"{best.number}: valid {metric.label} {score_text(best.value)}. It was chosen by this "
         "score, so expect a little less. Train and test it:\n"
-        f"  dgl-gmpool train {args.data_set} --config {config} --output RUN"
+        f"  dgl-gmpool train {args.data_set} {config} --output RUN"
     )
     return 0
 

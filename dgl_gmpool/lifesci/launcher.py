@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shlex
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dgl_gmpool._options import closest
+from dgl_gmpool._options import as_typed, closest
 from dgl_gmpool.lifesci.choice import (
     KEY,
     ReadoutChoice,
@@ -279,7 +278,7 @@ def _say_other_folder(script: Path, error: FileNotFoundError) -> None:
     if not os.path.isabs(missing) and (folder / missing).exists():
         _say(
             f"{missing} is in the script's own folder, and the script looks for it in the current "
-            f"one; start it there: cd {shlex.quote(str(folder))}"
+            f"one; start it there: {as_typed('cd', folder)}"
         )
 
 

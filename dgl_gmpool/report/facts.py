@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from html import escape
 from pathlib import PurePath
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dgl_gmpool._options import as_typed
 from dgl_gmpool.data.report import LEFT_OUT, MERGED
 from dgl_gmpool.explain.html import table
 from dgl_gmpool.report.plots import target_histogram
@@ -58,7 +58,7 @@ def headline(run: RunData) -> Iterator[str]:
 def how_made(run: RunData) -> Iterator[str]:
     """The command, what repeats it, and versions."""
     config = run.config
-    machine, folder = config.get("environment", {}), shlex.quote(str(run.files.path))
+    machine, folder = config.get("environment", {}), as_typed(run.files.path)
     command = machine.get("command")
     if command:
         yield f"<pre>{escape(command_line(command, machine.get('processes', 1)))}</pre>"
@@ -101,14 +101,14 @@ def command_line(arguments: list[str], processes: int = 1) -> str:
     program, *rest = arguments
     path = PurePath(program)
     if path.name == "__main__.py":
-        name = f"-m {path.parent.name}"
+        name = as_typed("-m", path.parent.name)
         name = name if processes > 1 else f"python {name}"
     elif path.suffix == ".py":
-        name = program if processes > 1 else f"python {program}"
+        name = as_typed(program) if processes > 1 else as_typed("python", program)
     else:
-        name = path.name if processes == 1 else f"--no-python {path.name}"
+        name = as_typed(path.name) if processes == 1 else as_typed("--no-python", path.name)
     start = f"torchrun --nproc_per_node={processes} " if processes > 1 else ""
-    return f"{start}{name} {shlex.join(rest)}".rstrip()
+    return f"{start}{name} {as_typed(*rest)}".rstrip()
 
 
 def scores(run: RunData) -> Iterator[str]:

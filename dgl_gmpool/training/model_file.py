@@ -15,6 +15,7 @@ import torch
 import dgl_gmpool
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool._io import atomic_torch_save
+from dgl_gmpool._options import as_typed
 from dgl_gmpool.data.features import FeatureNames
 from dgl_gmpool.training.model import raw_outputs
 from dgl_gmpool.training.run_folder import RunFolder, read_json, run_of
@@ -233,7 +234,7 @@ def load_models(path: str | os.PathLike[str]) -> list[TrainedModel]:
     if not RunFolder(path).finished:
         raise ValueError(
             f"the run in {path} is not finished ({len(files)} of its folds are trained): continue "
-            f"it with --resume, or use one fold's model alone: {files[0]}"
+            f"it with --resume, or use one fold's model alone: {as_typed(files[0])}"
         )
     finals = [
         RunFolder(path).final(number).model

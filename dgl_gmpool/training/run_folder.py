@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dgl_gmpool._io import atomic_write_json, check_writable, lock, without_nan
+from dgl_gmpool._options import as_typed
 
 _LOCK = ".lock"
 _NAMES = (
@@ -125,9 +126,10 @@ class RunFolder:
                         f"{section}.{key} was {_short(old.get(key))}, now {_short(new.get(key))}"
                     )
         if changes:
+            same = as_typed("--config", self.config)
             raise ValueError(
                 f"{self.path} holds a run with other settings: {'; '.join(changes)}. Continue it "
-                f"with the settings it was started with (--config {self.config} takes them), or "
+                f"with the settings it was started with ({same} takes them), or "
                 "use another output folder"
             )
 
@@ -181,7 +183,7 @@ def run_of(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
         return path, None
     inside = sorted(file.parent for file in path.glob("*/config.json"))
     if len(inside) > 1:
-        listed = ", ".join(map(str, inside[:5])) + (", ..." if len(inside) > 5 else "")
+        listed = ", ".join(map(as_typed, inside[:5])) + (", ..." if len(inside) > 5 else "")
         raise FileNotFoundError(f"{path} holds {len(inside)} runs; give one of them: {listed}")
     return (inside[0] if inside else path), None
 

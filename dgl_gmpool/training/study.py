@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dgl_gmpool._io import atomic_write_csv
+from dgl_gmpool._options import as_typed
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.metrics import Metric
 from dgl_gmpool.training.run_folder import write_json
@@ -131,7 +132,7 @@ def check_space(study: Any, space: Space) -> None:
                 raise ValueError(
                     f"--space {name}={values}: the study {study.study_name!r} has tried "
                     f"{name}={known}, and its choices stay as they are; continue it with "
-                    f"--space {name}={known}, or name another with --study"
+                    f"{as_typed('--space', f'{name}={known}')}, or name another with --study"
                 )
 
 
