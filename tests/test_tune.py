@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import multiprocessing
 import os
-import signal
-import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ import pytest
 from dgl_gmpool import cli
 from dgl_gmpool.cli.datasets import DATA_SETS
 from dgl_gmpool.cli.train_flags import TrainFlags
-from dgl_gmpool.training import TrainingConfig
+from dgl_gmpool.training import TrainingConfig, tuning
 from dgl_gmpool.training.provenance import data_record
 from dgl_gmpool.training.run import run_record
 from dgl_gmpool.training.search_space import (
@@ -32,7 +32,39 @@ from dgl_gmpool.training.search_space import (
 optuna = pytest.importorskip("optuna")
 
 SMALL = ["--epochs", "2", "--hidden", "8", "--steps", "1", "--folds", "2", "--batch-size", "16"]
+SMALL += ["--baselines", "none"]
 SPACE = ["--space", "width=4,8", "lr=1e-3:1e-2", "readout=gmpool,mean"]
+
+
+def started(target, *arguments):
+    """A process of its own, forked from one that has imported everything."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["pytest", "dgl_gmpool.cli.tune", "optuna.storages", "torch._dynamo"]
+    )
+    process = context.Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
+def search(arguments, said):
+    with open(said, "w") as file, redirect_stdout(file), redirect_stderr(file):
+        raise SystemExit(cli.main(arguments))
+
+
+def search_beside_another(arguments, said, folder):
+    """A search that trains as soon as two do."""
+    fit_fold = tuning.fit_fold
+
+    def wait_and_fit(*args, **options):
+        (folder / str(os.getpid())).touch()
+        deadline = time.monotonic() + 60
+        while len(list(folder.iterdir())) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return fit_fold(*args, **options)
+
+    tuning.fit_fold = wait_and_fit
+    search(arguments, said)
 
 
 def table(folder):
@@ -199,14 +231,15 @@ def test_targets_of_several_kinds_are_searched_by_the_share_explained(tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(["smiles,y,odd,colour", *lines]))
     tune = ["tune", "csv", "--csv", str(tmp_path / "t.csv"), "--target", "y", "odd", "colour"]
     out = tmp_path / "out"
-    assert cli.main([*tune, *SMALL, "--space", "lr", "--trials", "2", "--output", str(out)]) == 0
+    tune += [*SMALL, "--readout", "mean", "--space", "lr", "--trials", "2"]
+    assert cli.main([*tune, "--output", str(out)]) == 0
     assert all(row["valid explained"] for row in rows(out))
     train = ["train", "csv", "--config", str(out / "best.json"), "--no-report"]
     assert cli.main([*train, "--output", str(tmp_path / "run")]) == 0
 
 
 def test_the_network_of_the_run_to_start_from_is_not_searched(tmp_path, capsys):
-    first = ["train", *table(tmp_path)[1:], "--no-report", "--baselines", "none"]
+    first = ["train", *table(tmp_path)[1:], "--no-report"]
     assert cli.main([*first, "--output", str(tmp_path / "first")]) == 0
     # Width and depth come from the run.
     tune = [*table(tmp_path)[:6], *SMALL[:2], *SMALL[6:], "--start-from", str(tmp_path / "first")]
@@ -240,23 +273,21 @@ def test_a_killed_search_tries_its_last_trial_again(tmp_path):
     out = tmp_path / "out"
     tune = [*table(tmp_path), *SPACE, "--output", str(out), "--threads", "1"]
     longer = [*tune, "--epochs", "2000", "--patience", "2000", "--trials", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dgl_gmpool", *longer], stdout=subprocess.DEVNULL, env=os.environ
-    )
+    process = started(search, longer, tmp_path / "said")
     storage = f"sqlite:///{out / 'study.db'}"
     deadline = time.monotonic() + 120
     running: list = []
     while not running and time.monotonic() < deadline:
-        time.sleep(0.5)
+        time.sleep(0.1)
         if (out / "study.db").exists():
             try:
                 study = optuna.load_study(study_name="dgl-gmpool", storage=storage)
                 running = [t for t in study.trials if t.intermediate_values]
             except Exception:
                 continue  # the tables are not there yet
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert running
+    process.kill()
+    process.join()
+    assert running, (tmp_path / "said").read_text()
     assert cli.main([*tune, "--trials", "1", "--resume"]) == 0
     found = rows(out)
     assert [row["state"] for row in found] == ["fail", "complete"]
@@ -267,18 +298,22 @@ def test_a_killed_search_tries_its_last_trial_again(tmp_path):
 
 def test_two_processes_share_a_study(tmp_path):
     storage = ["--storage", f"sqlite:///{tmp_path / 'shared.db'}"]
-    tune = [sys.executable, "-m", "dgl_gmpool", *table(tmp_path), *SPACE, *storage, "--trials", "6"]
+    tune = [*table(tmp_path), *SPACE, *storage, "--trials", "4", "--output"]
+    (tmp_path / "there").mkdir()
+    said = {name: tmp_path / f"{name}.txt" for name in ("a", "b")}
     processes = [
-        subprocess.Popen(
-            [*tune, "--output", str(tmp_path / name)], stdout=subprocess.PIPE, text=True
-        )
-        for name in ("a", "b")
+        started(search_beside_another, [*tune, str(tmp_path / name)], file, tmp_path / "there")
+        for name, file in said.items()
     ]
-    said = [process.communicate()[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0], [
+        file.read_text() for file in said.values()
+    ]
     study = optuna.load_study(study_name="dgl-gmpool", storage=storage[1])
     finished = [t for t in study.trials if t.state.name in ("COMPLETE", "PRUNED")]
-    assert 6 <= len(finished) <= 7
+    assert 4 <= len(finished) <= 5
+    assert len({t.user_attrs["process"][1] for t in finished}) == 2
     assert len({tuple(t.params.items()) for t in finished}) >= len(finished) - 1
 
 
@@ -296,11 +331,11 @@ def test_hopeless_trials_end_early(tmp_path):
     study = optuna.create_study(study_name="dgl-gmpool", storage=storage)
     for rate in [1e-2] * 5 + [1e-9]:
         study.enqueue_trial({"lr": rate})
-    flags = ["--space", "lr=1e-9,1e-2", "--epochs", "8", "--patience", "8", "--storage", storage]
+    flags = ["--space", "lr=1e-9,1e-2", "--epochs", "6", "--patience", "6", "--storage", storage]
     tune = [*table(tmp_path), *flags, "--trials", "6", "--output", str(tmp_path / "out")]
     assert cli.main(tune) == 0
     found = [(row["state"], int(row["epochs"])) for row in rows(tmp_path / "out")]
-    assert found == [("complete", 16)] * 5 + [("pruned", 5)]
+    assert found == [("complete", 12)] * 5 + [("pruned", 5)]
 
 
 @pytest.mark.parametrize(
