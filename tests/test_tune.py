@@ -31,7 +31,7 @@ from dgl_gmpool.training.search_space import (
 
 optuna = pytest.importorskip("optuna")
 
-SMALL = ["--epochs", "2", "--hidden", "8", "--steps", "1", "--folds", "2", "--batch-size", "16"]
+SMALL = ["--epochs", "1", "--hidden", "8", "--steps", "1", "--folds", "2", "--batch-size", "16"]
 SMALL += ["--baselines", "none"]
 SPACE = ["--space", "width=4,8", "lr=1e-3:1e-2", "readout=gmpool,mean"]
 
@@ -81,7 +81,8 @@ def rows(folder):
 
 def test_a_search_ends_in_a_file_that_train_takes(tmp_path, capsys):
     out = tmp_path / "out"
-    assert cli.main([*table(tmp_path), *SPACE, "--trials", "4", "--output", str(out)]) == 0
+    tune = [*table(tmp_path), *SPACE, "--epochs", "2", "--trials", "4"]
+    assert cli.main([*tune, "--output", str(out)]) == 0
     said = capsys.readouterr().out
     found = rows(out)
     assert len(found) == 4
@@ -438,7 +439,7 @@ def test_a_study_keeps_its_choices_and_tells_of_other_settings(tmp_path, capsys)
     # The ends of a range may move, and other settings are told.
     wider = ["--space", "width=4,8", "lr=1e-4:1e-2", "--epochs", "3", "--trials", "2"]
     assert cli.main([*tune, *wider]) == 0
-    assert "note: earlier trials of the study had epochs 2, now 3" in capsys.readouterr().out
+    assert "note: earlier trials of the study had epochs 1, now 3" in capsys.readouterr().out
     assert len(rows(tmp_path / "out")) == 2
 
 
