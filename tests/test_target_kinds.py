@@ -290,4 +290,4 @@ def test_words_for_no_value_are_told_in_a_column_of_words(tmp_path):
 def test_a_remedy_can_be_pasted(tmp_path):
     file = tmp_path / "odd.csv"
     file.write_text("smiles,an assay\n" + "".join(f"{'C' * (i + 1)},{i % 3}\n" for i in range(9)))
-    assert "--kind 'an assay'=multiclass makes" in " ".join(load(file, "an assay").report.notes)
+    assert "--kind 'an assay=multiclass' makes" in " ".join(load(file, "an assay").report.notes)

@@ -12,6 +12,7 @@ import numpy as np
 
 from dgl_gmpool._io import csv_text
 from dgl_gmpool.cli.molecule_rows import MoleculeRow, MoleculeRows, add_model_flag, add_table_flags
+from dgl_gmpool.cli.output_table import output_separator
 from dgl_gmpool.cli.streamed import Job, Totals, add_stream_flags, begin_stream, run_streamed
 from dgl_gmpool.data.parsed_rows import ParsedRows
 from dgl_gmpool.training import TrainedModel, choose_device
@@ -47,7 +48,7 @@ def main(args: argparse.Namespace) -> int:
     rows = MoleculeRows(args.csv, args.smiles_column, delimiter=args.delimiter)
     width = embedding_width(models)
     as_array = args.output.suffix == ".npy"
-    separator = "\t" if args.output.suffix == ".tsv" else ","
+    separator = output_separator(args.output, ",")
     head = io.BytesIO()
     if as_array:
         shape = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), width)}

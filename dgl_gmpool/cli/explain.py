@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dgl_gmpool._options import as_typed
 from dgl_gmpool.cli.molecule_rows import (
     FeatureSource,
     MoleculeRow,
@@ -78,7 +79,7 @@ def main(args: argparse.Namespace) -> int:
     if args.smiles is not None and source.columns:
         raise ValueError(
             f"the model was trained with {', '.join(feature_columns(first))} beside the molecule; "
-            f"with --smiles give them: --feature {source.columns[0]}=VALUE"
+            "with --smiles give them: " + as_typed("--feature", f"{source.columns[0]}=VALUE")
         )
     check_models(
         models,

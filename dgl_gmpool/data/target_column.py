@@ -7,11 +7,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from shlex import quote
 
 import numpy as np
 
-from dgl_gmpool._options import check_choice, unknown_name
+from dgl_gmpool._options import as_typed, check_choice, unknown_name
 from dgl_gmpool.data.molecule import is_missing
 from dgl_gmpool.data.number import (
     APPROXIMATE,
@@ -166,7 +165,7 @@ class TargetColumn:
                 f"target {self.name!r}: {word!r}, in {count} {'cell' if count == 1 else 'cells'}, "
                 "is taken for no value; where it is a class, "
                 + (
-                    f"--kind {quote(self.name)}=multiclass keeps it"
+                    as_typed("--kind", f"{self.name}=multiclass") + " keeps it"
                     if word.lower() in CLASS_NAMES and not self.given
                     else "write it otherwise"
                 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from shlex import quote
 
 import numpy as np
 
+from dgl_gmpool._options import as_typed
 from dgl_gmpool.data.equal_rows import rows_of
 from dgl_gmpool.data.number import APPROXIMATE, BOUND, COMMA, Cell
 from dgl_gmpool.data.target_column import TargetColumn
@@ -17,6 +17,10 @@ _FEW = 10
 #: From how many values, and over which factor between the 5th and the 95th percentile, a column
 #: looks as if its logarithm were meant.
 _ENOUGH, _WIDE = 20, 1000
+
+
+def _kind(column: TargetColumn, kind: str) -> str:
+    return as_typed("--kind", f"{column.name}={kind}")
 
 
 def unused_notes(cells: Sequence[Cell]) -> list[str]:
@@ -81,7 +85,7 @@ def kind_notes(columns: Sequence[TargetColumn], values: np.ndarray) -> list[str]
         if column.kind == "classification" and len(kinds) > 1 and not column.given:
             notes.append(
                 f"{column.name!r} holds only 0 and 1 and is a classification beside the others; "
-                f"--kind {quote(column.name)}=regression predicts numbers"
+                f"{_kind(column, 'regression')} predicts numbers"
             )
         notes += _few_values(column, held)
     return notes
@@ -94,7 +98,7 @@ def _class_notes(column: TargetColumn, held: np.ndarray) -> list[str]:
     if not column.given:
         notes.append(
             f"{column.name!r} is a multiclass target, as it holds a few words and no number; "
-            f"--kind {quote(column.name)}=regression reads numbers alone"
+            f"{_kind(column, 'regression')} reads numbers alone"
         )
     folded = Counter(name.lower() for name in column.classes)
     alike = [name for name in column.classes if folded[name.lower()] > 1]
@@ -120,13 +124,13 @@ def _few_values(column: TargetColumn, held: np.ndarray) -> list[str]:
     if whole and len(distinct) in (2, 3) and len(held) > len(distinct):
         return [
             f"{column.name!r} holds only the values {listed} and is trained as a regression; "
-            f"--kind {quote(column.name)}=multiclass makes classes of them (for two classes write "
+            f"{_kind(column, 'multiclass')} makes classes of them (for two classes write "
             "0 and 1, and leave what is not known blank)"
         ]
     if whole and 3 < len(distinct) <= _FEW and len(held) >= 5 * len(distinct):
         return [
             f"{column.name!r} holds only {len(distinct)} whole numbers ({listed}, ...) and is "
-            f"trained as a regression; --kind {quote(column.name)}=multiclass makes classes of them"
+            f"trained as a regression; {_kind(column, 'multiclass')} makes classes of them"
         ]
     return _wide(column.name, held)
 
