@@ -10,10 +10,20 @@ import torch
 from torch.autograd import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dgl_gmpool import GMPool, GroupExchange, NGMPool, collect_losses, get_readout
+from dgl_gmpool import (
+    GMPool,
+    GroupExchange,
+    MoleculePredictor,
+    NGMPool,
+    PooledGraph,
+    collect_losses,
+    get_readout,
+)
 from dgl_gmpool.nn import batch as batch_file
+from dgl_gmpool.nn import coarsen
 from dgl_gmpool.nn.large import grouping_product, low_rank
 from dgl_gmpool.poolings import gmpool
+from dgl_gmpool.training import data_parallel
 
 WIDTH = 3
 
@@ -31,6 +41,8 @@ def make(kind, **options):
     with torch.no_grad():
         if pool.group_readout is not None:
             pool.group_readout.gain.normal_()
+        if pool.locality is not None:
+            pool.locality.start.fill_(4.0)  # a graph this small would be one group
         pool.grouping.weight.add_(0.3 * torch.randn(WIDTH))
     return pool
 
@@ -67,6 +79,17 @@ def all_graphs_are_large(monkeypatch):
     for module in (gmpool, low_rank):
         monkeypatch.setattr(module, "LANDMARKS", 2)
     monkeypatch.setattr(grouping_product, "CELLS", 4)
+    monkeypatch.setattr(coarsen, "LARGE", 2)
+    monkeypatch.setattr(coarsen, "SPARSE", 1)
+
+
+def started(module):
+    """Away from where gains are zero, in evaluation."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.double().parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return module.eval()
 
 
 def roads(function, x):
@@ -103,29 +126,96 @@ def test_refused_on_every_road(kind, options, all_graphs_are_large):
             print(road, run())  # what it gave, where it gave something
 
 
+class Varied(torch.nn.Module):
+    """A number, by all that it can be derived in: inputs of a module and its parameters."""
+
+    def __init__(self, call, module, graph, **inputs):
+        super().__init__()
+        self.call, self.module, self.graph = call, module, graph
+        self.inputs = torch.nn.ParameterDict(inputs)
+
+    def forward(self):
+        out = self.call(self.graph, **self.inputs)
+        if isinstance(out, PooledGraph):
+            out = (out.feat, out.edge_weight, out.edge_feat, out.conv_weight, out.lift(out.feat))
+        return sum(part.sin().sum() for part in ([out] if torch.is_tensor(out) else out))
+
+    def curvature(self, names):
+        """The product of the Hessian and a direction, and the derivative of the gradient that way
+        by finite differences."""
+
+        def function(*values):
+            return torch.func.functional_call(self, dict(zip(names, values)), ())
+
+        def gradient(step):
+            there = tuple(value + step * each for value, each in zip(values, way))
+            return functional.vjp(function, there)[1]
+
+        generator, step = torch.Generator().manual_seed(1), 1e-5
+        values = [dict(self.named_parameters())[name].detach() for name in names]
+        way = [torch.randn(v.shape, generator=generator, dtype=v.dtype) for v in values]
+        expected = [(up - down) / (2 * step) for up, down in zip(gradient(step), gradient(-step))]
+        return functional.hvp(function, tuple(values), tuple(way))[1], expected
+
+
+def of_face(pool, face, graph, feat):
+    generator, edges = torch.Generator().manual_seed(1), graph.num_edges()
+    weight, conductance = torch.rand(2, edges, generator=generator).double() + 0.5
+    inputs = {"feat": feat, "edge_weight": weight, "conductance": conductance}
+    if face == "readout":
+        return Varied(pool.forward, pool, graph, **inputs)
+    inputs["edge_feat"] = torch.randn(edges, 2, generator=generator).double()
+    return Varied(pool.coarsen, pool, graph, **inputs)
+
+
+def check_right(varied):
+    names = [name for name, _ in varied.named_parameters()]
+    found, expected = varied.curvature(names)
+    assert any(each.abs().max() > 1e-3 for each in expected)
+    for name, one, other in zip(names, found, expected):
+        torch.testing.assert_close(
+            one, other, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
 @pytest.mark.parametrize(("kind", "options"), RIGHT)
 @pytest.mark.parametrize("face", ["readout", "coarsen"])
 def test_right_by_finite_differences(kind, options, face):
-    """The product of the Hessian and a direction is the derivative of the gradient that way."""
+    """In features, edge weights, conductances, edge features and parameters, all at once."""
+    check_right(of_face(make(kind, **options), face, *graph_and_feat()))
+
+
+@pytest.mark.parametrize(("kind", "options"), WRONG_OTHERWISE)
+@pytest.mark.parametrize("face", ["readout", "coarsen"])
+def test_refused_or_right_in_every_single_input(kind, options, face, all_graphs_are_large):
+    """A' is a polynomial in A, say, whatever S comes from."""
+    varied = of_face(make(kind, **options), face, *graph_and_feat())
+    refused = 0
+    for name, _ in varied.named_parameters():
+        try:
+            ((found,), (expected,)) = varied.curvature([name])
+        except RuntimeError as error:
+            assert "second derivatives through" in str(error), name  # noqa: PT017
+            refused += 1
+        else:
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert refused > 1
+
+
+def test_right_for_exchange_and_predictor():
     graph, feat = graph_and_feat()
-    pool = make(kind, **options)
+    conductance = torch.rand(graph.num_edges()).double() + 0.5
+    layer = started(GroupExchange(WIDTH, time=4.0))
+    check_right(Varied(layer.forward, layer, graph, feat=feat, conductance=conductance))
+    model = started(MoleculePredictor(WIDTH, 2, hidden_feats=8, head_feats=8, levels=2))
+    inputs = {"node_feats": feat, "edge_feats": torch.randn(graph.num_edges(), 2).double()}
+    check_right(Varied(model.forward, model, graph, **inputs))
 
-    def function(x):
-        if face == "readout":
-            return pool(graph, x).sin().sum()
-        coarse = pool.coarsen(graph, x)
-        return coarse.feat.sin().sum() + coarse.edge_weight.square().sum()
 
-    def gradient(x):
-        x = x.clone().requires_grad_()
-        return torch.autograd.grad(function(x), x)[0]
-
-    direction = torch.randn(feat.shape, generator=torch.Generator().manual_seed(1)).double()
-    found = functional.hvp(function, feat, direction)[1]
-    step = 1e-5
-    expected = (gradient(feat + step * direction) - gradient(feat - step * direction)) / (2 * step)
-    assert expected.abs().max() > 1e-3
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+def test_right_through_a_sum_over_processes(monkeypatch):
+    monkeypatch.setattr(data_parallel, "_sum_over", lambda part, group: 2 * part.detach())
+    value = torch.tensor([0.3, 0.7], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda x: data_parallel._Total.apply(None, x).sin(), value)
 
 
 def test_a_penalty_on_gradients_of_the_default_pooling():

@@ -9,7 +9,7 @@ import reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.autograd import gradcheck
+from torch.autograd import gradcheck, gradgradcheck
 
 from dgl_gmpool import GMPool
 from dgl_gmpool.nn.batch import GraphBatch
@@ -167,6 +167,9 @@ def test_gradcheck_of_time_and_conductances(time):
     t = torch.tensor(time, dtype=torch.float64, requires_grad=True)
     assert adjacency.detach().sum(-1).min() > 0
     assert gradcheck(heat_kernel, (adjacency, t), atol=1e-6)
+    # Sums: what is added up next to a matrix that the second derivative needs is not symmetric.
+    sums = lambda a, t: [each.sum((0, 1)) for each in heat_kernel(a, t)]  # noqa: E731
+    assert gradgradcheck(sums, (adjacency, t), atol=1e-6)
 
 
 def test_gradients_are_finite_where_nodes_stand_alone():

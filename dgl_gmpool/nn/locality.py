@@ -214,7 +214,8 @@ class _Square(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (matrix,) = ctx.saved_tensors
-        product = grad @ matrix
+        # Of a second derivative, what goes back to H through here is not symmetric by itself.
+        product = grad @ _Symmetric.apply(matrix)
         return product + product.mT
 
 

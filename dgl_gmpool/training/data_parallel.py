@@ -92,7 +92,7 @@ class _Total(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
-        return None, _sum_over(grad, ctx.group)
+        return None, _Total.apply(ctx.group, grad)
 
 
 def _sum_over(part: Tensor, group: Any) -> Tensor:
