@@ -574,6 +574,19 @@ def test_every_readout_fits_gcn(inputs):
         assert torch.equal(pickle.loads(pickle.dumps(model))(*args), expected), name
 
 
+@pytest.mark.parametrize("name", ["gmpool", "ngmpool"])
+def test_a_pretrained_backbone_leaves_the_readout_as_it_is(name):
+    """K would be another: the first time of 0.2.0's models, and edges that conduct alike."""
+    model = swap_readout(build("GCN"), name)
+    before = {key: value.clone() for key, value in model.readout.state_dict().items()}
+    backbone = {k: v for k, v in build("GCN", 1).state_dict().items() if k.startswith("gnn.")}
+    found = model.load_state_dict(backbone, strict=False)
+    after = model.readout.state_dict()
+    named = {"grouping.weight", "grouping.pace", "locality.start", "locality.paths_power"}
+    assert {f"readout.{key}" for key in named} <= set(found.missing_keys)
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+
+
 def pool_of(model):
     return model.readout.pool if isinstance(model.readout, PooledHead) else model.readout
 

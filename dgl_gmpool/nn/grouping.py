@@ -225,7 +225,9 @@ class GroupingMatrix(nn.Module):
         return math.log(math.expm1(START / self.in_feats))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        state_dict.setdefault(prefix + "pace", torch.ones_like(self.pace))
+        # Where nothing of this module is given, nothing is filled in, and what it has stays.
+        if prefix + "weight" in state_dict:
+            state_dict.setdefault(prefix + "pace", torch.ones_like(self.pace))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def extra_repr(self) -> str:

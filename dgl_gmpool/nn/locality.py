@@ -149,8 +149,10 @@ class Diffusion(nn.Module):
         return f"time={float(self.start):g}"
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        for name, value in BEFORE.items():
-            state_dict.setdefault(prefix + name, getattr(self, name).new_tensor(value))
+        # Where nothing of this module is given, nothing is filled in, and what it has stays.
+        if prefix + "log_time" in state_dict:
+            for name, value in BEFORE.items():
+                state_dict.setdefault(prefix + name, getattr(self, name).new_tensor(value))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
