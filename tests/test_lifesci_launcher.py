@@ -384,6 +384,26 @@ def test_a_script_of_the_shape_of_gin_fine_tuning(folder):
         run_with_readout("script.py", readout="gmpool", loader=loader)
 
 
+@pytest.mark.parametrize("loader", ["dgllife.model.GCNPredictor", "__main__.GCNPredictor"])
+def test_annotations_are_what_the_script_makes_of_them(folder, loader):
+    """As ``argparse`` takes the types of a dataclass's fields; the script imports no annotations
+    from ``__future__``, and neither does the launcher for it."""
+    setup = """
+import argparse, dataclasses
+from dgllife.model import GCNPredictor
+@dataclasses.dataclass
+class Settings:
+    epochs: int = 3
+parser = argparse.ArgumentParser()
+for field in dataclasses.fields(Settings):
+    parser.add_argument("--" + field.name, type=field.type, default=field.default)
+assert parser.parse_args().epochs == 5
+"""
+    Path("own.py").write_text(SCRIPT.format(setup=setup, call=GCN, model="made"))
+    run_with_readout("own.py", ["--epochs", "5"], readout="mean", loader=loader)
+    assert Path("seen.txt").read_text() == "MeanReadout"
+
+
 def test_a_module_that_misses_a_module_says_which(folder):
     Path("broken.py").write_text("import no_such_module_anywhere\n")
     with pytest.raises(ModuleNotFoundError, match="no_such_module_anywhere"):

@@ -25,7 +25,7 @@ def block(marker: str, language: str) -> str:
 def test_example_prints_what_is_shown() -> None:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        exec(compile(block("example", "python"), "README.md", "exec"), {})
+        exec(compile(block("example", "python"), "README.md", "exec", dont_inherit=True), {})
     assert printed.getvalue() == block("example", "text")
 
 

@@ -100,7 +100,9 @@ def _run(script: Path, wanted: list[str], put: Callable[[Any, str], None]) -> No
     names: dict[str, Any] = module.__dict__
     # A name of the script itself is taken when the script defines it.
     local = _Watched(names, wanted, put) if wanted else names
-    exec(compile(script.read_bytes(), str(script), "exec"), names, local)
+    # Not with this file's own __future__ imports, which compile() would hand on.
+    code = compile(script.read_bytes(), str(script), "exec", dont_inherit=True)
+    exec(code, names, local)
 
 
 class _Watched(UserDict[str, Any]):
