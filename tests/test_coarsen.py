@@ -142,6 +142,20 @@ def test_lift_is_the_adjoint_of_pooling(decomposition):
     torch.testing.assert_close(left, coarse.feat.square().sum(), rtol=1e-10, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("clusters", [1, 3])
+def test_conv_weight_of_large_groups_in_half_precision(dtype, clusters):
+    """The degree of a group is the number of its edges, and two of 256 were infinite together."""
+    ends = torch.arange(160)
+    graph = dgl.graph((torch.cat([ends, ends.roll(1)]), torch.cat([ends.roll(1), ends])))
+    pool, feat = GMPool(4, num_clusters=clusters), torch.randn(160, 4).to(dtype)
+    narrow, wide = pool.coarsen(graph, feat), pool.coarsen(graph, feat.float())
+    assert narrow.conv_weight.dtype == dtype
+    torch.testing.assert_close(narrow.conv_weight.float(), wide.conv_weight, rtol=0.02, atol=0.01)
+    if clusters == 1:
+        assert narrow.conv_weight.tolist() == [1.0]
+
+
 def test_lift_refuses_other_rows():
     graph, feat = batch()
     coarse = make("cholesky", "cauchy").coarsen(graph, feat)

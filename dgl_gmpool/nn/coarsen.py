@@ -31,7 +31,7 @@ def normalise_edge_weight(graph: DGLGraph, weight: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Shape ``(E,)``.
+        Shape ``(E,)``, dtype of ``weight``; degrees are computed in float32 at least.
 
     Examples
     --------
@@ -41,11 +41,13 @@ def normalise_edge_weight(graph: DGLGraph, weight: Tensor) -> Tensor:
     [0.9800000190734863, 0.14300000667572021, 0.14300000667572021]
     """
     source, destination = (ids.to(weight.device, torch.int64) for ids in graph.edges())
-    size = weight.abs()
+    # The product of two degrees of 256 has no place in half precision.
+    size = weight.abs().to(torch.promote_types(weight.dtype, torch.float32))
     leaving = size.new_zeros(graph.num_nodes()).index_add(0, source, size)
     arriving = size.new_zeros(graph.num_nodes()).index_add(0, destination, size)
     degree = leaving[source] * arriving[destination]
-    return weight / degree.clamp(min=torch.finfo(weight.dtype).tiny).sqrt()
+    normal = weight / degree.clamp(min=torch.finfo(degree.dtype).tiny).sqrt()
+    return normal.to(weight.dtype)
 
 
 #: Graphs of more nodes are coarsened from their edges, unless more than one in SPARSE of all pairs
