@@ -15,6 +15,7 @@ from torch import nn
 from dgl_gmpool import GMPool, MoleculePredictor, get_readout, swap_readout
 from dgl_gmpool._environment import import_dgllife
 from dgl_gmpool.lifesci.pooled_head import PooledHead
+from dgl_gmpool.lifesci.readout_sites import find_sites
 
 #: Said of Weave, PAGTN, MGCN and SchNet, once for each swap.
 pytestmark = pytest.mark.filterwarnings("ignore:.* join atoms without a bond")
@@ -589,6 +590,34 @@ def test_a_pretrained_backbone_leaves_the_readout_as_it_is(name):
 
 def pool_of(model):
     return model.readout.pool if isinstance(model.readout, PooledHead) else model.readout
+
+
+def test_what_is_built_on_a_network_without_bonds_is_known_too():
+    zoo = import_dgllife("model")
+
+    class Mine(zoo.SchNetPredictor):
+        pass
+
+    class Around(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gnn, self.readout = zoo.MGCNGNN(), GMPool(6)
+            self.predict = nn.Linear(self.readout.out_feats, 1)
+
+    for model in (Mine(), Around()):
+        with pytest.warns(UserWarning, match="gmpool has locality='none' here"):
+            assert pool_of(swap_readout(model, "gmpool")).locality is None
+
+
+@pytest.mark.parametrize("kind", ["Weave", "PAGTN", "MGCN", "SchNet"])
+def test_a_local_module_on_graphs_of_more_than_bonds_is_told(kind):
+    width = find_sites(build(kind))[0].in_feats
+    with pytest.warns(UserWarning, match="make your GMPool with locality='none'"):
+        swap_readout(build(kind), GMPool(width))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        swap_readout(build(kind), GMPool(width, locality="none"))
+        swap_readout(build("GCN"), GMPool(find_sites(build("GCN"))[0].in_feats))
 
 
 @pytest.mark.parametrize("kind", ["Weave", "PAGTN", "MGCN", "SchNet"])

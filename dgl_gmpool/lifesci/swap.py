@@ -11,14 +11,15 @@ from torch import nn
 
 from dgl_gmpool.lifesci.pooled_head import PooledHead
 from dgl_gmpool.lifesci.readout_sites import ReadoutSite, find_sites, get_path, set_path
+from dgl_gmpool.nn.locality import Diffusion
 from dgl_gmpool.poolings.mlp import MLPReadout
 from dgl_gmpool.registry import check_options, get_readout, readout_entry
 
 Model = TypeVar("Model", bound=nn.Module)
 
-#: Predictors of dgllife whose graphs join atoms without a bond: all pairs, or all within a
-#: distance. A diffusion along their edges says nothing of where atoms are in the molecule.
-WITHOUT_BONDS = ("WeavePredictor", "PAGTNPredictor", "MGCNPredictor", "SchNetPredictor")
+#: Networks of dgllife whose graphs join atoms without a bond: all pairs, or all within a distance.
+#: A diffusion along their edges says nothing of where atoms are in the molecule.
+WITHOUT_BONDS = ("WeaveGNN", "PAGTNGNN", "MGCNGNN", "SchNetGNN")
 
 
 def swap_readout(
@@ -39,8 +40,9 @@ def swap_readout(
     fitted to another readout). Everything else stays, so a pretrained backbone stays pretrained.
     Device, dtype and training mode are those of the layer replaced. Make the optimizer afterwards.
 
-    Weave, PAGTN, MGCN and SchNet take graphs that join atoms without a bond. Groups of GMPool and
-    NGMPool are not local there (``locality="none"``, unless it is given), and a warning says so.
+    Weave, PAGTN, MGCN and SchNet, and what is built on their networks, take graphs that join atoms
+    without a bond. Groups of GMPool and NGMPool are not local there (``locality="none"``, unless it
+    is given), and a warning says so; a module of yours stays as it is, with a warning.
 
     PAGTN, MGCN and SchNet predict inside their readout, atom by atom. They get the new readout
     followed by the same two layers; ``swap_readout(model, "mlp")`` brings the original order back.
@@ -104,18 +106,35 @@ def swap_readout(
 def _without_locality(
     model: nn.Module, readout: str | nn.Module, options: dict[str, Any]
 ) -> dict[str, Any]:
-    """The options, with locality off where the model's graphs have edges that are no bonds."""
-    if type(model).__name__ not in WITHOUT_BONDS or not isinstance(readout, str):
+    """The options, with locality off where the model's graphs have edges that are no bonds.
+
+    A module is left as it is, with a warning where it has a diffusion.
+    """
+    # Whatever is built around such a network, or derived from its predictor.
+    classes = [each for part in model.modules() for each in type(part).__mro__]
+    if not any(each.__name__ in WITHOUT_BONDS for each in classes):
         return options
-    if "locality" in options or "locality" not in readout_entry(readout).options:
+    if isinstance(readout, nn.Module):
+        if not any(isinstance(part, Diffusion) for part in readout.modules()):
+            return options
+        remedy = (
+            f"make your {type(readout).__name__} with locality='none'. Where your graphs hold "
+            "bonds alone, name the readout instead, with locality='diffusion'"
+        )
+    elif "locality" in options or "locality" not in readout_entry(readout).options:
         return options
+    else:
+        options = {**options, "locality": "none"}
+        remedy = (
+            f"{readout} has locality='none' here. Give locality='none' to say that you know, or "
+            "locality='diffusion' where your graphs hold bonds alone"
+        )
     warnings.warn(
         f"{type(model).__name__} takes graphs that join atoms without a bond, along which groups "
-        f"cannot be local: {readout} has locality='none' here. Give locality='none' to say that "
-        "you know, or locality='diffusion' where your graphs hold bonds alone",
+        f"cannot be local: {remedy}",
         stacklevel=3,
     )
-    return {**options, "locality": "none"}
+    return options
 
 
 def _check_readout(readout: str | nn.Module, options: dict[str, Any]) -> None:
