@@ -101,6 +101,21 @@ def test_it_is_differentiable_and_exact_on_groups():
 # In the poolings. ----------------------------------------------------------------------------
 
 
+def test_the_soft_count_as_a_loss():
+    """What is read is a number; the matrices to read give the same with a gradient."""
+    chains = [(torch.arange(n - 1), torch.arange(1, n)) for n in (5, 8)]
+    graph = dgl.batch([dgl.to_bidirected(dgl.graph(chain)) for chain in chains])
+    feat, pool = torch.randn(13, 4).double(), GMPool(4).double()
+    matrices = pool.grouping_matrices(graph, feat)
+    soft = torch.stack([(1 / matrix.sum(1)).sum() for matrix in matrices])
+    for read in (pool.spectrum(graph, feat), pool.coarsen(graph, feat)):
+        torch.testing.assert_close(read.soft_count, soft.detach())
+        assert not read.soft_count.requires_grad
+    soft.sum().backward()
+    assert pool.grouping.weight.grad.abs().sum() > 0
+    assert pool.locality.log_time.grad != 0
+
+
 def every_pool(**options):
     for decomposition in DECOMPOSITIONS:
         yield GMPool(1, decomposition=decomposition, **{**APART, **options})

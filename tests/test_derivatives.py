@@ -316,6 +316,10 @@ def test_losses_belong_to_the_call_that_makes_them():
     assert not hasattr(pool, "losses")
     pool(graph, feat)
     assert list(losses) == ["GMPool rank"]
+    with collect_losses() as numbers, torch.no_grad():
+        pool(graph, feat)
+    assert numbers["GMPool rank"] == losses["GMPool rank"]
+    assert not numbers["GMPool rank"].requires_grad
 
 
 def test_a_block_that_fails_closes():

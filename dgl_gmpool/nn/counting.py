@@ -69,7 +69,7 @@ MARGIN = 1e-6
 
 @dataclass(frozen=True)
 class Spectrum:
-    """What the spectra of the grouping matrices of a batch say.
+    """What the spectra of the grouping matrices of a batch say, in numbers without gradients.
 
     Attributes
     ----------
@@ -79,8 +79,9 @@ class Spectrum:
         exactly their number, for a graph of any size. At least 1 for a graph with nodes. Shape
         ``(B,)``, int64.
     soft_count : Tensor
-        sum_i 1 / (M 1)_i, the differentiable number of groups, exact on eq. 7; where S S' stands
-        for M, sum_i M_ii / (M 1)_i. Shape ``(B,)``.
+        sum_i 1 / (M 1)_i, a number of groups that takes no eigenvalues, exact on eq. 7; where S S'
+        stands for M, sum_i M_ii / (M 1)_i. Shape ``(B,)``. That of a matrix of
+        ``pool.grouping_matrices``, ``(1 / M.sum(1)).sum()``, has a gradient.
     effective_rank : Tensor
         exp(entropy of the normalised eigenvalues), Roy and Vetterli (2007). Shape ``(B,)``.
     negative_share : Tensor

@@ -114,7 +114,8 @@ class GroupExchange(Readout):
         feat : Tensor
             Node features. Shape ``(N, in_feats)``, floating point.
         conductance : Tensor, optional
-            How well each edge conducts. Shape ``(E,)``, > 0. Default: ones.
+            How well each edge conducts. Shape ``(E,)``, >= 0. Default, not the same as ones: by the
+            ways around it (:class:`~dgl_gmpool.nn.locality.Diffusion`).
         batch_num_nodes : Tensor, optional
             Node counts of the graphs, where ``graph`` has lost them. Shape ``(B,)``.
 

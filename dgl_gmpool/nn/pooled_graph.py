@@ -67,8 +67,8 @@ class PooledGraph:
         normalised, all positive. Shape ``(E',)``.
     num_clusters : Tensor
         Number of clusters of each graph, see :class:`~dgl_gmpool.nn.counting.Spectrum`. Shape
-        ``(B,)``, int64. This and the next three are computed when first read: they may take
-        eigenvalues.
+        ``(B,)``, int64. This and the next three are computed when first read, without gradients:
+        they may take eigenvalues.
     soft_count : Tensor
         sum_i 1 / (M 1)_i, see :class:`~dgl_gmpool.nn.counting.Spectrum`. Shape ``(B,)``.
     effective_rank : Tensor

@@ -24,8 +24,10 @@ _COLLECTED: ContextVar[dict[str, Tensor] | None] = ContextVar("losses", default=
 def collect_losses() -> Iterator[dict[str, Tensor]]:
     """Auxiliary losses of all readouts and poolings that are called inside the block, by name.
 
-    They are scalars, weighted already; a trainer adds them to its own loss. What is called without
-    gradients, to look at groups or spectra, adds nothing.
+    They are scalars, weighted already; a trainer adds them to its own loss. What only looks
+    (``groups``, ``spectrum``, ``grouping_matrices`` and the like) adds nothing. Calls under
+    ``torch.no_grad`` add theirs, to be looked at, but for GMPool's ``fragment``: to predict needs
+    no fragments.
 
     Examples
     --------
@@ -139,8 +141,9 @@ class Readout(nn.Module):
             The entries of A, one per edge, for poolings that look at edges. Shape ``(E,)``.
             Default: ones.
         conductance : Tensor, optional
-            How well each edge conducts where groups are local. Shape ``(E,)``, > 0. Default:
-            ``edge_weight``.
+            How well each edge conducts where groups are local. Shape ``(E,)``, >= 0. Default: the
+            absolute value of ``edge_weight`` where that is given; without either, and not the same
+            as ones, by the ways around the edge (:class:`~dgl_gmpool.nn.locality.Diffusion`).
         batch_num_nodes : Tensor, optional
             Node counts of the graphs, where ``graph`` has lost them. Shape ``(B,)``.
 
