@@ -193,6 +193,7 @@ def test_it_trains_comes_back_and_company_does_not_matter(readout):
     other.load_state_dict(model.state_dict())
     together = run(other.eval(), graph)
     assert torch.equal(together, run(model.eval(), graph))
+    assert torch.equal(together, run(model, graph.formats("csr")))
     for row in (0, 2, len(SMILES), len(MOLECULES) - 1):
         alone = run(model, ours_of([MOLECULES[row]]))[0]
         torch.testing.assert_close(alone, together[row], rtol=1e-5, atol=1e-5)

@@ -55,6 +55,21 @@ def test_every_backbone_and_level(backbone, levels):
     check_gradients(model)
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"backbone": "gcn", "backbone_options": {"edges": True}}], ids=["dmpnn", "gcn"]
+)
+@pytest.mark.parametrize("sparse", ["csc", "csr"])
+def test_graphs_kept_in_one_sparse_format(options, sparse):
+    """Edge features stay with their edges, which stand in another order in there. dgllife's own
+    networks take what DGL's message passing takes."""
+    graph = graphs()
+    feats = graph.ndata["h"], graph.edata["e"] * torch.rand(graph.num_edges(), 1)
+    model = make(levels=2, **options).eval()
+    with torch.no_grad():
+        expected, found = model(graph, *feats), model(graph.formats(sparse), *feats)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", list_readouts())
 def test_every_readout_at_one_level(name):
     model = make(readout=name)

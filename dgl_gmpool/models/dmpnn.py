@@ -17,6 +17,7 @@ from dgl_gmpool.models.reverse_edges import reverse_edges
 from dgl_gmpool.models.shared_states import Alike, Trees, may_share
 from dgl_gmpool.nn.norm import RowNorm
 from dgl_gmpool.nn.ragged import on_device
+from dgl_gmpool.nn.structure import edge_ends
 
 #: Called as ``exchange(step, values)``; changes node values between two steps of a network.
 Exchange = Callable[[int, Tensor], Tensor]
@@ -176,7 +177,7 @@ class DMPNN(nn.Module):
             edge_in_feats=self.edge_in_feats,
         )
         # Where the graph is: a graph in the memory of the host makes no GPU wait for the answer.
-        source, destination = graph.edges()
+        source, destination = edge_ends(graph)
         reverse = reverse_edges(source, destination, graph.num_nodes())
         has_reverse = reverse >= 0
         # Most molecular graphs have all their reverses; then no mask is needed in any step.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dgl_gmpool._options import positive_int, probability
 from dgl_gmpool.models.dmpnn import Exchange
 from dgl_gmpool.nn.norm import RowNorm
+from dgl_gmpool.nn.structure import edge_ends
 
 
 class EdgeGCN(nn.Module):
@@ -88,7 +89,7 @@ class EdgeGCN(nn.Module):
         exchange : callable, optional
             ``exchange(step, values)`` changes the node states after each layer.
         """
-        ends = [ids.to(node_feats.device, torch.int64) for ids in graph.edges()]
+        ends = [ids.to(node_feats.device, torch.int64) for ids in edge_ends(graph)]
         if edge_weight is not None:
             edge_weight = edge_weight.reshape(-1, 1).to(node_feats.dtype)
         for step, (layer, norm) in enumerate(zip(self.layers, self.step_norms)):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dgl_gmpool._options import positive_int, probability
 from dgl_gmpool.models.dmpnn import Exchange
 from dgl_gmpool.nn.norm import RowNorm
+from dgl_gmpool.nn.structure import edge_ends
 
 #: How many codes there are: of atoms (element, chirality), of bonds (type, direction).
 ATOM_CODES, BOND_CODES = (120, 3), (6, 3)
@@ -94,7 +95,7 @@ class GIN(nn.Module):
         exchange : callable, optional
             ``exchange(step, values)`` changes the node states after each layer.
         """
-        ends = [ids.to(node_feats.device, torch.int64) for ids in graph.edges()]
+        ends = [ids.to(node_feats.device, torch.int64) for ids in edge_ends(graph)]
         atoms = _codes(node_feats, ATOM_CODES, "node_feats")
         bonds = _codes(edge_feats[:, -len(BOND_CODES) :], BOND_CODES, "edge_feats")
         states = _embedded(self.node_embeddings, atoms)

@@ -10,7 +10,7 @@ from dgl_gmpool.nn.assignment import Assignment
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.large.coarse_adjacency import coarse_adjacency
 from dgl_gmpool.nn.ragged import RaggedLayout
-from dgl_gmpool.nn.structure import batched_graph
+from dgl_gmpool.nn.structure import batched_graph, edge_ends
 
 
 def normalise_edge_weight(graph: DGLGraph, weight: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def normalise_edge_weight(graph: DGLGraph, weight: Tensor) -> Tensor:
     >>> normalise_edge_weight(g, torch.tensor([48., 1., 1.])).round(decimals=3).tolist()
     [0.9800000190734863, 0.14300000667572021, 0.14300000667572021]
     """
-    source, destination = (ids.to(weight.device, torch.int64) for ids in graph.edges())
+    source, destination = (ids.to(weight.device, torch.int64) for ids in edge_ends(graph))
     # The product of two degrees of 256 has no place in half precision.
     size = weight.abs().to(torch.promote_types(weight.dtype, torch.float32))
     leaving = size.new_zeros(graph.num_nodes()).index_add(0, source, size)

@@ -15,6 +15,7 @@ from dgl_gmpool.nn.assignment import Assignment
 from dgl_gmpool.nn.coarsen import lift, normalise_edge_weight
 from dgl_gmpool.nn.counting import Spectrum
 from dgl_gmpool.nn.ragged import RaggedLayout
+from dgl_gmpool.nn.structure import edge_ends
 
 
 class Origin(Protocol):
@@ -165,7 +166,7 @@ class PooledGraph:
         place = mask.flatten().nonzero().squeeze(1)
         flat = self.feat.new_zeros(len(counts) * most, self.feat.shape[1])
         feat = flat.index_copy(0, place, self.feat).unflatten(0, (len(counts), most))
-        source, destination = (ids.to(device, torch.int64) for ids in self.graph.edges())
+        source, destination = (ids.to(device, torch.int64) for ids in edge_ends(self.graph))
         cells = place[source] * most + place[destination] % max(most, 1)
         entries = self.edge_weight.new_zeros(len(counts) * most * most)
         entries = entries.index_add(0, cells, self.edge_weight)

@@ -17,7 +17,7 @@ from dgl_gmpool.nn.counting import Spectrum
 from dgl_gmpool.nn.pooled_graph import AssignmentOrigin, PooledGraph
 from dgl_gmpool.nn.readout import Reading, Readout, add_losses
 from dgl_gmpool.nn.segments import AGGREGATES
-from dgl_gmpool.nn.structure import GraphStructure, batched_graph
+from dgl_gmpool.nn.structure import GraphStructure, batched_graph, edge_ends
 
 
 class Pooling(Readout):
@@ -180,7 +180,7 @@ class Pooling(Readout):
 
 def without_self_loops(graph: DGLGraph, device: torch.device) -> tuple[DGLGraph, Tensor]:
     """A batch without its self-loops, and which edges are left, int64 on ``device``."""
-    source, destination = graph.edges()
+    source, destination = edge_ends(graph)
     kept = (source != destination).nonzero().squeeze(1)
     owner = torch.repeat_interleave(graph.batch_num_edges().to(torch.int64))
     counts = torch.bincount(owner[kept], minlength=graph.batch_size)

@@ -90,7 +90,7 @@ class GraphStructure:
     @cached_property
     def host_edges(self) -> tuple[np.ndarray, np.ndarray]:
         """Source and destination of each edge, ``(E,)`` int64 each, inside one graph each."""
-        ends = (ids.to("cpu", torch.int64).numpy() for ids in self.graph.edges())
+        ends = (ids.to("cpu", torch.int64).numpy() for ids in edge_ends(self.graph))
         source, destination = ends
         counts = self.host_counts.numpy()
         owner = np.arange(len(counts)).repeat(counts)
@@ -154,6 +154,21 @@ class GraphStructure:
         members = np.flatnonzero((self.host_cells >= start) & (self.host_cells < stop))
         edges, cells = on_device([members, self.host_cells[members] - start], self.device)
         return edges, cells
+
+
+def edge_ends(graph: DGLGraph) -> tuple[Tensor, Tensor]:
+    """Source and destination of each edge, in the order of edge features, whatever the sparse
+    formats a graph is kept in.
+
+    Examples
+    --------
+    >>> graph = dgl.graph(([0, 2, 1], [1, 0, 0])).formats("csc")
+    >>> [ids.tolist() for ids in edge_ends(graph)]
+    [[0, 2, 1], [1, 0, 0]]
+    """
+    # A graph that may have no COO refuses edges() in this order. A clone shares what is there.
+    source, destination = graph.formats("coo").edges()
+    return source, destination
 
 
 def check_homogeneous(graph: DGLGraph) -> None:

@@ -204,6 +204,15 @@ def _id_types(subject: Subject) -> None:
     check_same(subject.rows(pool, graph.long()), short, "with int64 ids", tolerance=EQUAL)
 
 
+def _formats(subject: Subject) -> None:
+    """A graph kept in CSC or CSR alone gives the same rows."""
+    pool, graph = subject.start()
+    rows = subject.rows(pool, graph)
+    for name in ("csc", "csr"):
+        found = subject.rows(pool, graph.formats(name))
+        check_same(found, rows, f"kept as {name.upper()}", tolerance=EQUAL)
+
+
 def _repeatable(subject: Subject) -> None:
     """In eval mode the same call gives the same bits."""
     pool, graph = subject.start()
@@ -378,6 +387,7 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition("float64", _float64),
     Condition("bfloat16 autocast", _bfloat16),
     Condition("int32 and int64 ids", _id_types),
+    Condition("sparse formats", _formats),
     Condition("same call twice", _repeatable),
     Condition("training mode", _training_mode),
     Condition("checkpointing", _checkpointing),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.nn.pooled_graph import PooledGraph
 from dgl_gmpool.nn.readout import collect_losses
+from dgl_gmpool.nn.structure import edge_ends
 from dgl_gmpool.testing.comparing import ConditionFailed, check_finite
 from dgl_gmpool.testing.molecules import IN_FEATS, batch_members
 
@@ -102,7 +103,7 @@ def order_free(coarse: PooledGraph, feat: Tensor, counts: Tensor) -> dict[str, T
     graph, pooled, weight = coarse.graph, coarse.feat, coarse.edge_weight
     sizes = graph.batch_num_nodes().to(torch.int64)
     owner = torch.repeat_interleave(sizes)
-    source, destination = (ids.to(torch.int64) for ids in graph.edges())
+    source, destination = (ids.to(torch.int64) for ids in edge_ends(graph))
     edge_owner = torch.repeat_interleave(graph.batch_num_edges().to(torch.int64))
     if len(owner) != pooled.shape[0] or len(edge_owner) != weight.shape[0]:
         raise ConditionFailed("the coarse graph's batch information does not fit its features")
