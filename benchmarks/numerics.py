@@ -402,7 +402,7 @@ def gradient_study() -> dict:
             leaf = matrix.clone().requires_grad_()
             # The pivots are the package's own, on a matrix that is positive definite already.
             if decomposition == "cholesky":
-                root, _ = cholesky_root(leaf, tol=0.0)
+                root, _, _ = cholesky_root(leaf, tol=0.0)
                 pivots = _pivot_order(root[0].detach())
             else:
                 root, pivots = _roots(leaf, decomposition, 0.0), []

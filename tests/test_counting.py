@@ -176,10 +176,45 @@ def test_forced_numbers(decomposition):
     graph, feat, _ = kinds((3, 2, 5, 1))
     for forced in (1, 3, 50):
         pool = GMPool(1, decomposition=decomposition, num_clusters=forced, **APART)
-        expected = [min(forced, 11)]
-        if decomposition in ("cholesky", "pivot"):
-            expected = [min(forced, 4)]  # the rank: a fifth pivot would split nothing
-        assert pool.coarsen(graph, feat).num_clusters.tolist() == expected
+        expected = [min(forced, 4)]  # the rank: a fifth pivot would split nothing
+        coarse = pool.coarsen(graph, feat)
+        assert coarse.num_clusters.tolist() == expected
+        assert len(pool.groups(graph, feat).unique()) == expected[0]
+        if decomposition != "sqrtm":
+            assert coarse.graph.num_nodes() == expected[0]
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("sizes", [(1,) * 12, (3, 1, 5, 2, 1, 1), (40,) * 8, (9, 290, 1, 1, 5)])
+def test_a_cap_names_as_many_groups_as_it_counts(sizes, normalize):
+    """Equal nodes are in one group; beyond the cap, nodes far from all pivots in all alike."""
+    options = {"decomposition": "cholesky", "max_clusters": 4, "normalize": normalize, **APART}
+    graph, feat, owner = kinds(sizes)
+    pool = GMPool(1, **options)
+    expected = min(4, len(sizes))
+    (assign,), (shares,) = pool.assignments(graph, feat), pool.memberships(graph, feat)
+    labels = pool.groups(graph, feat)
+    assert pool.spectrum(graph, feat).num_clusters.tolist() == [expected]
+    assert pool.coarsen(graph, feat).num_clusters.tolist() == [expected]
+    assert assign.shape == shares.shape == (len(owner), expected)
+    assert sorted(set(labels.tolist())) == list(range(expected))
+    torch.testing.assert_close(shares.sum(1), torch.ones(len(owner), dtype=shares.dtype))
+    # The largest groups are those that have a pivot, or as large ones.
+    for label in range(1, expected):
+        assert len(owner[labels == label].unique()) == 1
+    for group in range(len(sizes)):
+        assert len(labels[owner == group].unique()) == 1
+
+
+def test_no_cap_in_reach_names_the_same_groups():
+    torch.manual_seed(0)
+    options = {**APART, "decomposition": "cholesky", "tol": 0.0, "aggregate": "mean"}
+    graph = dgl.batch([dgl.graph(([], []), num_nodes=n) for n in (12, 1, 5)])
+    feat = torch.randn(18, 4, dtype=torch.float64) / 20
+    capped, whole = (GMPool(4, max_clusters=k, **options).double() for k in (18, None))
+    assert torch.equal(capped.groups(graph, feat), whole.groups(graph, feat))
+    for one, other in zip(capped.memberships(graph, feat), whole.memberships(graph, feat)):
+        torch.testing.assert_close(one, other)
 
 
 def test_counting_is_that_of_the_matrix_and_not_of_its_scaled_root():

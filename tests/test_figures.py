@@ -94,7 +94,7 @@ def test_representatives_are_the_pivots_of_the_decomposition():
     matrix = np.exp(-((x[:, None] - x[None]) ** 2).sum(-1))
     for count in (1, 3, 7):
         pivots = representatives(matrix, count)
-        root, _ = cholesky_root(torch.from_numpy(matrix)[None], num_clusters=count)
+        root, _, _ = cholesky_root(torch.from_numpy(matrix)[None], num_clusters=count)
         block = root[0].numpy()[pivots]
         # The rows of the pivots are the Cholesky factor: lower triangular, positive diagonal.
         assert np.abs(np.triu(block, 1)).max(initial=0) < 1e-9

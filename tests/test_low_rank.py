@@ -85,7 +85,7 @@ def ring(n):
 def test_equals_the_dense_root_up_to_the_number_of_landmarks(similarity, tol):
     grouping, x = grouping_of(similarity), features(40, batch_size=3)
     priority = priority_of(x)
-    found, ranks = low_rank_root(
+    found, ranks, _ = low_rank_root(
         grouping.measure(x.device),
         x,
         x.new_ones(3, 40),
@@ -93,7 +93,7 @@ def test_equals_the_dense_root_up_to_the_number_of_landmarks(similarity, tol):
         tol=tol,
         priority=priority,
     )
-    expected, counts = cholesky_root(grouping(x), tol=tol, priority=priority)
+    expected, counts, _ = cholesky_root(grouping(x), tol=tol, priority=priority)
     assert ranks.tolist() == counts.tolist()
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-7 if tol else 1e-5)
 
@@ -103,7 +103,7 @@ def test_equals_the_dense_matrix_with_few_landmarks(similarity, few_landmarks):
     """Other pivots, but the same S S' once nothing is left out."""
     grouping, x = grouping_of(similarity), features(40)
     measure = grouping.measure(x.device)
-    found, ranks = low_rank_root(measure, x, x.new_ones(1, 40), max_clusters=40, tol=0.0)
+    found, ranks, _ = low_rank_root(measure, x, x.new_ones(1, 40), max_clusters=40, tol=0.0)
     assert ranks.tolist() == [40]
     torch.testing.assert_close(found @ found.mT, grouping(x), rtol=0, atol=1e-10)
 
@@ -112,8 +112,8 @@ def test_equals_the_dense_matrix_with_few_landmarks(similarity, few_landmarks):
 def test_the_cap_is_a_prefix(cap, few_landmarks):
     grouping, x = measure_of("cauchy"), features(30)
     scale, priority = x.new_ones(1, 30), priority_of(x)
-    whole, _ = low_rank_root(grouping, x, scale, max_clusters=30, priority=priority)
-    part, ranks = low_rank_root(grouping, x, scale, max_clusters=cap, priority=priority)
+    whole, _, _ = low_rank_root(grouping, x, scale, max_clusters=30, priority=priority)
+    part, ranks, _ = low_rank_root(grouping, x, scale, max_clusters=cap, priority=priority)
     assert ranks.tolist() == [cap]
     torch.testing.assert_close(part, whole[:, :, :cap])
 
@@ -123,7 +123,7 @@ def test_the_cap_is_a_prefix(cap, few_landmarks):
 def test_no_more_than_tol_of_the_trace_is_left_out(tol, few_landmarks):
     grouping, x = grouping_of("gaussian"), features(60)
     measure = grouping.measure(x.device)
-    root, ranks = low_rank_root(measure, x, x.new_ones(1, 60), max_clusters=60, tol=tol)
+    root, ranks, _ = low_rank_root(measure, x, x.new_ones(1, 60), max_clusters=60, tol=tol)
     left = grouping(x) - root @ root.mT
     tol = min(tol, 0.5 / 60)
     assert left.diagonal(dim1=1, dim2=2).sum() <= tol * 60
@@ -139,7 +139,7 @@ def test_no_more_than_tol_of_the_trace_is_left_out(tol, few_landmarks):
 def test_disjoint_clusters_give_their_indicators(groups, few_landmarks):
     """Eq. 7 gives eq. 8, clusters that no landmark stands for included."""
     x, owner = clustered(200, groups)
-    root, ranks = low_rank_root(
+    root, ranks, _ = low_rank_root(
         measure_of("gaussian"), x, x.new_ones(1, 200), max_clusters=64, tol=1e-6
     )
     assert ranks.tolist() == [groups]
@@ -155,7 +155,7 @@ def test_the_largest_cluster_comes_first():
     owner = torch.randint(3, (900,), generator=torch.Generator().manual_seed(1))
     owner[:500] = 1
     x = centers[:, owner]
-    root, _ = low_rank_root(measure_of("gaussian"), x, x.new_ones(1, 900), max_clusters=2)
+    root, _, _ = low_rank_root(measure_of("gaussian"), x, x.new_ones(1, 900), max_clusters=2)
     assert root[0, :, 0].round().bool().tolist() == (owner == 1).tolist()
 
 
@@ -199,7 +199,7 @@ def test_hostile_features_give_finite_values_and_gradients(spread, shift, few_la
         for tol in (0.01, 0.0):
             grouping = grouping_of(similarity)
             measure = grouping.measure(x.device)
-            root, ranks = low_rank_root(
+            root, ranks, _ = low_rank_root(
                 measure, x, x.new_ones(1, 24), max_clusters=24, tol=tol, priority=priority_of(x)
             )
             assert torch.isfinite(root).all()
@@ -491,6 +491,16 @@ def test_no_tensor_of_n_by_n(face, normalize):
     limit = max(N * low_rank.LANDMARKS, product_file.CELLS if normalize else 0)
     assert N * 16 < largest_tensor(run) <= limit < N * N
     assert torch.isfinite(feat.grad).all()
+
+
+def test_groups_need_no_tensor_of_n_by_n():
+    graph, feat = ring(N), features(N)[0].float()
+    options = {"similarity": "cauchy", "decomposition": "cholesky", "max_clusters": 16}
+    pool = GMPool.paper(WIDTH, **options)
+    for look in (pool.groups, pool.memberships):
+        assert largest_tensor(lambda look=look: look(graph, feat)) <= N * low_rank.LANDMARKS
+    clusters = int(pool.spectrum(graph, feat).num_clusters)
+    assert pool.groups(graph, feat).unique().tolist() == list(range(clusters))
 
 
 @pytest.mark.parametrize("normalize", [False, True])

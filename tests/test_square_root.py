@@ -131,14 +131,14 @@ def test_cholesky_of_disjoint_clusters_is_their_indicator(sizes):
         start += size
     for seed in range(5):
         order = torch.randperm(sum(sizes), generator=torch.Generator().manual_seed(seed))
-        root, clusters = cholesky_root(matrix[:, order][:, :, order])
+        root, clusters, _ = cholesky_root(matrix[:, order][:, :, order])
         assert torch.equal(root[0], expected[order])
         assert clusters.tolist() == [len(sizes)]
 
 
 def test_cholesky_of_equal_clusters_is_their_indicator_up_to_column_order():
     order = torch.tensor([5, 0, 3, 1, 4, 2])
-    root, clusters = cholesky_root(blocks(2, 2, 2)[:, order][:, :, order])
+    root, clusters, _ = cholesky_root(blocks(2, 2, 2)[:, order][:, :, order])
     columns = {tuple(column.tolist()) for column in root[0].mT}
     expected = torch.eye(3).repeat_interleave(2, dim=0)[order]
     assert columns == {tuple(column.tolist()) for column in expected.mT}
@@ -153,14 +153,14 @@ def test_priority_decides_between_equal_columns(n):
     matrix[:half, :half] = matrix[half:, half:] = 1
     priority = torch.arange(n, dtype=torch.float64) // half
     flip = torch.arange(n).flip(0)
-    root, _ = cholesky_root(matrix[None], priority=priority[None])
-    other, _ = cholesky_root(matrix[flip][:, flip][None], priority=priority[flip][None])
+    root, _, _ = cholesky_root(matrix[None], priority=priority[None])
+    other, _, _ = cholesky_root(matrix[flip][:, flip][None], priority=priority[flip][None])
     torch.testing.assert_close(other, root[:, flip], rtol=0, atol=1e-12)
     assert root[0, -1, 0] == 1
 
 
 def test_priority_does_not_override_longer_columns():
-    root, _ = cholesky_root(blocks(3, 1), priority=torch.tensor([[0.0, 0, 0, 9]]))
+    root, _, _ = cholesky_root(blocks(3, 1), priority=torch.tensor([[0.0, 0, 0, 9]]))
     assert root[0, :, 0].tolist() == [1, 1, 1, 0]
 
 
@@ -181,8 +181,8 @@ def test_columns_are_as_many_as_clusters(decomposition):
 def test_cholesky_scales_with_the_matrix(scale, dtype):
     """Pivots and their number do not depend on the unit; tiny squares would underflow."""
     matrix = symmetric([0.1, 0.4, 0.7, 1.0, 1.3]).to(dtype)
-    root, clusters = cholesky_root(matrix, tol=0.1)
-    scaled, same = cholesky_root(scale * matrix, tol=0.1)
+    root, clusters, _ = cholesky_root(matrix, tol=0.1)
+    scaled, same, _ = cholesky_root(scale * matrix, tol=0.1)
     assert 1 < clusters.item() == same.item() < 5
     torch.testing.assert_close(scaled / scale**0.5, root, rtol=1e-4, atol=1e-5)
 

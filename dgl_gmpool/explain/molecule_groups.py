@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dgl_gmpool.models.predictor import MoleculePredictor
-from dgl_gmpool.nn.pivots import nearest_pivot, pivot_assignment
+from dgl_gmpool.nn.pivots import nearest_pivot, pivot_assignment, pivot_columns
 from dgl_gmpool.nn.readout import Readout
 from dgl_gmpool.poolings.grouping_pool import GroupingPool
 from dgl_gmpool.training.batches import collate
@@ -73,12 +73,14 @@ def consensus_groups(
         batches.append(batch)
         matrices.append(matrix)
         ((places,), _) = pool.by_pivots(batch, [matrix])
-        own.append(batch.layout.rows([nearest_pivot(matrix, *places)]).cpu().numpy())
+        named = nearest_pivot(pivot_columns(matrix, *places), places[1])
+        own.append(batch.layout.rows([named]).cpu().numpy())
     mean = torch.stack(matrices).mean(0)
     first, batch = cast(GroupingPool, models[0].poolings[0]), batches[0]
     ((places,), _) = first.by_pivots(batch, [mean])
-    number = batch.layout.rows([nearest_pivot(mean, *places)]).cpu().numpy()
-    shares = pivot_assignment(mean, *places)[0, : len(number), : int(places[1][0])]
+    columns, counts = pivot_columns(mean, *places), places[1]
+    number = batch.layout.rows([nearest_pivot(columns, counts)]).cpu().numpy()
+    shares = pivot_assignment(columns, counts, batch.layout.buckets[0].mask)[0, : len(number)]
     # A pivot whose nodes are all as near to another one names no group.
     used, groups = np.unique(number, return_inverse=True)
     kept = shares.double().cpu().numpy()[:, used]

@@ -106,7 +106,7 @@ def pivot_columns(matrix: Tensor, pivots: Tensor, counts: Tensor) -> Tensor:
     return torch.where(used[:, None, :], columns, 0)
 
 
-def pivot_assignment(matrix: Tensor, pivots: Tensor, counts: Tensor) -> Tensor:
+def pivot_assignment(columns: Tensor, counts: Tensor, mask: Tensor) -> Tensor:
     """S = M[:, P] with rows divided by their sums: each node's shares in the groups of the pivots.
 
     Non-negative, with rows that add up to 1, so that A' = S' A S keeps the sum of A; on disjoint
@@ -115,10 +115,12 @@ def pivot_assignment(matrix: Tensor, pivots: Tensor, counts: Tensor) -> Tensor:
 
     Parameters
     ----------
-    matrix : Tensor
-        Non-negative matrices M, zero in padding. Shape ``(b, n, n)``.
-    pivots, counts : Tensor
-        From :func:`pivot_nodes`.
+    columns : Tensor
+        M[:, P], at least 0, from :func:`pivot_columns`. Shape ``(b, n, max K)``.
+    counts : Tensor
+        How many pivots each matrix has. Shape ``(b,)``, int64.
+    mask : Tensor
+        False in padding. Shape ``(b, n)``, bool.
 
     Returns
     -------
@@ -128,27 +130,28 @@ def pivot_assignment(matrix: Tensor, pivots: Tensor, counts: Tensor) -> Tensor:
     Examples
     --------
     >>> M = torch.tensor([[[1., 1, 0], [1, 1, 0], [0, 0, 1]]])
-    >>> pivot_assignment(M, torch.tensor([[0, 2]]), torch.tensor([2])).tolist()
+    >>> counts = torch.tensor([2])
+    >>> columns = pivot_columns(M, torch.tensor([[0, 2]]), counts)
+    >>> pivot_assignment(columns, counts, torch.ones(1, 3, dtype=torch.bool)).tolist()
     [[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]]
     """
-    columns = pivot_columns(matrix, pivots, counts)
     total = columns.sum(-1, keepdim=True)
     tiny = torch.finfo(columns.dtype).tiny ** 0.5
-    used = torch.arange(pivots.shape[1], device=matrix.device) < counts[:, None]
+    used = torch.arange(columns.shape[2], device=columns.device) < counts[:, None]
     alike = used[:, None, :] / counts.clamp(min=1)[:, None, None].to(columns.dtype)
-    real = matrix.diagonal(dim1=1, dim2=2)[:, :, None] > 0
     shares = columns / total.clamp(min=tiny)
-    return torch.where(total > tiny, shares, torch.where(real, alike, 0).to(columns.dtype))
+    alone = torch.where(mask[:, :, None], alike, 0).to(columns.dtype)
+    return torch.where(total > tiny, shares, alone)
 
 
 @torch.no_grad()
-def nearest_pivot(matrix: Tensor, pivots: Tensor, counts: Tensor) -> Tensor:
+def nearest_pivot(columns: Tensor, counts: Tensor) -> Tensor:
     """The group of each node: the pivot with the largest entry of M. Shape ``(b, n)``, int64.
 
-    Of entries that differ by rounding only, the earlier pivot's counts.
+    ``columns`` and ``counts`` as for :func:`pivot_assignment`. Of entries that differ by rounding
+    only, the earlier pivot's counts.
     """
-    columns = pivot_columns(matrix, pivots, counts)
-    used = torch.arange(pivots.shape[1], device=matrix.device) < counts[:, None]
+    used = torch.arange(columns.shape[2], device=columns.device) < counts[:, None]
     columns = columns.masked_fill(~used[:, None, :], -1)
     near = columns >= columns.amax(-1, keepdim=True) - TIE
     return near.to(torch.uint8).argmax(-1)

@@ -119,7 +119,7 @@ def cholesky_root(
     tol: float = RANK_TOLERANCE,
     priority: Tensor | None = None,
     sizes: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Pivoted (rank-revealing) Cholesky: one column of S per pivot node.
 
     The next pivot is the longest column of the residual. That depends on no order of the nodes,
@@ -151,11 +151,13 @@ def cholesky_root(
         S. Shape ``(b, n, max K)``, zeros in columns beyond a matrix's own K.
     Tensor
         K. Shape ``(b,)``, int64.
+    Tensor
+        The pivots P, a matrix's own K first. Shape ``(b, max K)``, int64.
 
     Examples
     --------
     >>> M = torch.block_diag(torch.ones(3, 3), torch.ones(1, 1), torch.ones(2, 2))[None]
-    >>> S, K = cholesky_root(M.double())
+    >>> S, K, _ = cholesky_root(M.double())
     >>> S[0].int().tolist(), K.tolist()
     ([[1, 0, 0], [1, 0, 0], [1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 0]], [3])
     """
@@ -181,7 +183,7 @@ def cholesky_root(
     lower, failed = torch.linalg.cholesky_ex(block)
     lower = lower.masked_fill((failed > 0)[:, None, None], torch.nan)
     root = torch.linalg.solve_triangular(lower.mT, columns, upper=True, left=False)
-    return root, ranks
+    return root, ranks, pivots
 
 
 def nearest_psd(matrix: Tensor) -> tuple[Tensor, Tensor]:

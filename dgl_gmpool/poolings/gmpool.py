@@ -14,7 +14,7 @@ from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE
 from dgl_gmpool.nn.distance import compute_dtype
 from dgl_gmpool.nn.large.grouping_product import grouping_operator
 from dgl_gmpool.nn.large.low_rank import LANDMARKS, low_rank_root, not_semidefinite
-from dgl_gmpool.nn.pivots import pivot_assignment
+from dgl_gmpool.nn.pivots import pivot_assignment, pivot_columns
 from dgl_gmpool.nn.ragged import Bucket
 from dgl_gmpool.nn.square_root import (
     RANK_TOLERANCE,
@@ -93,12 +93,14 @@ class GMPool(GroupingPool):
     num_clusters : int, optional
         Force this number of clusters on every graph (at most its number of nodes), as in the
         paper's Figure 3a: on the coarse graph, the names of groups, and every ``aggregate`` but the
-        default, which counts none. Default: each graph finds its own.
+        default, which counts none; fewer where M has a lower rank, as with equal nodes. Default:
+        each graph finds its own.
     max_clusters : int, optional
         For large graphs: at most this many columns k of S, and for a graph of more than 256 nodes
-        the n x n matrix is never formed. The coarse graph, and every readout but the default, take
-        O(n k^2) time and O(n k) memory (``normalize=True`` adds O(n^2) time). Only with
-        ``decomposition="cholesky"``, ``locality="none"``, ``similarity="gaussian"`` or
+        the n x n matrix is never formed. The coarse graph, groups and memberships, which are those
+        of S, and every readout but the default, take O(n k^2) time and O(n k) memory
+        (``normalize=True`` adds O(n^2) time). Only with ``decomposition="cholesky"``,
+        ``locality="none"``, ``similarity="gaussian"`` or
         ``"cauchy"`` and an ``aggregate`` over S' X; see
         :func:`~dgl_gmpool.nn.large.low_rank.low_rank_root`. Default: no cap.
     tol : float, optional
@@ -179,22 +181,25 @@ class GMPool(GroupingPool):
 
     def assign(self, batch: GraphBatch) -> Assignment:
         if self.max_clusters is not None:
-            return self._assign_capped(batch)
+            return self._assign_capped(batch)[0]
         matrices = self.matrices(batch)
         losses = self.matrix_losses(batch, matrices)
         if self.decomposition == "pivot":
             places, spectra = self.by_pivots(batch, matrices)
-            blocks = [pivot_assignment(matrix, *place) for matrix, place in zip(matrices, places)]
             counts = [columns for _, columns in places]
+            blocks = [
+                pivot_assignment(pivot_columns(matrix, *place), place[1], bucket.mask)
+                for bucket, matrix, place in zip(batch.layout.buckets, matrices, places)
+            ]
             return Assignment(
                 blocks,
                 counts,
                 matrices=matrices,
-                eigenvalues=spectra,
+                eigenvalues=spectra or None,
                 num_clusters=counts,
                 losses=losses,
             )
-        blocks, columns, forced = [], [], []
+        blocks, columns = [], []
         known: list[Tensor] = []
         priorities = batch.layout.blocks(priority_of(batch)[:, None])
         for bucket, matrix, priority in zip(batch.layout.buckets, matrices, priorities):
@@ -202,15 +207,21 @@ class GMPool(GroupingPool):
             blocks.append(without_rounding(block))
             columns.append(used)
             known += [] if values is None else [values]
-            if self.num_clusters is not None:
-                forced.append(used.clamp(max=self.num_clusters))
+        forced: list[Tensor] | None = None
+        if self.num_clusters is not None:
+            # A root has no more columns that say something than M has rank.
+            forced = columns
+            if self.decomposition != "cholesky":
+                forced = [counts for _, counts in self.by_pivots(batch, matrices)[0]]
+            if self.decomposition == "eigen":
+                columns = forced
         return Assignment(
             blocks,
             columns,
             matrices=matrices,
             # Those of D^{-1/2} M D^{-1/2} would count something else.
             eigenvalues=known if len(known) == len(blocks) and not self.normalize else None,
-            num_clusters=forced or None,
+            num_clusters=forced,
             losses=losses,
         )
 
@@ -219,7 +230,6 @@ class GMPool(GroupingPool):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """S of a bucket, how many columns each graph uses, and the eigenvalues if it took them."""
         forced = self.num_clusters
-        limit = bucket.sizes if forced is None else bucket.sizes.clamp(max=forced)
         if self.decomposition == "sqrtm":
             root, values = symmetric_root(matrix, num_clusters=forced)
             return root, bucket.sizes, values
@@ -227,20 +237,37 @@ class GMPool(GroupingPool):
             root, columns, values = eigen_root(
                 matrix, num_clusters=forced, tol=self.tol, sizes=bucket.sizes
             )
-            return root, torch.minimum(columns, limit), values
+            return root, torch.minimum(columns, bucket.sizes), values
         known: Tensor | None = None
         if not self.grouping.positive_semidefinite:
             matrix, known = nearest_psd(matrix)
-        root, columns = cholesky_root(
+        root, columns, _ = cholesky_root(
             matrix, num_clusters=forced, tol=self.tol, priority=priority, sizes=bucket.sizes
         )
         return root, columns, known
 
-    def _assign_capped(self, batch: GraphBatch) -> Assignment:
-        """S of at most ``max_clusters`` columns, for large graphs without M."""
+    def group_columns(self, batch: GraphBatch) -> tuple[list[Tensor], list[Tensor]]:
+        if self.max_clusters is None:
+            return super().group_columns(batch)
+        assignment, chosen = self._assign_capped(batch)
         feat = self.grouping.norm(batch.feat)
         measure = self.grouping.measure(feat.device)
-        blocks, columns, scales = [], [], []
+        dtype = measure.weight.dtype
+        clusters = assignment.spectrum(batch.layout, dtype, feat.device).num_clusters
+        found, counts = [], []
+        for bucket, block, pivots in zip(batch.layout.buckets, batch.layout.blocks(feat), chosen):
+            counts.append(clusters[bucket.graphs])
+            used = torch.arange(pivots.shape[1], device=feat.device) < counts[-1][:, None]
+            at_pivots = block.gather(1, pivots[:, :, None].expand(-1, -1, block.shape[2]))
+            there = bucket.mask[:, :, None] & used[:, None, :]
+            found.append(measure.between(block, at_pivots) * there.to(dtype))
+        return found, counts
+
+    def _assign_capped(self, batch: GraphBatch) -> tuple[Assignment, list[Tensor]]:
+        """S of at most ``max_clusters`` columns, for large graphs without M, and its pivots."""
+        feat = self.grouping.norm(batch.feat)
+        measure = self.grouping.measure(feat.device)
+        blocks, columns, scales, chosen = [], [], [], []
         priorities = batch.layout.blocks(priority_of(batch)[:, None])
         for bucket, block, priority in zip(
             batch.layout.buckets, batch.layout.blocks(feat), priorities
@@ -250,7 +277,7 @@ class GMPool(GroupingPool):
             if self.normalize:
                 scale = self._inverse_root_sizes(grouping_operator(measure, block), mask)
             if bucket.width > LANDMARKS:
-                root, used = low_rank_root(
+                root, used, pivots = low_rank_root(
                     measure,
                     block,
                     scale,
@@ -260,7 +287,7 @@ class GMPool(GroupingPool):
                 )
             else:
                 matrix = measure.within(block) * (scale[:, :, None] * scale[:, None, :])
-                root, used = cholesky_root(
+                root, used, pivots = cholesky_root(
                     matrix,
                     max_clusters=self.max_clusters,
                     tol=self.tol,
@@ -270,8 +297,9 @@ class GMPool(GroupingPool):
             blocks.append(without_rounding(root))
             columns.append(used)
             scales.append(scale.detach())
+            chosen.append(pivots)
         # S S' stands for M: its eigenvalues are those of the small S' S.
-        return Assignment(blocks, columns, scale=scales)
+        return Assignment(blocks, columns, scale=scales), chosen
 
     def _check_cap(self, max_clusters: object) -> None:
         """Raise a ValueError where ``max_clusters`` is no cap or does not go with the rest."""

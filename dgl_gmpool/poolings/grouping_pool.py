@@ -21,7 +21,7 @@ from dgl_gmpool.nn.distance import compute_dtype
 from dgl_gmpool.nn.group_readout import GroupReadout
 from dgl_gmpool.nn.grouping import GroupingMatrix
 from dgl_gmpool.nn.locality import LOCALITIES, Diffusion
-from dgl_gmpool.nn.pivots import nearest_pivot, pivot_assignment, pivot_nodes
+from dgl_gmpool.nn.pivots import nearest_pivot, pivot_assignment, pivot_columns, pivot_nodes
 from dgl_gmpool.nn.pooling import Pooling, mean_over_graphs
 from dgl_gmpool.nn.readout import Reading
 from dgl_gmpool.nn.segments import AGGREGATES
@@ -52,6 +52,9 @@ class GroupingPool(Pooling):
 
     #: A number of clusters that is forced on every graph.
     num_clusters: int | None = None
+
+    #: A number of clusters that no graph exceeds.
+    max_clusters: int | None = None
 
     #: The options that make the pooling the paper's.
     PAPER: ClassVar[dict[str, Any]] = {
@@ -143,11 +146,6 @@ class GroupingPool(Pooling):
             found.append(matrix)
         return found
 
-    def _looked_at(self, batch: GraphBatch) -> list[Tensor]:
-        """M for somebody who wants to see it."""
-        with self.looking(batch.feat):
-            return self.matrices(batch)
-
     def matrix_losses(self, batch: GraphBatch, matrices: list[Tensor]) -> dict[str, Tensor]:
         """The terms on M that ``rank_weight`` and ``fragment_weight`` ask for.
 
@@ -217,33 +215,44 @@ class GroupingPool(Pooling):
         self, batch: GraphBatch, matrices: list[Tensor]
     ) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
         """Pivots and K of each bucket, the first K of the pivoted Cholesky factorisation, and the
-        eigenvalues of M. K is the number of eigenvalues above 0.7 of a node, unless forced."""
-        num_clusters = self.num_clusters
+        eigenvalues of M, if it took them. K is the number of eigenvalues above 0.7 of a node, at
+        most ``max_clusters``; or ``num_clusters``, at most the rank of M."""
+        num_clusters, cap = self.num_clusters, self.max_clusters
         places, spectra = [], []
         priority = batch.layout.blocks(priority_of(batch)[:, None])
         for bucket, matrix, first in zip(batch.layout.buckets, matrices, priority):
             # Where features are not looked at, a NaN stays in its own graph: S holds M itself.
             plain = matrix.detach().nan_to_num()
-            if self.grouping.positive_semidefinite:
-                eigenvalues = eigvalsh(plain)
-            else:
+            eigenvalues: Tensor | None = None
+            if not self.grouping.positive_semidefinite:
                 plain, eigenvalues = nearest_psd(plain)
             if num_clusters is None:
+                eigenvalues = eigvalsh(plain) if eigenvalues is None else eigenvalues
                 counts = count_groups(eigenvalues, bucket.sizes)
+                counts = counts if cap is None else counts.clamp(max=cap)
+                most = int(counts.max())
             else:
-                counts = bucket.sizes.clamp(max=num_clusters)
-            pivots, ranks = pivot_nodes(plain, int(counts.max()), 0.0, first[..., 0], cover=True)
+                counts, most = bucket.sizes.clamp(max=num_clusters), num_clusters
+            pivots, ranks = pivot_nodes(plain, most, 0.0, first[..., 0], cover=True)
             places.append((pivots, torch.minimum(counts, ranks).clamp(min=1)))
-            spectra.append(eigenvalues)
+            spectra += [] if eigenvalues is None else [eigenvalues]
         return places, spectra
+
+    def group_columns(self, batch: GraphBatch) -> tuple[list[Tensor], list[Tensor]]:
+        """M[:, P] of each bucket ``(b, w, max K)``, P the pivots of its groups, and K ``(b,)``."""
+        matrices = self.matrices(batch)
+        places, _ = self.by_pivots(batch, matrices)
+        columns = [pivot_columns(matrix, *place) for matrix, place in zip(matrices, places)]
+        return columns, [counts for _, counts in places]
 
     @torch.no_grad()
     def groups(self, graph: DGLGraph, feat: Tensor, **options: Tensor | None) -> Tensor:
         """The group of each node: that of its nearest pivot.
 
         Pivots are the first K of the pivoted Cholesky factorisation of M, K the number of groups
-        (:meth:`spectrum`). The argmax of |S|, the entries of a root, does not name groups.
-        Further options are those of :meth:`forward`.
+        (:meth:`spectrum`); with ``max_clusters`` those of S, without M for a large graph. The
+        argmax of |S|, the entries of a root, does not name groups. Further options
+        are those of :meth:`forward`.
 
         Returns
         -------
@@ -254,20 +263,19 @@ class GroupingPool(Pooling):
         batch = self.batch(graph, feat, **options).without_empty()
         if not len(batch):
             return torch.zeros(0, dtype=torch.int64, device=feat.device)
-        matrices = self._looked_at(batch)
-        places, _ = self.by_pivots(batch, matrices)
-        return batch.layout.rows(
-            [nearest_pivot(matrix, *place) for matrix, place in zip(matrices, places)]
-        )
+        with self.looking(feat):
+            columns, counts = self.group_columns(batch)
+        return batch.layout.rows([nearest_pivot(*each) for each in zip(columns, counts)])
 
     def memberships(self, graph: DGLGraph, feat: Tensor, **options: Tensor | None) -> list[Tensor]:
         """How much of each node is in each group of :meth:`groups`: one ``(n_b, K_b)`` tensor per
         graph, with rows that add up to 1. Further options are those of :meth:`forward`."""
         batch = self.batch(graph, feat, **options)
-        matrices = self._looked_at(batch)
-        places, _ = self.by_pivots(batch, matrices)
-        blocks = [pivot_assignment(matrix, *place) for matrix, place in zip(matrices, places)]
-        return per_graph(batch, blocks, [counts for _, counts in places], feat.dtype)
+        with self.looking(feat):
+            columns, counts = self.group_columns(batch)
+        masks = [bucket.mask for bucket in batch.layout.buckets]
+        blocks = [pivot_assignment(*each) for each in zip(columns, counts, masks)]
+        return per_graph(batch, blocks, counts, feat.dtype)
 
     def grouping_matrices(
         self, graph: DGLGraph, feat: Tensor, **options: Tensor | None
@@ -276,7 +284,9 @@ class GroupingPool(Pooling):
         options are those of :meth:`forward`."""
         batch = self.batch(graph, feat, **options)
         sizes = [bucket.sizes for bucket in batch.layout.buckets]
-        return per_graph(batch, self._looked_at(batch), sizes, feat.dtype)
+        with self.looking(feat):
+            matrices = self.matrices(batch)
+        return per_graph(batch, matrices, sizes, feat.dtype)
 
 
 def priority_of(batch: GraphBatch) -> Tensor:

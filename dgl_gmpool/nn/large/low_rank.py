@@ -47,7 +47,7 @@ def low_rank_root(
     max_clusters: int,
     tol: float = RANK_TOLERANCE,
     priority: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     r"""Pivoted Cholesky of D M D, D = diag(scale), without forming M (eq. 9, 10 and 13).
 
     It stops when the residual's trace is below ``tol`` times the trace of D M D, or at
@@ -82,6 +82,8 @@ def low_rank_root(
         the device has no float64).
     Tensor
         K. Shape ``(b,)``, int64.
+    Tensor
+        The pivots P, a graph's own K first. Shape ``(b, max K)``, int64.
 
     Raises
     ------
@@ -93,7 +95,7 @@ def low_rank_root(
     >>> _ = torch.manual_seed(0)
     >>> measure = Measure("gaussian", torch.ones(2))
     >>> x = torch.tensor([[[0., 0], [0, 0], [99, 0], [0, 99], [99, 0], [0, 0]]])
-    >>> S, K = low_rank_root(measure, x, torch.ones(1, 6), max_clusters=4)
+    >>> S, K, _ = low_rank_root(measure, x, torch.ones(1, 6), max_clusters=4)
     >>> S[0].int().tolist(), K.tolist()
     ([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]], [3])
     """
@@ -117,7 +119,7 @@ def low_rank_root(
             for part in pivots.split(step, dim=1)
         ]
         root = _FromColumns.apply(torch.cat(columns, dim=2), root, pivots, used)
-    return root, ranks
+    return root, ranks, pivots
 
 
 def _columns(measure: Measure, x: Tensor, scale: Tensor, nodes: Tensor) -> Tensor:
