@@ -193,6 +193,30 @@ def test_node_weights_of_max_are_shares_in_the_winning_groups(decomposition):
             np.testing.assert_allclose(found[:, 0], expected, rtol=0, atol=2e-5)
 
 
+TWO = {
+    "max": lambda **options: GMPool(4, aggregate="max", **options),
+    "max of a root": lambda **options: GMPool(4, aggregate="max", decomposition="sqrtm", **options),
+    "ngmpool": lambda **options: NGMPool(4, **options),
+    "atoms_and_groups": lambda **options: GMPool(4, **options),
+}
+
+
+@pytest.mark.parametrize("rounding", [0.0, 1e-7])
+@pytest.mark.parametrize("name", TWO)
+def test_nodes_that_tie_share_a_maximum(name, rounding):
+    """Two atoms, and two benzenes: equal in all, but for rounding, wherever they stand."""
+    pool = TWO[name]().eval()
+    pair = dgl.graph(([], []), num_nodes=2)
+    rings = dgl.to_bidirected(
+        dgl.graph([(6 * k + i, 6 * k + (i + 1) % 6) for k in range(2) for i in range(6)])
+    )
+    for graph in (pair, rings):
+        feat = torch.ones(graph.num_nodes(), 4)
+        feat[0] += rounding
+        _, (weight,) = pool(graph, feat, get_node_weight=True)
+        torch.testing.assert_close(weight, weight[:1].expand_as(weight), rtol=1e-5, atol=0)
+
+
 @pytest.mark.parametrize("decomposition", [*DECOMPOSITIONS, "none"])
 def test_node_weights_of_both_are_their_average(decomposition):
     graph, feat = batch()

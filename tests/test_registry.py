@@ -306,3 +306,10 @@ def test_two_packages_with_one_name(installed):
     installed(("twice", "a_foreign_package:Foreign"), ("twice", "a_foreign_package:any_option"))
     with pytest.raises(ValueError, match="several installed packages"):
         get_readout("twice", in_feats=2)
+
+
+def test_equal_nodes_share_the_last_places_of_sort():
+    graph, feat = dgl.graph(([], []), num_nodes=5), torch.ones(5, WIDTH)
+    feat[3] += 1
+    _, (weight,) = get_readout("sort", in_feats=WIDTH, k=3)(graph, feat, get_node_weight=True)
+    assert weight[:, 0].tolist() == [0.5, 0.5, 0.5, 1.0, 0.5]

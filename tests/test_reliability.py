@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from dgl_gmpool import GMPool, NGMPool, get_readout, list_readouts
+from dgl_gmpool.nn.readout import Reading
 from dgl_gmpool.poolings.gmpool import DECOMPOSITIONS
+from dgl_gmpool.poolings.plain import MaxReadout
 from dgl_gmpool.registry import readout_entry
 from dgl_gmpool.testing import CONDITIONS, IN_FEATS, ConditionFailed, batch_members
 
@@ -144,6 +146,21 @@ def test_mistakes_are_told_apart(condition):
     """Subtracting the batch's mean breaks none of these."""
     which = next(each for each in CONDITIONS if each.name == condition)
     assert which.failure(functools.partial(_Broken, mistake="batch norm")) is None
+
+
+class _FirstWins(MaxReadout):
+    """A maximum that the first of equal nodes has for itself."""
+
+    def read(self, batch):
+        first = batch.segments.counts.cumsum(0) - batch.segments.counts
+        weight = batch.feat.new_zeros(len(batch.feat), 1).index_fill(0, first, 1.0)
+        return Reading(super().read(batch).out, [weight])
+
+
+def test_node_weights_that_follow_the_numbering_are_caught():
+    which = next(each for each in CONDITIONS if each.name == "node permutation")
+    assert "node weights" in which.failure(_FirstWins)
+    assert which.failure(MaxReadout) is None
 
 
 def test_conditions_have_names_and_descriptions():

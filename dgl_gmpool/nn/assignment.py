@@ -12,7 +12,7 @@ from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.counting import Spectrum, eigvalsh, soft_count, soft_count_of_root, spectrum
 from dgl_gmpool.nn.distance import compute_dtype
 from dgl_gmpool.nn.ragged import RaggedLayout
-from dgl_gmpool.nn.segments import AGGREGATES
+from dgl_gmpool.nn.segments import AGGREGATES, tie_margin
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,8 @@ def over_groups(
         Shape ``(B, parts x D)``.
     Tensor
         For mean and sum without a transform, the readout is exactly the sum of the node features
-        weighted with these. For the maximum each channel counts its winner's share, and the parts
-        of several are averaged. Shape ``(N,)``.
+        weighted with these. For the maximum each channel counts its winner's share, or those of the
+        groups that tie, evenly; the parts of several are averaged. Shape ``(N,)``.
     """
     layout, dtype = batch.layout, batch.feat.dtype
     parts = AGGREGATES[aggregate]
@@ -182,11 +182,12 @@ def over_groups(
         values, won = [], []
         for part in parts:
             if part == "max":
-                top = groups.masked_fill(~used[:, :, None], -torch.inf).max(1)
-                values.append(top.values)
-                hits = groups.new_zeros(groups.shape[:2])
-                won.append(hits.scatter_add(1, top.indices, torch.ones_like(top.values)))
-                won[-1] = won[-1] / groups.shape[2]
+                largest = groups.masked_fill(~used[:, :, None], -torch.inf).amax(1)
+                values.append(largest)
+                plain = groups.detach() * used[:, :, None]
+                least = largest.detach() - tie_margin(plain.abs().amax(1))
+                hits = ((plain >= least[:, None]) & used[:, :, None]).to(dtype)
+                won.append((hits / hits.sum(1, keepdim=True).clamp(min=1)).mean(2))
             else:
                 each_share = used.to(dtype) / (count if part == "mean" else 1)
                 won.append(each_share)

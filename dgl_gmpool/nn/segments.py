@@ -61,6 +61,19 @@ class Segments:
         return shifted / self.broadcast(self.sum(shifted))
 
 
+#: Values this near each other, relative to the largest in size of their column and graph, tie: well
+#: above the rounding of float32, by which equivalent nodes differ, sums that cancel included.
+TIE = 1e-5
+
+
+def tie_margin(size: Tensor) -> Tensor:
+    """How far apart values may be that tie, where ``size`` is the largest of those that compete.
+
+    Those that tie for a maximum share it evenly, so that who wins follows from no order of nodes.
+    """
+    return max(TIE, 8 * torch.finfo(size.dtype).eps) * size
+
+
 #: How a readout reduces rows, and what it puts side by side for that.
 AGGREGATES = {
     "mean": ("mean",),
@@ -93,20 +106,21 @@ def reduce(
         Shape ``(B, parts x D)``; zeros for a graph without rows.
     Tensor
         What each row contributes: its weight in a mean or sum, and in a maximum the share of the
-        channels that it wins; averaged over the parts. Shape ``(N,)``.
+        channels that it wins, where rows that tie share evenly; averaged over the parts. Shape
+        ``(N,)``.
 
     Examples
     --------
     >>> segments = Segments(torch.tensor([2, 1]))
-    >>> out, share = reduce(torch.tensor([[1., 4.], [3., 2.], [5., 5.]]), segments, "mean_and_max")
+    >>> out, share = reduce(torch.tensor([[1., 4.], [3., 4.], [5., 5.]]), segments, "mean_and_max")
     >>> out.tolist(), share.tolist()
-    ([[2.0, 3.0, 3.0, 4.0], [5.0, 5.0, 5.0, 5.0]], [0.5, 0.5, 1.0])
+    ([[2.0, 4.0, 3.0, 4.0], [5.0, 5.0, 5.0, 5.0]], [0.375, 0.625, 1.0])
     """
     parts, shares = [], []
     for part in AGGREGATES[aggregate]:
         if part == "max":
             found = segments.max(rows)
-            shares.append((rows == segments.broadcast(found)).to(rows.dtype).mean(1))
+            shares.append(_won(rows.detach(), found.detach(), segments))
         else:
             each = rows.new_ones(len(rows)) if weight is None else weight
             if part == "mean":
@@ -118,3 +132,12 @@ def reduce(
         parts.append(found)
     out = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
     return out, shares[0] if len(shares) == 1 else torch.stack(shares).mean(0)
+
+
+def _won(rows: Tensor, largest: Tensor, segments: Segments) -> Tensor:
+    """The share of the channels that each row wins in the maximum of its graph, ``(N,)``."""
+    least = segments.broadcast(largest - tie_margin(segments.max(rows.abs())))
+    # Written as numbers: a detour by bool takes longer than all the rest.
+    hits = torch.ge(rows, least, out=torch.empty_like(rows))
+    each = segments.sum(hits).clamp(min=1).reciprocal() / rows.shape[1]
+    return torch.linalg.vecdot(hits, segments.broadcast(each))

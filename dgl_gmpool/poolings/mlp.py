@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dgl_gmpool._options import check_choice, positive_int
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.readout import Reading, Readout
+from dgl_gmpool.nn.segments import reduce
 
 ACTIVATIONS: dict[str, type[nn.Module] | None] = {
     "none": None,
@@ -64,14 +65,6 @@ class MLPReadout(Readout):
         return self.out_project.out_features
 
     def read(self, batch: GraphBatch) -> Reading:
-        feat, segments = batch.feat, batch.segments
-        values = self.out_project(self.activation(self.in_project(feat)))
-        weight = values.new_ones(values.shape[0], 1)
-        if self.aggregate == "sum":
-            return Reading(segments.sum(values), [weight])
-        if self.aggregate == "mean":
-            share = weight / segments.broadcast(segments.counts.to(values.dtype)[:, None])
-            return Reading(segments.mean(values), [share])
-        out = segments.max(values)
-        won = (values == segments.broadcast(out)).to(values.dtype)
-        return Reading(out, [won.mean(1, keepdim=True)])
+        values = self.out_project(self.activation(self.in_project(batch.feat)))
+        out, share = reduce(values, batch.segments, self.aggregate)
+        return Reading(out, [share[:, None]])

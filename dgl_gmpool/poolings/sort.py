@@ -7,6 +7,7 @@ import torch
 from dgl_gmpool._options import positive_int
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.readout import Reading, Readout
+from dgl_gmpool.nn.segments import tie_margin
 
 
 class SortReadout(Readout):
@@ -15,7 +16,8 @@ class SortReadout(Readout):
     Zhang et al., "An End-to-End Deep Learning Architecture for Graph Classification" (2018), as
     ``dgl.nn.SortPooling``: each node's features are sorted, then nodes are ordered by their
     largest feature. Nodes that tie there are ordered by the next one and so on (DGL leaves ties in
-    the order of the atoms, so that it depends on their numbering).
+    the order of the atoms, so that it depends on their numbering). Nodes that are equal share the
+    places left for them evenly in the nodes' weights.
 
     Parameters
     ----------
@@ -55,4 +57,11 @@ class SortReadout(Readout):
         rows = values.new_zeros(len(segments) * self.k, self.in_feats)
         out = rows.index_copy(0, slots, values.index_select(0, chosen))
         weight = feat.new_zeros(nodes, 1).index_fill(0, chosen, 1.0)
+        # Of nodes equal to the last one kept, which are kept is a matter of their numbering.
+        plain = values.detach()
+        last = plain[order[start + segments.counts.clamp(max=self.k) - 1]]
+        margin = segments.broadcast(tie_margin(segments.max(plain.abs())))
+        equal = ((plain - segments.broadcast(last)).abs() <= margin).all(1, keepdim=True)
+        share = segments.sum(weight * equal) / segments.sum(equal.to(weight.dtype)).clamp(min=1)
+        weight = torch.where(equal, segments.broadcast(share), weight)
         return Reading(out.view(len(segments), self.out_feats), [weight])

@@ -48,13 +48,16 @@ def _equal_modules(subject: Subject, pool: nn.Module, other: nn.Module, when: st
 
 
 def _node_permutation(subject: Subject) -> None:
-    """Renumbering the atoms of each molecule, symmetric ones included, changes nothing."""
-    pool = subject.make()
-    graphs = batch_members()
-    expected = subject.rows(pool, dgl.batch(graphs))
+    """Renumbering the atoms of each molecule, symmetric ones included, changes nothing; the weights
+    of the nodes, where a readout gives them, follow the nodes."""
+    pool, graph = subject.start()
+    graph.ndata["number"] = torch.arange(graph.num_nodes())
+    expected, weights = subject.rows(pool, graph), subject.node_weights(pool, graph)
     for seed in range(3):
-        others = [renumbered(graph, seed) for graph in graphs]
-        check_same(subject.rows(pool, dgl.batch(others)), expected, "after renumbering the atoms")
+        other = dgl.batch([renumbered(each, seed) for each in dgl.unbatch(graph)])
+        check_same(subject.rows(pool, other), expected, "after renumbering the atoms")
+        followed = {name: rows[other.ndata["number"]] for name, rows in weights.items()}
+        check_same(subject.node_weights(pool, other), followed, "after renumbering the atoms")
 
 
 def _graph_order(subject: Subject) -> None:

@@ -89,7 +89,8 @@ def renumbered(graph: DGLGraph, seed: int) -> DGLGraph:
     order = torch.randperm(graph.num_edges(), generator=generator)
     source, destination = (place[ids.long()][order].int() for ids in graph.edges())
     out = dgl.graph((source, destination), num_nodes=graph.num_nodes(), idtype=torch.int32)
-    out.ndata["h"] = torch.empty_like(graph.ndata["h"]).index_copy(0, place, graph.ndata["h"])
+    for name, rows in graph.ndata.items():
+        out.ndata[name] = torch.empty_like(rows).index_copy(0, place, rows)
     out.edata["e"] = graph.edata["e"][order]
     return out
 

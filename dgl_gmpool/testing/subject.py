@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.nn.pooled_graph import PooledGraph
-from dgl_gmpool.nn.readout import collect_losses
+from dgl_gmpool.nn.readout import Readout, collect_losses
 from dgl_gmpool.nn.structure import edge_ends
 from dgl_gmpool.testing.comparing import ConditionFailed, check_finite
 from dgl_gmpool.testing.molecules import IN_FEATS, batch_members
@@ -63,6 +63,17 @@ class Subject:
         coarse = coarsen(graph, feat, edge_feat, **options)
         counts = graph.batch_num_nodes() if batch_num_nodes is None else batch_num_nodes
         return order_free(coarse, feat, counts)
+
+    @torch.no_grad()
+    def node_weights(self, pool: nn.Module, graph: DGLGraph) -> dict[str, Tensor]:
+        """What each node contributes, ``(N, 1)`` tensors, where the readout says so."""
+        if self.face != "readout" or not isinstance(pool, Readout):
+            return {}
+        try:
+            _, weights = pool(graph, graph.ndata["h"], get_node_weight=True)
+        except ValueError:  # a readout without such weights refuses
+            return {}
+        return {f"node weights {index}": each for index, each in enumerate(weights)}
 
     def rows(
         self,
