@@ -243,6 +243,33 @@ def test_the_inverse_lift_gives_back_what_is_constant_in_groups(decomposition):
             np.testing.assert_allclose(found.detach(), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n", [8, 16, 30])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: NGMPool(8)]
+    + [lambda d=d: GMPool(8, decomposition=d) for d in ("pivot", "sqrtm", "cholesky")],
+)
+def test_the_inverse_lift_is_no_noise(make, n, dtype):
+    """A path of unlike nodes, numbered otherwise: S has singular values down to nothing."""
+    generator = torch.Generator().manual_seed(n)
+    first = torch.arange(n - 1)
+    feat = torch.randn(n, 8, generator=generator).to(dtype)
+    place = torch.randperm(n, generator=generator)
+    torch.manual_seed(0)
+    pool, lifted = make().to(dtype).eval(), []
+    for number in (torch.arange(n), place):
+        graph = dgl.to_bidirected(dgl.graph((number[first], number[first + 1])))
+        coarse = pool.coarsen(graph, torch.empty_like(feat).index_copy(0, number, feat))
+        x = coarse.feat.detach().requires_grad_()
+        out = coarse.lift(x, inverse=True)
+        (grad,) = torch.autograd.grad(out.square().sum(), x)
+        assert torch.isfinite(grad).all()
+        lifted.append(out.detach()[number])
+    torch.testing.assert_close(*lifted, rtol=0, atol=1e-4 if dtype == torch.float32 else 1e-6)
+    assert lifted[0].abs().max() <= 1.1 * feat.abs().max()
+
+
 def dense_by_loops(coarse):
     counts = coarse.graph.batch_num_nodes().tolist()
     most = max(counts)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dgl_gmpool.nn.assignment import Assignment
 from dgl_gmpool.nn.batch import GraphBatch
+from dgl_gmpool.nn.distance import compute_dtype
 from dgl_gmpool.nn.large.coarse_adjacency import coarse_adjacency
 from dgl_gmpool.nn.ragged import RaggedLayout
 from dgl_gmpool.nn.structure import batched_graph, edge_ends
@@ -54,6 +55,9 @@ def normalise_edge_weight(graph: DGLGraph, weight: Tensor) -> Tensor:
 #: of nodes has an edge.
 LARGE = 256
 SPARSE = 8
+
+#: The share of the trace of S' S below which the rounding of S itself, in float64, decides.
+LOST = 1e-8
 
 #: Entries of A' this small make no edge. Entries of A and S are of order one.
 EDGE_TOLERANCE = 1e-6
@@ -235,17 +239,34 @@ def lift(
 ) -> Tensor:
     """S X', or with ``inverse`` S (S' S)^+ X': coarse features ``(sum K_b, D)`` on the nodes.
 
-    The pseudo-inverse gives back X from X' = S' X where X is constant in the groups. ``(N, D)``.
+    The pseudo-inverse gives back X from X' = S' X where X is constant in the groups. What S all but
+    loses is left out, as X' holds nothing but rounding of it: with c a share of the trace of S' S
+    that follows from the dtype of ``feat``, a squared singular value s counts with the factor
+    1 - (c / (s + c))^2 of Tikhonov's regularisation, iterated once, which has no threshold.
+    Shape ``(N, D)``.
     """
     if not layout.buckets:
         return feat.new_zeros(0, feat.shape[1])
     rows = []
     for assign, block in zip(blocks, coarse.blocks(feat)):
         if inverse:
-            gram = torch.linalg.pinv(assign.mT @ assign, hermitian=True, rtol=1e-9)
-            block = gram.to(feat.dtype) @ block
-        rows.append(assign.to(feat.dtype) @ block)
+            wide = assign.to(compute_dtype(feat.device))
+            lifted = wide @ (_regular_inverse(wide, feat.dtype) @ block.to(wide.dtype))
+            rows.append(lifted.to(feat.dtype))
+        else:
+            rows.append(assign.to(feat.dtype) @ block)
     return layout.rows(rows)
+
+
+def _regular_inverse(assign: Tensor, dtype: torch.dtype) -> Tensor:
+    """(S' S)^+ for X' in this dtype, see :func:`lift`. ``(b, n, K)`` to ``(b, K, K)``."""
+    gram = assign.mT @ assign
+    share = max(torch.finfo(dtype).eps ** (2 / 3), LOST)
+    trace = gram.diagonal(dim1=1, dim2=2).sum(-1).clamp(min=torch.finfo(torch.float32).tiny)
+    cut = share * trace[:, None, None]
+    identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    inverse, _ = torch.linalg.inv_ex(gram + cut * identity)
+    return inverse + cut * inverse @ inverse
 
 
 def _both_sides(dense: Tensor, transposed: Tensor) -> Tensor:
