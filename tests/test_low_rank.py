@@ -424,6 +424,24 @@ def test_large_graphs_do_not_depend_on_node_order_or_company():
         torch.testing.assert_close(together[:2], together[3:], rtol=0, atol=1e-9)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("normalize", [False, True])
+def test_where_it_ends_does_not_depend_on_company(normalize):
+    """250 nodes alone have all of M, beside 258 only columns: both end at the same residual."""
+    feat = features(508, width=6, seed=1)[0] / 2
+    graphs = [dgl.graph(([], []), num_nodes=n) for n in (250, 258)]
+    options = {"locality": "none", "decomposition": "cholesky", "aggregate": "mean"}
+    torch.manual_seed(0)
+    pool = GMPool(6, max_clusters=250, tol=0.0, normalize=normalize, **options).double().eval()
+    (alone,) = pool.assignments(graphs[0], feat[:250])
+    together = pool.assignments(dgl.batch(graphs), feat)[0]
+    assert together.shape == alone.shape
+    torch.testing.assert_close(together @ together.T, alone @ alone.T, rtol=0, atol=1e-7)
+    torch.testing.assert_close(
+        pool(dgl.batch(graphs), feat)[:1], pool(graphs[0], feat[:250]), rtol=0, atol=1e-4
+    )
+
+
 def test_two_levels_train():
     model = MoleculePredictor(
         4,

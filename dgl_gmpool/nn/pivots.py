@@ -54,17 +54,15 @@ def pivot_nodes(
     trace = matrix.diagonal(dim1=1, dim2=2).sum(-1)
     # Relative to the trace: squares of tiny entries would underflow, and all columns would tie.
     residual = matrix / trace.clamp(min=torch.finfo(dtype).tiny)[:, None, None]
-    # Below this there is nothing but rounding left to split: kernels that join all nodes, such as
-    # that of a small symmetric molecule after a long time, leave 1e-12, of which no digit is sure.
-    least = max(torch.finfo(dtype).eps * width**2, TIE)
-    limit = torch.as_tensor(limit, dtype=dtype, device=matrix.device).clamp(min=least)
+    bare = matrix.diagonal(dim1=1, dim2=2) > 0
+    least = least_residual(bare.sum(1), dtype)
+    limit = torch.as_tensor(limit, dtype=dtype, device=matrix.device).maximum(least)
     margin = TIE * priority.abs().amax(1, keepdim=True)
     ranks = torch.zeros(len(matrix), dtype=torch.int64, device=matrix.device)
     chosen: list[Tensor] = []
     # The first column is always taken: a graph with nodes has at least one cluster. NaN counts as
     # something, so that it ends in the result and not in a matrix of zeros.
     active = ~(trace <= 0)
-    bare = matrix.diagonal(dim1=1, dim2=2) > 0
     # As a share of the longest column of M: what is left of a matrix of full rank can be rounding.
     tie = TIE / 2 * torch.linalg.vector_norm(residual, dim=2).amax(1, keepdim=True)
     on_host = matrix.device.type == "cpu"
@@ -96,6 +94,15 @@ def pivot_nodes(
         if on_host and not active.any():
             break
     return torch.stack(chosen, dim=1), ranks
+
+
+def least_residual(sizes: Tensor, dtype: torch.dtype) -> Tensor:
+    """The share of the trace below which there is nothing but rounding left to split, ``(b,)``.
+
+    Kernels that join all nodes, such as that of a small symmetric molecule after a long time, leave
+    1e-12, of which no digit is sure. It follows from a graph's own size, not from its company.
+    """
+    return (torch.finfo(dtype).eps * sizes.to(dtype).square()).clamp(min=TIE)
 
 
 def pivot_columns(matrix: Tensor, pivots: Tensor, counts: Tensor) -> Tensor:

@@ -225,8 +225,8 @@ def _columns(eigenvalues: Tensor, tol: float, sizes: Tensor) -> Tensor:
     # The tail is summed from its small end: subtracting from the trace would lose it in rounding.
     tail = positive.cumsum(-1)
     trace = tail[:, -1:]
-    rounding = eigenvalues.shape[-1] * torch.finfo(trace.dtype).eps
-    limit = trace * residual_limit(tol, sizes, trace.dtype).clamp(min=rounding)[:, None]
+    rounding = sizes.to(trace.dtype) * torch.finfo(trace.dtype).eps
+    limit = trace * residual_limit(tol, sizes, trace.dtype).maximum(rounding)[:, None]
     return (tail > limit * (1 + 1e-9)).sum(-1).clamp(min=1)
 
 

@@ -26,7 +26,7 @@ from dgl_gmpool.nn.distance import compute_dtype
 from dgl_gmpool.nn.first_order import first_order
 from dgl_gmpool.nn.grouping import Measure
 from dgl_gmpool.nn.large.grouping_product import CELLS
-from dgl_gmpool.nn.pivots import TIE
+from dgl_gmpool.nn.pivots import TIE, least_residual
 from dgl_gmpool.nn.square_root import RANK_TOLERANCE, residual_limit
 
 #: Nodes whose residual rows estimate the lengths of columns.
@@ -153,8 +153,9 @@ def _pivoted(
     entries = _Entries(measure, x, scale)
     diagonal = scale.square()
     trace = diagonal.sum(1)
-    rounding = torch.finfo(scale.dtype).eps * n**2
-    limit = trace * residual_limit(tol, (scale > 0).sum(1), scale.dtype).clamp(min=rounding)
+    sizes = (scale > 0).sum(1)
+    least = least_residual(sizes, scale.dtype)
+    limit = trace * residual_limit(tol, sizes, scale.dtype).maximum(least)
     most = min(max_clusters, n)
     transposed = scale.new_empty(batch, most, n)  # rows of S' are contiguous
     pivots = torch.zeros(batch, most, dtype=torch.int64, device=x.device)
