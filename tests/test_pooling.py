@@ -357,6 +357,40 @@ def test_ngmpool_has_one_level_only(first, second):
         assert first.__name__ in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("module", "values", "limit"),
+    [(torch.float32, torch.float64, 1e40), (torch.float16, torch.float32, 1e5)],
+)
+@pytest.mark.parametrize("training", [False, True])
+def test_values_that_the_dtype_of_the_module_cannot_hold_are_refused(
+    training, module, values, limit
+):
+    """They are finite as they are given."""
+    pool, graph = GMPool(2).to(module).train(training), dgl.graph(([0, 1], [1, 0]))
+    before = {name: value.clone() for name, value in pool.state_dict().items()}
+    feat = torch.tensor([[1.0, 2], [limit, 3]], dtype=values)
+    with pytest.raises(ValueError, match=r"feat\[1, 0\] is 1.*beyond the .* of torch.float"):
+        pool(graph, feat)
+    with pytest.raises(ValueError, match=r"edge_weight\[0\] is not finite, beyond the"):
+        pool(graph, feat.clamp(max=1), edge_weight=feat[:, 0].flip(0))
+    with pytest.raises(ValueError, match=r"edge_feat\[1\] is not finite, beyond the"):
+        pool.coarsen(graph, feat.clamp(max=1), feat)
+    for name, value in pool.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_values_whose_variance_overflows_leave_the_running_statistics_alone():
+    pool, graph = GMPool(2).train(), dgl.graph(([0, 1], [1, 0]))
+    pool(graph, torch.tensor([[1.0, 2], [1e18, 3]]))
+    before = {name: value.clone() for name, value in pool.grouping.norm.named_buffers()}
+    for name in ("running_mean", "running_var"):
+        assert torch.isfinite(before[name]).all()
+    with pytest.raises(ValueError, match=r"values up to 1e\+20.* beyond 1.8e\+19 overflows"):
+        pool(graph, torch.tensor([[1.0, 2], [1e20, 3]]))
+    for name in ("running_mean", "running_var"):
+        assert torch.equal(getattr(pool.grouping.norm, name), before[name])
+
+
 @pytest.mark.parametrize("similarity", ["linear", "cauchy", "gaussian"])
 def test_values_whose_squares_overflow_are_refused_and_large_ones_are_not(similarity):
     graph, feat = batch()

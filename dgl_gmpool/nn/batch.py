@@ -40,7 +40,8 @@ class GraphBatch:
     ------
     TypeError, ValueError
         On graphs with several kinds of nodes; on integer, misshapen or, on a CPU, non-finite
-        features or weights; and on batch information that does not fit the graph.
+        features or weights, or such as ``dtype`` cannot hold; and on batch information that does
+        not fit the graph.
     """
 
     def __init__(
@@ -59,11 +60,11 @@ class GraphBatch:
             graph = GraphStructure(graph, feat.device, batch_num_nodes)
         elif batch_num_nodes is not None:
             raise TypeError("batch_num_nodes goes with a DGLGraph; a GraphStructure has its own")
-        check_rows(feat, graph)
         self.structure = graph
         self.feat = feat.to(dtype)
-        self._edge_weight = check_edges("edge_weight", edge_weight, self.graph, dims=1)
-        self._conductance = check_edges("conductance", conductance, self.graph, dims=1)
+        check_rows(feat, self.feat, graph)
+        self._edge_weight = check_edges("edge_weight", edge_weight, self.graph, dtype, dims=1)
+        self._conductance = check_edges("conductance", conductance, self.graph, dtype, dims=1)
         given = self._conductance
         if given is not None and given.device.type == "cpu" and bool((given < 0).any()):
             edge = int((given < 0).nonzero()[0])

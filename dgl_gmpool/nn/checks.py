@@ -33,17 +33,17 @@ def check_features(feat: Tensor, width: int) -> None:
         )
 
 
-def check_rows(feat: Tensor, structure: GraphStructure) -> None:
+def check_rows(feat: Tensor, used: Tensor, structure: GraphStructure) -> None:
     """Check that there is one row per node and, on a CPU, that values are finite.
 
-    To look at values is to wait for a GPU, in every step. There, a NaN stays in the row of its own
-    graph.
+    ``used`` is ``feat`` in the dtype of the module, which may hold less than its own. To look at
+    values is to wait for a GPU, in every step. There, a NaN stays in the row of its own graph.
 
     Raises
     ------
     ValueError
-        If rows and nodes differ, if a value is NaN or infinite (the message names graph and node),
-        or if it is beyond 1e150, where squared distances overflow in float64.
+        If rows and nodes differ, if a value is NaN or infinite or becomes so (the message names
+        graph and node), or if it is beyond 1e150, where squared distances overflow in float64.
     """
     if feat.shape[0] != structure.graph.num_nodes():
         raise ValueError(
@@ -54,24 +54,37 @@ def check_rows(feat: Tensor, structure: GraphStructure) -> None:
         return
     # A sum is one pass, and it is finite exactly when no term is NaN or infinite, save for
     # overflow, which the second look sorts out.
-    if not math.isfinite(float(feat.detach().sum())) and not torch.isfinite(feat).all():
-        row, column = (int(i) for i in (~torch.isfinite(feat)).nonzero()[0])
+    if not math.isfinite(float(used.detach().sum())) and not torch.isfinite(used).all():
+        row, column = (int(i) for i in (~torch.isfinite(used)).nonzero()[0])
         ends = structure.host_counts.cumsum(0)
         index = int(torch.searchsorted(ends, row, right=True))
         start = int(ends[index - 1]) if index else 0
+        value = feat[row, column].item()
         raise ValueError(
-            f"feat[{row}, {column}] is {feat[row, column].item()}: node {row - start} of graph "
-            f"{index} of the batch. Fix or drop that graph, or look for a "
+            f"feat[{row}, {column}] is {value:g}: node {row - start} of graph {index} of the "
+            f"batch{_beyond(value, used.dtype)}. Fix or drop that graph, or look for a "
             "learning rate that let the layers before the pooling diverge"
         )
-    if feat.dtype == torch.float64 and feat.numel() and feat.detach().abs().max() > LARGEST:
+    if used.dtype == torch.float64 and feat.numel() and feat.detach().abs().max() > LARGEST:
         raise ValueError(
             f"feat holds values up to {feat.detach().abs().max().item():.3g}, whose squares "
             "overflow; standardise the features first"
         )
 
 
-def check_edges(name: str, values: Tensor | None, graph: DGLGraph, *, dims: int) -> Tensor | None:
+def _beyond(value: float, dtype: torch.dtype) -> str:
+    """Why a value that is finite is not in this dtype."""
+    if not math.isfinite(value):
+        return ""
+    return (
+        f", beyond the {torch.finfo(dtype).max:.2g} of {dtype}, in which the module computes; "
+        "standardise it, or take a wider dtype, as module.double() does"
+    )
+
+
+def check_edges(
+    name: str, values: Tensor | None, graph: DGLGraph, dtype: torch.dtype, *, dims: int
+) -> Tensor | None:
     """Check an optional floating-point tensor of one row per edge, and its number of dimensions.
 
     A column ``(E, 1)`` is taken where ``(E,)`` is expected.
@@ -79,7 +92,8 @@ def check_edges(name: str, values: Tensor | None, graph: DGLGraph, *, dims: int)
     Raises
     ------
     TypeError, ValueError
-        If it is not a floating-point tensor; if its shape is wrong or a value is not finite.
+        If it is not a floating-point tensor; if its shape is wrong or a value is not finite, or
+        not in ``dtype``, in which it is used.
     """
     if values is None:
         return None
@@ -94,8 +108,12 @@ def check_edges(name: str, values: Tensor | None, graph: DGLGraph, *, dims: int)
             f"{name} has shape {tuple(values.shape)}; expected {expected} for "
             f"{graph.num_edges()} edges"
         )
+    used = values.detach().to(dtype)
     on_host = values.device.type == "cpu"
-    if on_host and not torch.isfinite(values.detach().sum()) and not torch.isfinite(values).all():
-        row = int((~torch.isfinite(values)).nonzero()[0, 0])
-        raise ValueError(f"{name}[{row}] is not finite; fix or drop that edge before pooling")
+    if on_host and not torch.isfinite(used.sum()) and not torch.isfinite(used).all():
+        place = tuple((~torch.isfinite(used)).nonzero()[0].tolist())
+        beyond = _beyond(values[place].item(), dtype)
+        raise ValueError(
+            f"{name}[{place[0]}] is not finite{beyond}; fix or drop that edge before pooling"
+        )
     return values

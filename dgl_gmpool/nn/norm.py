@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import isfinite
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 from torch.nn import functional as F
 
 from dgl_gmpool.nn.distance import compute_dtype
@@ -43,12 +45,38 @@ class RowNorm(nn.BatchNorm1d):
     total: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape ``(B, num_features)`` in and out."""
-        if self.training and self.total is not None:
-            return self._with_totals(x, self.total)
-        if self.training and len(x) < 2:
+        """Shape ``(B, num_features)`` in and out.
+
+        Raises
+        ------
+        ValueError
+            In training on a CPU, if the variance of x is not finite in the dtype of the running
+            statistics, which stay as they were.
+        """
+        if not self.training:
+            return super().forward(x)
+        if self.total is None and len(x) < 2:
             return self._with_running_statistics(x)
-        return super().forward(x)
+        mean, var = self.running_mean, self.running_var
+        if mean is None or var is None or var.device.type != "cpu" or is_compiling():
+            return self._with_statistics_of(x)
+        before = mean.clone(), var.clone()
+        out = self._with_statistics_of(x)
+        # A sum first: it is one pass, and finite unless a term is not, or many are huge.
+        if not isfinite(float(var.sum())) and not torch.isfinite(var).all():
+            mean.copy_(before[0])
+            var.copy_(before[1])
+            largest = torch.finfo(var.dtype).max ** 0.5
+            raise ValueError(
+                f"a batch normalisation got values up to {x.detach().abs().max().item():.3g}; the "
+                f"variance of values beyond {largest:.1e} overflows {var.dtype}, and the running "
+                "statistics would never be finite again. Standardise the features, or look for a "
+                "learning rate that let training diverge"
+            )
+        return out
+
+    def _with_statistics_of(self, x: Tensor) -> Tensor:
+        return super().forward(x) if self.total is None else self._with_totals(x, self.total)
 
     def _with_running_statistics(self, x: Tensor) -> Tensor:
         return F.batch_norm(

@@ -122,7 +122,7 @@ class Pooling(Readout):
             conductance=conductance,
             batch_num_nodes=batch_num_nodes,
         )
-        edge_feat = check_edges("edge_feat", edge_feat, batch.graph, dims=2)
+        edge_feat = check_edges("edge_feat", edge_feat, batch.graph, batch.feat.dtype, dims=2)
         if edge_feat is not None:
             edge_feat = edge_feat.to(feat.device, batch.feat.dtype)
         with torch.autocast(feat.device.type, enabled=False):
