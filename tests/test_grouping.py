@@ -180,6 +180,25 @@ def test_second_derivatives_are_those_of_float64_in_float32(similarity):
     assert torch.autograd.gradgradcheck(grouping, x)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e2, 1e4, 1e6])
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_gradients_lose_no_digits_to_what_all_nodes_have_in_common(similarity, offset):
+    """In float32 as in float64 from the same features, with padding."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 9, 5, generator=generator) + offset
+    x[1, 6:] = 0
+    real = torch.ones(2, 9, dtype=torch.float64)
+    real[1, 6:] = 0
+    factor = torch.randn(2, 9, 9, generator=generator).double() * real[:, :, None] * real[:, None]
+    torch.manual_seed(0)
+    grouping, found = GroupingMatrix(5, similarity=similarity, feature_norm="none"), []
+    for values in (x.clone(), x.double()):
+        leaves = [values.requires_grad_(), grouping.weight]
+        found.append(torch.autograd.grad((grouping(values) * factor).sum(), leaves))
+    for one, exact in zip(*found):
+        assert (one - exact).norm() <= 1e-6 * exact.norm()
+
+
 @pytest.mark.parametrize("similarity", ["gaussian", "cauchy"])
 def test_weights_of_models_of_0_2_0_mean_what_they_meant(similarity):
     module = GroupingMatrix(3, similarity=similarity)

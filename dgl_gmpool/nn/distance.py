@@ -54,11 +54,12 @@ class _WeightedDistance(torch.autograd.Function):
         # Not kept from the forward pass: a second derivative would take the copy for a constant.
         wide = x.to(weight.dtype)
         both = grad + grad.mT
-        # The sums over nodes, where terms cancel, are done in the wide dtype: what follows is
-        # exact enough in that of x.
+        # The sums over nodes, where terms cancel, are done in the wide dtype.
         degree = both.sum(-1, keepdim=True)
         product = torch.baddbmm(wide * degree, both, wide, alpha=-1).to(x.dtype)
-        grad_weight = (product * x).flatten(0, -2).sum(0).to(weight.dtype)
+        # The rows of the product add up to 0 in each graph, so that x counts from any node: from
+        # one of its own, or what all nodes have in common would cancel, with its digits.
+        grad_weight = (product * (x - x[..., :1, :])).flatten(0, -2).sum(0).to(weight.dtype)
         return product * (2 * weight).to(x.dtype), grad_weight
 
 
