@@ -337,3 +337,24 @@ def test_repr_is_short():
     text = repr(make("cholesky", "cauchy").coarsen(graph, feat))
     assert text.startswith("PooledGraph(graphs=2, ")
     assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    "make_pool",
+    [lambda: GMPool(2, decomposition="sqrtm"), lambda: NGMPool(2)],
+    ids=["sqrtm", "ngmpool"],
+)
+def test_nodes_that_edge_features_alone_tell_apart_follow_no_numbering(make_pool):
+    """A chain of equal atoms, numbered backwards, with a self-loop at one end. Pivots, which see M
+    and X, are another matter (docs/numerics.md)."""
+    first, end = torch.arange(8), torch.tensor([0])
+    ends = torch.cat([first, first + 1, end]), torch.cat([first + 1, first, end])
+    feat, values = torch.ones(9, 2).double(), torch.cat([first, first, end + 9])[:, None]
+    pool = make_pool().double().eval()
+    parts = [
+        coarse_parts(pool.coarsen(graph, feat, values.double()))[0]
+        for graph in (dgl.graph(ends), dgl.graph((8 - ends[0], 8 - ends[1])))
+    ]
+    (_, one, of_one), (_, other, of_other) = parts
+    np.testing.assert_allclose(other[::-1, ::-1], one, atol=1e-9)
+    np.testing.assert_allclose(of_other[::-1, ::-1], of_one, atol=1e-9)

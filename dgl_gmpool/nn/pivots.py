@@ -18,8 +18,8 @@ def pivot_nodes(
 
     The next pivot is the longest column of the residual. Columns of equal length are told apart by
     ``priority``, and nodes that still tie, by their place. Ties are wider than rounding, so that a
-    change of M in its last digits changes no pivot; only nodes that are the same in every respect
-    are told apart by their place.
+    change of M in its last digits changes no pivot. Nodes that still tie are the same to M and in
+    their features, not always in what M does not see: edge features, self-loops, directions.
 
     Parameters
     ----------

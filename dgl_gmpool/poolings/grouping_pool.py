@@ -292,7 +292,8 @@ class GroupingPool(Pooling):
 def priority_of(batch: GraphBatch) -> Tensor:
     """A number per node, ``(N,)``, that differs where features do: a fixed, generic projection.
 
-    Which one does not matter, only that it follows the node and not its place in the graph.
+    Which one does not matter, only that it follows the node and not its place in the graph. Edge
+    features, self-loops and directions are not looked at.
     """
     dtype = compute_dtype(batch.feat.device)
     direction = torch.arange(1, batch.feat.shape[1] + 1, dtype=dtype, device=batch.feat.device)
