@@ -52,7 +52,7 @@ def consensus_groups(
 
     A mean of kernels with a diagonal of 1 is one again, so it is read as each M is: K is the
     number of its eigenvalues above 0.7 and a node's group is that of its nearest pivot. For one
-    model these are ``pool.groups``.
+    model these are ``pool.groups``; with ``max_clusters`` those name the groups of S, not of M.
 
     Parameters
     ----------
