@@ -77,8 +77,8 @@ def recipe_flags(folder: Path) -> list[str]:
         lines.append(f"O=C(Nc1ccccc1){'C' * (i + 1)},{i % 7 - 3.5}")
     (folder / "own.csv").write_text("\n".join(lines) + "\n")
     return [
-        *("--csv", str(folder / "own.csv"), "--target", "logS", "--folds", "2", "--epochs", "12"),
-        *("--patience", "12", "--hidden", "16", "--batch-size", "4", "--device", "cpu"),
+        *("--csv", str(folder / "own.csv"), "--target", "logS", "--folds", "2", "--epochs", "6"),
+        *("--patience", "6", "--hidden", "16", "--batch-size", "4", "--device", "cpu"),
         *("--cache", str(folder / "cache"), "--baselines", "none", "--no-report"),
     ]
 
@@ -246,7 +246,7 @@ def test_a_killed_run_goes_on_with_two_processes_or_one(pair, flags, tmp_path, c
     os.kill(workers[1], signal.SIGKILL)
     code, _, _ = ended(process)
     assert code != 0
-    assert 1 <= len(torch.load(checkpoint, weights_only=True)["history"]) < 12
+    assert 1 <= len(torch.load(checkpoint, weights_only=True)["history"]) < 6
     shutil.copytree(killed, alone)
 
     code, out, err = ended(torchrun(*command, *flags, "--output", killed, "--resume"))

@@ -124,7 +124,8 @@ class PooledGraph:
             One row per coarse node. Shape ``(sum K_b, D)``, any D.
         inverse : bool, optional
             Lift by the pseudo-inverse of S' instead, S (S' S)^+ X': what is constant in each group
-            comes back as it was. Default False.
+            comes back as it was, but for what S all but loses; see
+            :func:`~dgl_gmpool.nn.coarsen.lift`. Default False.
 
         Returns
         -------
