@@ -188,7 +188,8 @@ class Condition:
             If the condition does not hold. Whatever else the module raises, passes through.
         """
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            # Of the CPU alone: what is forked above is what is seeded.
+            torch.default_generator.manual_seed(0)
             self.check(Subject(make_pool, check_choice("face", face, FACES)))
 
     def failure(self, make_pool: MakePool, face: str = "readout") -> str | None:
