@@ -143,7 +143,7 @@ class RowReader:
         outside = "" if atoms is None else self.size.reason_against(atoms)
         if outside:
             return refused(outside)
-        weight = 1.0
+        group, weight = self._cell(row, self.group), 1.0
         if self.weight is not None:
             name = self.text.header[self.weight]
             cell = self._cell(row, self.weight)
@@ -155,7 +155,7 @@ class RowReader:
             str(row.number) if self.id is None else self._cell(row, self.id),
             smiles,
             canonical,
-            "" if is_missing(group := self._cell(row, self.group)) else group,
+            "" if is_missing(group) else group,
             cells,
             features,
             weight,

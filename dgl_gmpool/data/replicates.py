@@ -134,9 +134,9 @@ class _Merger:
         split_values = one.split_values
         if split_values:
             split_values = merged_split_values(one.smiles, each(table.split_values), split)
-        groups_of = table.groups
-        if groups_of != table.canonical:
-            groups_of = merged_split_values(one.smiles, each(groups_of), "group")
+        tied = one.groups
+        if table.groups != table.canonical:
+            tied = merged_split_values(one.smiles, each(table.groups), "group")
         return replace(
             one,
             targets=targets,
@@ -144,7 +144,7 @@ class _Merger:
             lower=None if table.lower is None else lower,
             upper=None if table.upper is None else upper,
             split_values=split_values,
-            groups=one.groups if groups_of is table.groups else groups_of,
+            groups=tied,
             merged_ids=tuple(map(tuple, each(table.ids))),
         )
 

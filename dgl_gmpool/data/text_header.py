@@ -28,28 +28,22 @@ def find_header(lines: Sequence[str], delimiters: Sequence[str], columns: Sequen
     columns, or the most cells.
     """
     columns = list(map(same_letters, columns))
-    rows = {delimiter: list(_rows(lines, delimiter)) for delimiter in delimiters}
     # A quote in a title may take in what follows: then line by line.
-    alone = {
-        delimiter: [
-            (at, next(_rows([line], delimiter), (0, []))[1]) for at, line in enumerate(lines)
-        ]
-        for delimiter in delimiters
-    }
-    for records in (rows, alone) if columns else ():
+    for read in (_rows, _rows_of_a_line) if columns else ():
+        rows = {delimiter: list(read(lines, delimiter)) for delimiter in delimiters}
         found = [
             Header(delimiter, above, line)
             for delimiter in delimiters
-            for above, (line, cells) in enumerate(records[delimiter])
+            for above, (line, cells) in enumerate(rows[delimiter])
             if set(columns) <= set(cells)
-            and all(_is_title(each, len(cells)) for _, each in records[delimiter][:above])
+            and all(_is_title(each, len(cells)) for _, each in rows[delimiter][:above])
         ]
         if found:
             return min(found, key=lambda header: header.lines_above)
     if columns and lines:
 
         def fit(delimiter: str) -> tuple[int, int]:
-            cells = rows[delimiter][0][1]
+            _, cells = next(_rows(lines, delimiter))
             return len(set(columns) & set(cells)), len(cells)
 
         return Header(max(delimiters, key=fit), 0, 0)
@@ -71,6 +65,12 @@ def _rows(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[str]
     for cells in reader:
         yield start, [same_letters(cell.strip()) for cell in cells]
         start = reader.line_num
+
+
+def _rows_of_a_line(lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The same where no cell takes several lines."""
+    for number, line in enumerate(lines):
+        yield number, next(_rows([line], delimiter))[1]
 
 
 def same_letters(name: str) -> str:
