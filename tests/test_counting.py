@@ -242,3 +242,19 @@ def test_empty_graphs_and_single_nodes():
         found = pool.spectrum(graph, torch.ones(1, 2))
         assert found.num_clusters.tolist() == [0, 1, 0]
         assert found.soft_count[[0, 2]].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("rings", [10, 40])
+def test_places_grow_with_the_graph(rings):
+    """With locality K follows the size of a graph, so few columns cannot stand for M."""
+    ring = [(i, (i + 1) % 6) for i in range(6)]
+    edges = [(6 * r + i, 6 * r + j) for r in range(rings) for i, j in ring]
+    edges += [(6 * r + 3, 6 * r + 6) for r in range(rings - 1)]
+    graph = dgl.to_bidirected(dgl.graph(edges))
+    feat = torch.ones(6 * rings, 2)
+    pool = GMPool(2).eval()
+    (matrix,) = pool.grouping_matrices(graph, feat)
+    values = torch.linalg.eigvalsh(matrix.double()).flip(0)
+    assert 0.8 * rings <= pool.spectrum(graph, feat).num_clusters.item() <= rings
+    assert values[: rings // 4].sum() < 0.6 * len(feat)
+    assert GMPool(2, locality="none").eval().spectrum(graph, feat).num_clusters.item() == 1
