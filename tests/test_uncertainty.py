@@ -13,6 +13,7 @@ from rdkit import Chem, DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 from training_data import SMILES, small_dataset, small_options
 
+from dgl_gmpool.cli import main
 from dgl_gmpool.data import make_splits
 from dgl_gmpool.data.similarity import fingerprints, nearest
 from dgl_gmpool.load import load_predictor
@@ -289,6 +290,40 @@ def test_final_models_know_all_molecules_and_have_no_curves(kind, tmp_path):
             assert len(fold.tasks[0]) == 1
     assert load_predictor(folder).predict(["CCO"]).similarity[0] == 1
     assert load_predictor(folder / "final_1" / "model.pt").num_models == 1
+
+
+def test_a_target_with_few_values_takes_no_intervals_from_the_others(tmp_path, capsys):
+    """20 validation rows give intervals that hold 90 %, eight do not."""
+    dataset = small_dataset(rows=24, tasks=2)
+    targets = np.repeat(small_dataset(rows=24).table.targets, 2, axis=1)
+    splits = make_splits(dataset.table, folds=2, test_fraction=0.15)
+    held = [row for _, valid in splits.folds for row in sorted(valid)[4:]]
+    targets[held, 1] = np.nan
+    table = replace(dataset.table, targets=targets, task_names=("dense", "sparse"))
+    dataset = replace(dataset, table=table)
+    splits = replace(splits, fingerprint=table.fingerprint())
+    config = TrainingConfig(**small_options(readout="mean"))
+    folder = train_run(dataset, splits, config, tmp_path / "run", progress=False).folder
+    model = load_predictor(folder)
+    found = model.predict(["CCO"])
+    half = model.uncertainty.tasks[0].half_width(found.similarity, 0.9)
+    assert found.upper[:, 0] - found.mean[:, 0] == pytest.approx(half)
+    assert np.isnan(found.lower[:, 1]).all()
+    both = model.predict(["CCO"], coverage=0.88)
+    assert np.isfinite(both.lower).all()
+    with pytest.raises(ValueError, match=r"too few validation rows to tell more than 0\.95"):
+        model.predict(["CCO"], coverage=0.99)
+
+    (tmp_path / "in.csv").write_text("smiles\nCCO\n")
+    command = ["predict", "--model", str(folder), "--csv", str(tmp_path / "in.csv")]
+    assert main([*command, "--output", str(tmp_path / "out.csv")]) == 0
+    header = (tmp_path / "out.csv").read_text().splitlines()[0].split(",")
+    assert "dense lower" in header
+    assert "sparse lower" not in header
+    said = capsys.readouterr().out
+    assert "intervals: made to hold 90 %" in said
+    assert "no intervals of sparse, because its validation rows are too few for 0.9" in said
+    assert "--coverage 0.88 gives some" in said
 
 
 def test_damaged_files_say_what_to_do(run, tmp_path):

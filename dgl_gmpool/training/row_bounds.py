@@ -34,7 +34,7 @@ class RowBounds:
     Raises
     ------
     ValueError
-        ``coverage`` is no share, or needs more validation rows than the run had.
+        ``coverage`` is no share, or needs more validation rows than any target had.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class RowBounds:
             )
         self._known, self._models, self._task = uncertainty, models, trained.task
         self._tasks = () if uncertainty is None else uncertainty.tasks
-        intervals = any(isinstance(each, Intervals) for each in self._tasks)
-        limit = 1.0 if uncertainty is None else uncertainty.largest_coverage
+        intervals = [each for each in self._tasks if isinstance(each, Intervals)]
+        limit = max((each.largest_coverage for each in intervals), default=1.0)
         if coverage > limit and coverage != COVERAGE:
             raise ValueError(
                 f"coverage is {coverage:g}, and the run has too few validation rows to tell more "
@@ -61,6 +61,12 @@ class RowBounds:
             )
         self.coverage = coverage if intervals and coverage <= limit else None
         self._limit = limit if intervals else None
+
+    def _coverage(self, task: Intervals) -> float | None:
+        """The coverage of a target's intervals; None where its own validation rows are too few."""
+        if self.coverage is None or self.coverage > task.largest_coverage:
+            return None
+        return self.coverage
 
     def add(
         self,
@@ -90,8 +96,9 @@ class RowBounds:
                 outputs = self._task.outputs_of(number)
                 column = outputs if targets[number].classes else outputs.start
                 of_models = values[:, some, column]
-                if isinstance(task, Intervals) and self.coverage is not None:
-                    half = task.half_width(similarity[some], self.coverage)
+                coverage = self._coverage(task) if isinstance(task, Intervals) else None
+                if isinstance(task, Intervals) and coverage is not None:
+                    half = task.half_width(similarity[some], coverage)
                     lower[some, column] = of_models.mean(axis=0) - half
                     upper[some, column] = of_models.mean(axis=0) + half
                 elif isinstance(task, tuple) and len(task) == self._models:
@@ -120,14 +127,22 @@ class RowBounds:
 
     def lines(self) -> list[str]:
         """What to tell of the intervals."""
-        if self.coverage is not None:
-            return [f"intervals: made to hold {100 * self.coverage:.4g} % of measured values"]
         if self._limit is None:
             return []
-        return [
-            f"note: no intervals, because the run's validation rows are too few for {COVERAGE:g}; "
-            f"--coverage {int(self._limit * 100) / 100:g} gives some"
-        ]
+        if self.coverage is None:
+            return [
+                f"note: no intervals, because the run's validation rows are too few for "
+                f"{COVERAGE:g}; --coverage {int(self._limit * 100) / 100:g} gives some"
+            ]
+        told = [f"intervals: made to hold {100 * self.coverage:.4g} % of measured values"]
+        for target, task in zip(self._task.targets, self._tasks):
+            if isinstance(task, Intervals) and self._coverage(task) is None:
+                told.append(
+                    f"note: no intervals of {target.name}, because its validation rows are too few "
+                    f"for {self.coverage:g}; --coverage {int(task.largest_coverage * 100) / 100:g} "
+                    "gives some"
+                )
+        return told
 
     @property
     def knows_molecules(self) -> bool:
@@ -140,7 +155,7 @@ class RowBounds:
             return None
         task = self._tasks[target]
         if isinstance(task, Intervals):
-            return Intervals if self.coverage is not None else None
+            return None if self._coverage(task) is None else Intervals
         return Calibrator if isinstance(task, tuple) and len(task) == self._models else None
 
 

@@ -110,13 +110,6 @@ class RunUncertainty:
             ) from error
         return cls(names, tasks, domain, KnownMolecules.read(files.known_molecules))
 
-    @property
-    def largest_coverage(self) -> float:
-        """Above it some target's validation rows are too few; 1 without any intervals."""
-        return min(
-            [1.0, *(each.largest_coverage for each in self.tasks if isinstance(each, Intervals))]
-        )
-
 
 def _read(
     saved: dict[str, Any], fold: int | None, *, curves: bool
