@@ -15,6 +15,7 @@ from dgl_gmpool.training import TrainingConfig
 from dgl_gmpool.training.early_stopping import EarlyStopping
 from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.scores import scores
+from dgl_gmpool.training.standardizer import FeatureScaler
 from dgl_gmpool.training.task import (
     AbsoluteError,
     CrossEntropy,
@@ -154,6 +155,22 @@ def test_names_of_metrics_and_kinds_are_checked():
         choose_metric("classification", "roc_acu")
     with pytest.raises(ValueError, match="regression"):
         choose_metric("regresion")
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e-13, 1.0, 1e30])
+@pytest.mark.parametrize("weight", [None, np.ones(3)])
+def test_the_unit_of_a_target_does_not_matter(unit, weight):
+    """Concentrations below 1e-12 were taken for a column that does not vary."""
+    values = np.array([[1.0], [2.0], [6.0]])
+    scaled = Standardizer.fit(unit * values, weight).transform(unit * values)
+    np.testing.assert_allclose(scaled, Standardizer.fit(values).transform(values), rtol=1e-6)
+    flat = Standardizer.fit(np.full((7, 1), 0.1 * unit), None if weight is None else np.ones(7))
+    assert flat.std == 1.0
+
+
+def test_rounding_around_zero_is_no_feature():
+    values = np.array([[0.0], [1e-17], [-1e-17]])
+    assert abs(FeatureScaler.fit(values).transform(values)).max() < 1e-16
 
 
 def test_standardizer_ignores_missing_cells_and_undoes_itself():

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+#: A spread that is rounding, of values around 1.
+_FLAT = 1e-12
+
 
 @dataclass(frozen=True)
 class Standardizer:
@@ -59,7 +62,7 @@ class Standardizer:
             mean = (np.nan_to_num(values) * shares).sum(axis=0)
             std = np.sqrt((np.nan_to_num(values - mean) ** 2 * shares).sum(axis=0))
         # Rounding leaves a constant column a spread of about 1e-16: compare with its size.
-        flat = std <= 1e-12 * np.maximum(np.abs(mean), 1.0)
+        flat = std <= _FLAT * np.abs(mean)
         return cls(mean, np.where(flat, 1.0, std))
 
     @classmethod
@@ -120,7 +123,9 @@ class FeatureScaler(Standardizer):
         values = np.where(np.isnan(values).all(axis=0), 0.0, values)
         found = Standardizer.fit(values, weight)
         varies = np.nanmax(values, axis=0) > np.nanmin(values, axis=0)
-        return cls(found.mean, np.where(varies, found.std, np.inf))
+        # Rounding around 0, as of sums of charges, is no feature.
+        std = np.where(found.std <= _FLAT, 1.0, found.std)
+        return cls(found.mean, np.where(varies, std, np.inf))
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """``(rows, columns)`` float32, finite, between ``-limit`` and ``limit``."""
