@@ -190,11 +190,18 @@ def test_zero_has_no_sign(cell):
     assert math.copysign(1, read_cell(cell).value) == 1
 
 
-def test_a_decimal_comma_is_one_only_without_doubt():
-    assert has_decimal_commas(["-4,14", "5", "n.d."])
-    assert not has_decimal_commas(["1,036", "107"])
-    assert not has_decimal_commas(["1,0", "2.5"])
-    assert not has_decimal_commas(["1,234,567", "1,5"])
-    assert not has_decimal_commas([])
-    assert has_decimal_commas(["1,5e-3", "2"])
-    assert has_decimal_commas(["ca. 3", "4,25", ">1,5"])
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_a_decimal_comma_is_one_only_without_doubt(separator):
+    def found(*cells):
+        assert not has_decimal_commas(cells, separator=",")
+        return has_decimal_commas(cells, separator=separator)
+
+    assert found("-4,14", "5", "n.d.")
+    assert not found("1,036", "107")
+    assert not found("1,0", "2.5")
+    assert not found("1,234,567", "1,5")
+    assert not found()
+    assert found("1,5e-3", "2")
+    assert found("ca. 3", "4,25", ">1,5")
+    assert found("-0,123", "1,036")  # no thousands begin with 0
+    assert not found("10,123", "1,036")

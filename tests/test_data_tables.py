@@ -433,16 +433,19 @@ def test_a_column_of_another_name_or_named_twice_says_which_flag(tmp_path):
         load_csv(path, smiles_column="structure", target_columns="y", feature_columns=["y"])
 
 
-def test_decimal_commas_in_every_column_of_numbers(tmp_path):
-    text = "smiles;y;w;year\nC;1,5;0,5;2000,5\nCC;2;1;1999,25\n"
-    (tmp_path / "t.csv").write_text(text)
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_decimal_commas_in_every_column_of_numbers(tmp_path, separator):
+    text = "smiles;y;w;year;pH\nC;1,5;0,5;2000,5;7,4\nCC;2;1;1999,25;5\n"
+    (tmp_path / "t.csv").write_text(text.replace(";", separator))
     table = load_csv(
         tmp_path / "t.csv",
         smiles_column="smiles",
         target_columns="y",
         weight_column="w",
         split_column="year",
+        feature_columns=["pH"],
     )
+    assert table.features[0].values[:, 0].tolist() == pytest.approx([7.4, 5])
     assert table.targets[:, 0].tolist() == [1.5, 2]
     assert table.weights.tolist() == [0.5, 1]
     assert table.split_values == ("2000.5", "1999.25")

@@ -43,7 +43,7 @@ class FeatureColumns:
         """
         at = tuple(text.column(name) for name in names)
         commas = (
-            text.delimiter == ";" and has_decimal_commas(cells[column] for cells in rows)
+            has_decimal_commas((cells[column] for cells in rows), separator=text.delimiter)
             for column in at
         )
         return cls(tuple(names), at, tuple(commas))

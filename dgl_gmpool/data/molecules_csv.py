@@ -88,8 +88,8 @@ def load_csv(
     strict : bool
         Raise at the first row that would be left out as unreadable or blank.
     delimiter : str, optional
-        By default recognised by the columns' names: a comma, semicolon, tab or bar. Between
-        semicolons a decimal comma is read where a column leaves no doubt.
+        By default recognised by the columns' names: a comma, semicolon, tab or bar. Unless
+        commas part the cells, a decimal comma is read where a column leaves no doubt.
     bounds : str
         ``"drop"`` (default): bounds such as ``>100`` are left out and named. ``"use"``: they become
         bounds of the table, from which training learns that the value lies beyond; approximate
@@ -188,8 +188,7 @@ def load_csv(
             at
             for at in (weight, split)
             if at is not None
-            and text.delimiter == ";"
-            and has_decimal_commas(cells[at] for cells in fitting)
+            and has_decimal_commas((cells[at] for cells in fitting), separator=text.delimiter)
         ),
     )
 

@@ -129,17 +129,21 @@ def check_weights(weights: np.ndarray, rows: int) -> None:
         )
 
 
-def has_decimal_commas(cells: Iterable[str]) -> bool:
-    """Whether the commas in a column of numbers can only be decimal marks.
+def has_decimal_commas(cells: Iterable[str], *, separator: str) -> bool:
+    """Whether the commas in a column of numbers can only be decimal marks; never where commas part
+    the table's cells.
 
-    >>> has_decimal_commas(["4,1", "1,036"]), has_decimal_commas(["107", "1,036"])
-    (True, False)
+    >>> columns = ["4,1", "1,036"], ["0,123"], ["107", "1,036"]
+    >>> [has_decimal_commas(cells, separator=";") for cells in columns]
+    [True, True, False]
     """
+    if separator == ",":
+        return False
     # A word in one cell, such as "ca. 3", says nothing of the numbers in the others.
     texts = [found[1] for cell in cells if (found := _DIGITS.fullmatch(cell.strip()))]
     if any("." in text or text.count(",") > 1 for text in texts):
         return False
-    return any(re.search(r"\d,(\d{1,2}|\d{4,}|\d+[eE].*)$", text) for text in texts)
+    return any(re.search(r"^[+-]?0+,\d|\d,(\d{1,2}|\d{4,}|\d+[eE].*)$", text) for text in texts)
 
 
 def _why(text: str, found: tuple[str, float] | None) -> tuple[str, str]:

@@ -88,7 +88,7 @@ class TargetColumn:
         ValueError
             The kind is multiclass, and the cells hold too many different names.
         """
-        comma = sep == ";" and has_decimal_commas(cells)
+        comma = has_decimal_commas(cells, separator=sep)
         words = _class_words(cells) if kind in (None, "classification") else {}
         if kind == "multiclass":
             classes = classes or _classes(name, cells)
