@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
+import lzma
 import os
 import threading
 
@@ -229,6 +231,14 @@ def test_files_that_are_no_text_name_the_line(tmp_path):
     path.write_bytes(b"PK\x03\x04\xff\xfe")
     with pytest.raises(ValueError, match="a spreadsheet or zip file; save the table as CSV"):
         DelimitedText(path)
+    for packed in (bz2.compress(b"smiles\n"), lzma.compress(b"smiles\n"), b"\x28\xb5\x2f\xfd\x04"):
+        path.write_bytes(packed)
+        with pytest.raises(ValueError, match="unpack it, or pack it with gzip"):
+            DelimitedText(path)
+    for code in ("utf-16", "utf-16-be"):
+        path.write_bytes("\ufeffsmiles\ty\nC\t1\n".encode(code))
+        with pytest.raises(ValueError, match="UTF-16, as Excel's 'Unicode Text'; save it as UTF-8"):
+            DelimitedText(path)
 
 
 def test_a_header_may_have_line_breaks_in_any_column(tmp_path):

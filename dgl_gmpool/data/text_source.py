@@ -15,6 +15,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+#: What files begin with that are no text, and what to do about them.
+_FORMATS = {
+    b"PK\x03\x04": "a spreadsheet or zip file; save the table as CSV (UTF-8)",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet (.xls); save the table as CSV (UTF-8)",
+    **dict.fromkeys(
+        (b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf"),
+        "packed by another program than gzip; unpack it, or pack it with gzip",
+    ),
+    **dict.fromkeys(
+        (b"\xff\xfe", b"\xfe\xff"),
+        "UTF-16, as Excel's 'Unicode Text'; save it as UTF-8 (in Excel: as 'CSV UTF-8')",
+    ),
+}
+
 
 def existing_file(path: str | os.PathLike[str]) -> Path:
     """``path`` as a Path, or an error that says what is wrong with it."""
@@ -104,11 +118,9 @@ class TextSource:
         offset = 0
         with self._bytes() as data:
             for number, line in enumerate(data, start=1):
-                if number == 1 and line[:4] == b"PK\x03\x04":
-                    return ValueError(
-                        f"{self.path} is not UTF-8 text but a spreadsheet or zip file; save the "
-                        "table as CSV (UTF-8)"
-                    )
+                what = next((_FORMATS[m] for m in _FORMATS if line.startswith(m)), None)
+                if number == 1 and what is not None:
+                    return ValueError(f"{self.path} is not UTF-8 text but {what}")
                 try:
                     line.decode("utf-8")
                 except UnicodeDecodeError as found:
