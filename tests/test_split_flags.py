@@ -46,6 +46,14 @@ def test_the_newest_molecules_are_the_test_set_and_folds_are_stretches_of_time()
     assert min(years[one[1]]) > max(years[one[0]])
 
 
+def test_equal_dates_on_both_sides_of_the_test_set_are_told():
+    splits = make_splits(timed(["2001"] * 10 + ["2002"] * 10), kind="time", folds=2)
+    assert splits.test == [18, 19]
+    assert splits.notes[1].startswith("8 molecules outside the test set are as old as its oldest")
+    whole = make_splits(timed(["2001"] * 18 + ["2002"] * 2), kind="time", folds=2)
+    assert whole.notes == ("the test set begins with 2002",)
+
+
 def test_a_molecule_is_as_old_as_its_first_measurement():
     table = timed(["2001", "2039", *map(str, range(2000, 2039))], ["a", "a", *map(str, range(39))])
     splits = make_splits(table, kind="time")

@@ -124,6 +124,13 @@ def make_splits(
     if kind == "time" and held:
         first = min(held, key=lambda row: dates[row])
         notes.append(f"the test set begins with {table.split_values[first]}")
+        alike = sum(min(dates[row] for row in unit) == dates[first] for unit in rest)
+        if alike:
+            notes.append(
+                f"{alike} molecules outside the test set are as old as its oldest: rows "
+                "further down count as newer, so where the table is sorted by values, mix its rows "
+                "or write finer dates"
+            )
     splits = Splits(
         seed=seed,
         kind=kind,
