@@ -241,6 +241,18 @@ def test_a_link_as_output_is_written_through(run, tmp_path):
     assert len(cells_of(tmp_path / "old.csv")) == 2
 
 
+@pytest.mark.parametrize("final", [False, True])
+def test_a_run_without_one_of_its_models_is_not_used_in_silence(final, tmp_path, capsys):
+    folder = trained_folder(small_dataset(), tmp_path / "run", readout="mean", final=final)
+    lost = folder / ("final_0" if final else "fold_0") / "model.pt"
+    lost.unlink()
+    (tmp_path / "t.csv").write_text("smiles\nCCO\n")
+    assert command(folder, tmp_path / "t.csv", tmp_path / "out.csv") == 2
+    error = capsys.readouterr().err
+    assert f"{lost} is not there, one of the 2 models that the run predicts with" in error
+    assert load_models(error.split()[-1])  # the way out that the message offers
+
+
 def test_an_unfinished_run_is_not_used_in_silence(tmp_path, monkeypatch, capsys):
     train = RunTrainer._train_fold
 

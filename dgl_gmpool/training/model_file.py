@@ -216,7 +216,7 @@ def load_models(path: str | os.PathLike[str]) -> list[TrainedModel]:
     Raises
     ------
     FileNotFoundError
-        Nothing of the kind is there.
+        Nothing of the kind is there, or not all of the run's models are.
     ValueError
         The run is not finished: its models so far are not what the run was to give.
     """
@@ -236,11 +236,17 @@ def load_models(path: str | os.PathLike[str]) -> list[TrainedModel]:
             f"the run in {path} is not finished ({len(files)} of its folds are trained): continue "
             f"it with --resume, or use one fold's model alone: {as_typed(files[0])}"
         )
-    finals = [
-        RunFolder(path).final(number).model
-        for number in range(len(read_json(RunFolder(path).metrics).get("final", ())))
-    ]
-    return [load_model(file) for file in finals or files]
+    run, metrics = RunFolder(path), read_json(RunFolder(path).metrics)
+    finals = [run.final(number).model for number in range(len(metrics.get("final", ())))]
+    folds = [run.fold(number).model for number in range(len(metrics["folds"]))]
+    wanted = finals or folds
+    missing = next((file for file in wanted if not file.exists()), None)
+    if missing is not None:
+        raise FileNotFoundError(
+            f"{missing} is not there, one of the {len(wanted)} models that the run predicts with: "
+            f"copy the whole run, or use one model alone: {as_typed(files[0])}"
+        )
+    return [load_model(file) for file in wanted]
 
 
 def _plain(value: Any) -> Any:
