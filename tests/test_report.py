@@ -220,6 +220,23 @@ def test_what_cannot_be_made_is_named_in_its_place(damage, regression, tmp_path,
     assert "RMSE" in page.parts["Scores"]
 
 
+def test_a_run_that_was_handed_on_has_a_page_and_damaged_tables_are_named(regression, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(regression.parent, folder)
+    for name in ("history.csv", "valid_predictions.csv", "fold_0/outputs.npz"):
+        (folder / name).unlink()
+    path, missing = write_report(folder)
+    assert missing == []
+    assert "holds no history.csv" in Page(path).parts["Learning curves"]
+    for name in ("history.csv", "valid_predictions.csv", "test_predictions.csv"):
+        whole = (regression.parent / name).read_bytes()
+        for damaged in (whole[: whole.rstrip().rfind(b"\n") + 3], b"\0\xff"):
+            (folder / name).write_bytes(damaged)
+            with pytest.raises(ValueError, match=rf"{name} is not readable .*; was it edited"):
+                write_report(folder)
+        (folder / name).unlink()
+
+
 @pytest.mark.parametrize(("kind", "targets"), [
     ("regression", np.full((36, 1), 2.0)),
     ("regression", np.where(np.arange(36)[:, None] % 2, np.nan, np.arange(36.0)[:, None])),

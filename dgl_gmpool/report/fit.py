@@ -38,6 +38,9 @@ def and_others(run: RunData) -> str:
 
 def learning(run: RunData) -> Iterator[str]:
     """Loss and validation score over the epochs, a line per fold."""
+    if not run.history:
+        yield "<p>The run folder holds no history.csv.</p>"
+        return
     label = label_of(run.metrics["metric"], run.units)
     yield "<div class='sides'>"
     yield plots.learning_curves(run.history, "train_loss", "training loss")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from dgl_gmpool.data.molecule import canonical_smiles
 from dgl_gmpool.training.run_folder import RunFolder, read_json
 from dgl_gmpool.training.words import score_text
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +78,8 @@ class RunData:
     config, metrics : dict
         What is in ``config.json`` and ``metrics.json``.
     history : list of dict
-        Rows of ``history.csv``: ``fold`` and ``epoch`` as int, the rest as float.
+        Rows of ``history.csv``: ``fold`` and ``epoch`` as int, the rest as float; none without
+        that file.
     test, valid : PredictedRows or None
         None where the folder does not have them: there is no test set, or an earlier version
         wrote no validation rows.
@@ -115,9 +119,9 @@ class RunData:
             files,
             config,
             read_json(files.metrics),
-            _history(files.history),
-            _predicted(files.predictions, tasks, classes),
-            _predicted(files.valid_predictions, tasks, classes),
+            _read(_history, files.history) or [],
+            _read(partial(_predicted, tasks=tasks, classes=classes), files.predictions),
+            _read(partial(_predicted, tasks=tasks, classes=classes), files.valid_predictions),
         )
 
     @property
@@ -156,6 +160,25 @@ def _canonical(smiles: str) -> str:
     return canonical_smiles(smiles)[0]
 
 
+def _read(read: Callable[[Path], T], path: Path) -> T | None:
+    """What a table of the run holds; None where it is not there.
+
+    Raises
+    ------
+    ValueError
+        It is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        return read(path)
+    except (LookupError, TypeError, ValueError, csv.Error) as error:
+        raise ValueError(
+            f"{path} is not readable ({type(error).__name__}: {error}); was it edited? Copy the "
+            "run again, or delete the file: the page does without it"
+        ) from error
+
+
 def _history(path: Path) -> list[dict[str, float]]:
     with open(path, encoding="utf-8", newline="") as file:
         return [
@@ -167,9 +190,7 @@ def _history(path: Path) -> list[dict[str, float]]:
         ]
 
 
-def _predicted(path: Path, tasks: list[str], classes: list[list[str]]) -> PredictedRows | None:
-    if not path.exists():
-        return None
+def _predicted(path: Path, tasks: list[str], classes: list[list[str]]) -> PredictedRows:
     with open(path, encoding="utf-8", newline="") as file:
         header, *lines = csv.reader(file)
     first = header.index("smiles") + 1
