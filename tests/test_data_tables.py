@@ -314,6 +314,14 @@ def test_films_are_neat_solids_and_hosts(tmp_path):
     np.testing.assert_allclose(plqy.targets, [[0.6], [0.9]], rtol=1e-6)
 
 
+def test_chromophores_saved_with_decimal_commas(tmp_path):
+    text = CHROMOPHORES.replace(",", ";").replace("0.", "0,").replace("340", "340,5")
+    path = write(tmp_path / "c.csv", text)
+    np.testing.assert_allclose(load_chromophores(path).targets, [[0.6], [0.9]])
+    emission = load_chromophores(path, target="emission_film")
+    np.testing.assert_array_equal(emission.targets, [[460], [345.25]])
+
+
 def test_solvents_enter_as_descriptors_and_molecules_as_groups(tmp_path):
     table = load_chromophores(write(tmp_path / "c.csv", CHROMOPHORES), target="emission_solvent")
     assert table.ids == ("1", "3")

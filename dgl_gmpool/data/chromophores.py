@@ -23,7 +23,7 @@ from dgl_gmpool.data.molecule import (
     refusal,
     split_smiles,
 )
-from dgl_gmpool.data.number import read_cell
+from dgl_gmpool.data.number import has_decimal_commas, read_cell
 from dgl_gmpool.data.replicates import merged_replicates
 from dgl_gmpool.data.report import SelectionTally
 from dgl_gmpool.data.size_rule import SizeRule
@@ -109,6 +109,10 @@ def load_chromophores(
     text = DelimitedText(path, columns=[*columns, *([split_column] if split_column else [])])
     split_at = text.column(split_column) if split_column else None
     molecule_at, solvent_at, value_at = (text.column(name) for name in columns)
+    comma = has_decimal_commas(
+        (row.cells[value_at] for row in text if not text.wrong_length(row)),
+        separator=text.delimiter,
+    )
     id_at = text.header.index("Tag") if text.header.count("Tag") == 1 else None
 
     @cache
@@ -139,7 +143,8 @@ def load_chromophores(
         if is_missing(row.cells[value_at]):
             tally.leave_out(blank)
             continue
-        found = read_cell(row.cells[value_at])
+        value = row.cells[value_at]
+        found = read_cell(value.replace(",", ".") if comma else value)
         if found.why:
             detail = f"{column!r} {found.why}"
             tally.refuse(ident, smiles, detail, reason="a value that is not a number")
