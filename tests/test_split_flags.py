@@ -69,6 +69,8 @@ def test_a_molecule_is_as_old_as_its_first_measurement():
         ),
         (["2001", "", "-"], "2 rows have no date"),
         (["01/02/2003", "03/04/2005"], "may start with the day or with the month"),
+        (["12.2019", " 1.2020"], "may be dates with the year last, or numbers; write dates as 20"),
+        (["31122019", "01012020"], "may be dates with the year last, or numbers"),
         (["2001-01-01", "2001-01-02", "soon"], "holds '2001-01-01' and 'soon', and not all its"),
         (["2001-01-01", "31.12.2001"], "'31.12.2001', and not all its cells are numbers or dates"),
         (["inf", "1"], "not all its cells"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Hashable, Sequence
 from datetime import datetime
 
@@ -18,6 +19,10 @@ CLUSTER_DISTANCE = 0.6
 
 _DATES = ("%Y-%m-%d", "%Y/%m/%d", "%Y-%m", "%d.%m.%Y", "%d-%b-%Y", "%d %b %Y", "%d %B %Y")
 _DAY_OR_MONTH_FIRST = ("%d/%m/%Y", "%m/%d/%Y")
+#: As numbers these would not be in the order of time.
+_YEAR_LAST = re.compile(
+    r"(0?[1-9]|1[0-2])\.(19|20)\d\d|(0?[1-9]|[12]\d|3[01])(0[1-9]|[12]\d|3[01])(19|20)\d\d"
+)
 
 
 def scaffolds(canonical: Sequence[str]) -> list[str]:
@@ -74,7 +79,7 @@ def times(cells: Sequence[str], *, name: str, rows: Sequence[str] = ()) -> list[
     Raises
     ------
     ValueError
-        A cell is blank or neither; or day and month cannot be told apart.
+        A cell is blank or neither; or day and month, or dates and numbers, cannot be told apart.
 
     Examples
     --------
@@ -94,10 +99,15 @@ def times(cells: Sequence[str], *, name: str, rows: Sequence[str] = ()) -> list[
         )
     try:
         numbers = [float(cell) for cell in cells]
-        if all(map(math.isfinite, numbers)):
-            return numbers
     except ValueError:
-        pass
+        numbers = [math.nan]
+    if all(map(math.isfinite, numbers)):
+        if all(_YEAR_LAST.fullmatch(cell.strip()) for cell in cells):
+            raise ValueError(
+                f"the cells in the column of {name}, such as {cells[0]!r}, may be dates with the "
+                "year last, or numbers; write dates as 2020-12-31 or 2020-12"
+            )
+        return numbers
     # Of "2020-03-01T10:00:00Z" or "2020-03-01 10:00" the day decides.
     days = [cell.strip().partition("T")[0].partition(" ")[0] for cell in cells]
     for texts, formats in ((days, _DATES), (cells, _DATES), (days, _DAY_OR_MONTH_FIRST)):
