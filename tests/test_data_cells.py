@@ -190,6 +190,17 @@ def test_zero_has_no_sign(cell):
     assert math.copysign(1, read_cell(cell).value) == 1
 
 
+@pytest.mark.parametrize("minus", "-\u2010\u2011\u2012\u2013\u2212")
+def test_a_minus_sign_may_be_a_printed_one(minus):
+    assert read_cell(f" {minus}4.5e{minus}1").value == -0.45
+    assert parse_value(f"> {minus}2") == (">", -2)
+    assert has_decimal_commas([f"{minus}4,14"], separator=";")
+    assert "write it with a point" in read_cell(f"{minus}1,036").why
+    assert math.isnan(read_cell(f"3{minus}5").value)  # a range
+    assert math.isnan(read_cell(minus).value)
+    assert not read_cell("\u2013").why
+
+
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
 def test_a_decimal_comma_is_one_only_without_doubt(separator):
     def found(*cells):

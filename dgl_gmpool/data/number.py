@@ -31,6 +31,8 @@ _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _VALUE = re.compile(rf"(>>|<<|>=|<=|>|<|=|~|\u2265|\u2264|\u2248)?\s*({_NUMBER})")
 #: A number in any writing, with what may stand before it.
 _DIGITS = re.compile(r"[<>=~\u2265\u2264\u2248\s]*([+-]?\d[\d.,]*(?:[eE][+-]?\d+)?)")
+#: Minus signs of printed tables and word processors.
+_MINUS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212"), "-")
 _RELATION = {"\u2265": ">", "\u2264": "<", "\u2248": "~", "=": ""}
 #: float32, which models compute in, ends there.
 LARGEST = 3e38
@@ -44,7 +46,7 @@ def parse_value(text: str) -> tuple[str, float] | None:
     >>> [parse_value(cell) for cell in (">10000", " 1e+3", "<= 0.1", "1e-5", "n.d.")]
     [('>', 10000.0), ('', 1000.0), ('<', 0.1), ('', 1e-05), None]
     """
-    match = _VALUE.fullmatch(text.strip())
+    match = _VALUE.fullmatch(text.strip().translate(_MINUS))
     if match is None:
         return None
     # Rounding writes "-0.00", which is no other number than 0, to the bit.
@@ -140,14 +142,16 @@ def has_decimal_commas(cells: Iterable[str], *, separator: str) -> bool:
     if separator == ",":
         return False
     # A word in one cell, such as "ca. 3", says nothing of the numbers in the others.
-    texts = [found[1] for cell in cells if (found := _DIGITS.fullmatch(cell.strip()))]
+    texts = [
+        found[1] for cell in cells if (found := _DIGITS.fullmatch(cell.strip().translate(_MINUS)))
+    ]
     if any("." in text or text.count(",") > 1 for text in texts):
         return False
     return any(re.search(r"^[+-]?0+,\d|\d,(\d{1,2}|\d{4,}|\d+[eE].*)$", text) for text in texts)
 
 
 def _why(text: str, found: tuple[str, float] | None) -> tuple[str, str]:
-    said = f"is {text!r}, not a finite number"
+    said, plain = f"is {text!r}, not a finite number", text.translate(_MINUS)
     if found is not None:
         relation, _ = found
         if relation == "~":
@@ -158,8 +162,8 @@ def _why(text: str, found: tuple[str, float] | None) -> tuple[str, str]:
         if relation:
             return f"is {text!r}, a bound and not a measured value", BOUND
         return f"is {text!r}, larger than {LARGEST:g}", ""
-    if re.fullmatch(r"[+-]?\d[\d.,]*,\d+(\.\d+)?", text):
+    if re.fullmatch(r"[+-]?\d[\d.,]*,\d+(\.\d+)?", plain):
         return f"is {text!r}, with a comma; write it with a point, and thousands together", COMMA
-    if re.match(_NUMBER, text):
+    if re.match(_NUMBER, plain):
         said += ": write the number alone, without its unit, its error or a percent sign"
     return said, ""
