@@ -67,6 +67,10 @@ def test_decimal_commas_between_semicolons(tmp_path):
     table = load(path, ["y", "z"], bounds="as_measured")
     assert table.targets.tolist() == [[-4.14, 1.5], [3, 2], [1.036, 1]]
     assert note(table, "'y' is read with a decimal comma")
+    path = csv(tmp_path / "m.csv", "smiles;y;z", "C;1.036,5;1,5", "CC;2.000;2.5", "CCC;12,25;2.500")
+    table = load(path, ["y", "z"])
+    assert table.targets[:, 0].tolist() == [1036.5, 2000, 12.25]
+    assert table.targets[1:, 1].tolist() == [2.5, 2.5]  # points and a comma: the comma is told
     path = csv(tmp_path / "m.csv", "smiles;y", "C;107", "CC;1,036")
     assert load(path).targets.tolist() == [[107]]  # thousands or decimal: who knows
 

@@ -23,7 +23,7 @@ from dgl_gmpool.data.molecule import (
     refusal,
     split_smiles,
 )
-from dgl_gmpool.data.number import has_decimal_commas, read_cell
+from dgl_gmpool.data.number import has_decimal_commas, read_cell, with_decimal_point
 from dgl_gmpool.data.replicates import merged_replicates
 from dgl_gmpool.data.report import SelectionTally
 from dgl_gmpool.data.size_rule import SizeRule
@@ -144,7 +144,7 @@ def load_chromophores(
             tally.leave_out(blank)
             continue
         value = row.cells[value_at]
-        found = read_cell(value.replace(",", ".") if comma else value)
+        found = read_cell(with_decimal_point(value) if comma else value)
         if found.why:
             detail = f"{column!r} {found.why}"
             tally.refuse(ident, smiles, detail, reason="a value that is not a number")

@@ -18,7 +18,7 @@ from dgl_gmpool.data.molecule import (
     is_missing,
     refusal,
 )
-from dgl_gmpool.data.number import Cell, read_weight
+from dgl_gmpool.data.number import Cell, read_weight, with_decimal_point
 from dgl_gmpool.data.report import Refusal
 from dgl_gmpool.data.size_rule import SEVERAL_FRAGMENTS, SizeRule
 from dgl_gmpool.data.target_column import TargetColumn
@@ -167,7 +167,7 @@ class RowReader:
         if at is None:
             return ""
         cell = row.cells[at].strip()
-        return cell.replace(",", ".") if at in self.commas else cell
+        return with_decimal_point(cell) if at in self.commas else cell
 
     @property
     def _all_targets(self) -> str:

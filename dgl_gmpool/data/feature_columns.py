@@ -10,7 +10,7 @@ import numpy as np
 
 from dgl_gmpool.data.delimited_text import DelimitedText
 from dgl_gmpool.data.features import COLUMN, Features
-from dgl_gmpool.data.number import has_decimal_commas, read_cell
+from dgl_gmpool.data.number import has_decimal_commas, read_cell, with_decimal_point
 from dgl_gmpool.data.smiles_values import is_blank
 
 
@@ -51,7 +51,7 @@ class FeatureColumns:
     def texts(self, cells: Sequence[str]) -> list[str]:
         """The cells of a row that hold its features, with a decimal point."""
         return [
-            cells[at].replace(",", ".") if comma else cells[at]
+            with_decimal_point(cells[at]) if comma else cells[at]
             for at, comma in zip(self.at, self.decimal_comma)
         ]
 

@@ -31,6 +31,8 @@ _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _VALUE = re.compile(rf"(>>|<<|>=|<=|>|<|=|~|\u2265|\u2264|\u2248)?\s*({_NUMBER})")
 #: A number in any writing, with what may stand before it.
 _DIGITS = re.compile(r"[<>=~\u2265\u2264\u2248\s]*([+-]?\d[\d.,]*(?:[eE][+-]?\d+)?)")
+#: As German and Italian spreadsheets write large numbers.
+_THOUSANDS = re.compile(r"([<>=~\u2265\u2264\u2248\s]*[+-]?)(\d{1,3}(?:\.\d{3})+)(,\d+)?")
 #: Minus signs of printed tables and word processors.
 _MINUS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212"), "-")
 _RELATION = {"\u2265": ">", "\u2264": "<", "\u2248": "~", "=": ""}
@@ -135,9 +137,9 @@ def has_decimal_commas(cells: Iterable[str], *, separator: str) -> bool:
     """Whether the commas in a column of numbers can only be decimal marks; never where commas part
     the table's cells.
 
-    >>> columns = ["4,1", "1,036"], ["0,123"], ["107", "1,036"]
+    >>> columns = ["4,1", "1,036"], ["0,123"], ["107", "1,036"], ["1.036,5", "2.000"], ["4,1", "2."]
     >>> [has_decimal_commas(cells, separator=";") for cells in columns]
-    [True, True, False]
+    [True, True, False, True, False]
     """
     if separator == ",":
         return False
@@ -145,9 +147,24 @@ def has_decimal_commas(cells: Iterable[str], *, separator: str) -> bool:
     texts = [
         found[1] for cell in cells if (found := _DIGITS.fullmatch(cell.strip().translate(_MINUS)))
     ]
-    if any("." in text or text.count(",") > 1 for text in texts):
+    if any(text.count(",") > 1 for text in texts):
         return False
+    dotted = [text for text in texts if "." in text]
+    if dotted:  # between thousands, if a comma stands behind one of them
+        return any("," in text for text in dotted) and all(map(_THOUSANDS.fullmatch, dotted))
     return any(re.search(r"^[+-]?0+,\d|\d,(\d{1,2}|\d{4,}|\d+[eE].*)$", text) for text in texts)
+
+
+def with_decimal_point(text: str) -> str:
+    """A cell of a column with decimal commas as others are written, without dots between thousands.
+
+    >>> [with_decimal_point(cell) for cell in ("4,1", ">1.036,5", "2.000", "2.0", "n.d.")]
+    ['4.1', '>1036.5', '2000', '2.0', 'n.d.']
+    """
+    found = _THOUSANDS.fullmatch(text.strip().translate(_MINUS))
+    if found is not None:
+        text = found[1] + found[2].replace(".", "") + (found[3] or "")
+    return text.replace(",", ".")
 
 
 def _why(text: str, found: tuple[str, float] | None) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from dgl_gmpool.data.number import (
     has_decimal_commas,
     parse_value,
     read_cell,
+    with_decimal_point,
 )
 from dgl_gmpool.data.table import TARGET_KINDS
 
@@ -127,7 +128,7 @@ class TargetColumn:
         """What a cell holds; of a bound that is used, ``sort`` says that it is one."""
         if self.kind == "multiclass":
             return self._class(text)
-        text = text.replace(",", ".") if self.decimal_comma else text
+        text = with_decimal_point(text) if self.decimal_comma else text
         word = self.words.get(text.strip().lower())
         if word is not None:
             return Cell(word)
