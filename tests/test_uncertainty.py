@@ -292,6 +292,21 @@ def test_final_models_know_all_molecules_and_have_no_curves(kind, tmp_path):
     assert load_predictor(folder / "final_1" / "model.pt").num_models == 1
 
 
+@pytest.mark.parametrize("final", [False, True])
+def test_rows_of_weight_0_are_no_training_molecules(final, tmp_path):
+    """Their similarity to training was 1, and their values those of the nearest molecule."""
+    dataset = small_dataset()
+    table = replace(dataset.table, weights=np.arange(36) % 2.0)
+    splits = make_splits(table, folds=2, test_fraction=0.2)
+    config = TrainingConfig(**small_options(readout="mean", final=final))
+    run = train_run(replace(dataset, table=table), splits, config, tmp_path / "run", progress=False)
+    known = RunUncertainty.load(run.folder).known.smiles
+    rows = [row for row in range(1, 36, 2) if final or row not in splits.test]
+    assert set(known) == {table.canonical[row] for row in rows}
+    found = load_predictor(run.folder).predict(table.smiles)
+    assert all(found.nearest[row] in known for row in range(36))
+
+
 def test_a_target_with_few_values_takes_no_intervals_from_the_others(tmp_path, capsys):
     """20 validation rows give intervals that hold 90 %, eight do not."""
     dataset = small_dataset(rows=24, tasks=2)

@@ -43,6 +43,7 @@ two work against each other, and ``test`` says what remains.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -153,8 +154,10 @@ def write_uncertainty(
     """
     test = np.asarray(splits.test, np.int64)
     others = np.setdiff1d(np.arange(len(table)), test)
-    known = KnownMolecules.of(table, others.tolist())
-    valid, test_outputs = _validated(files, table, splits, task, known)
+    valid, test_outputs = _validated(
+        files, table, splits, task, KnownMolecules.of(table, others.tolist())
+    )
+    known = KnownMolecules.of(table, _trained_on(table, others.tolist()))
     some = _some(len(test), len(known.fingerprints))
     test = test[some]
     tested = _Predicted(
@@ -171,10 +174,16 @@ def write_uncertainty(
         "tasks": tasks,
     }
     if final:
-        known = KnownMolecules.of(table, range(len(table)))
+        known = KnownMolecules.of(table, _trained_on(table, range(len(table))))
     known.write(files.known_molecules)
     write_json(files.uncertainty, summary)
     return summary
+
+
+def _trained_on(table: MoleculeTable, rows: Sequence[int]) -> Sequence[int]:
+    """Without rows of weight 0, which are not trained on."""
+    weights = table.weights
+    return rows if weights is None else [row for row in rows if weights[row] > 0]
 
 
 @dataclass(frozen=True)
@@ -214,7 +223,8 @@ def _validated(
         with np.load(files.fold(number).outputs) as saved:
             valid, found = saved["valid_rows"], saved["valid_outputs"]
             test_outputs.append(saved["test_outputs"])
-        among = bits[np.unique([place[table.canonical[row]] for row in train])]
+        learnt = [place[table.canonical[row]] for row in _trained_on(table, train)]
+        among = bits[np.unique(learnt)]
         some = _some(len(valid), len(among) * len(splits.folds))
         valid = valid[some]
         rows.append(valid)
