@@ -40,7 +40,8 @@ class Predictor:
     task_names : tuple of str
         What is predicted.
     units, kind : str
-        Of the predictions; ``kind`` is ``"classification"`` or ``"regression"``.
+        Of the predictions; ``kind`` is ``"regression"``, ``"classification"``, ``"multiclass"``, or
+        ``"mixed"`` where targets differ.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class Predictor:
         Raises
         ------
         TypeError
-            ``smiles`` is a single text.
+            ``smiles``, or the values of a feature, are a single one, or a set or mapping.
         ValueError
             ``smiles`` has several columns, or solvents or features are missing or superfluous.
         """

@@ -295,6 +295,8 @@ def test_missing_and_superfluous_features_are_named(run, flags, message, tmp_pat
         load_predictor(run).predict(["CCO"])
     with pytest.raises(ValueError, match="2 SMILES and 1 values of 'pH'; give one per row"):
         load_predictor(run).predict(["CCO", "CCC"], features={"pH": [7], "T": [25, 25]})
+    with pytest.raises(TypeError, match="feature 'pH' is 7; give a list with a value for each row"):
+        load_predictor(run).predict(["CCO", "CCC"], features={"pH": 7, "T": [25, 25]})
 
 
 def test_explain_and_embed_with_features(run, tmp_path, capsys):

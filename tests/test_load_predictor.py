@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -91,6 +92,35 @@ def test_one_text_is_not_a_list_of_its_letters(predictor):
             call("CCO")
     with pytest.raises(TypeError, match="give one SMILES as a text"):
         predictor.explain(["CCO"])
+
+
+@pytest.mark.parametrize("value", [Chem.MolFromSmiles("CCO"), None, 3, b"CCO"])
+def test_one_value_is_no_list(predictor, value):
+    for call in (predictor.predict, predictor.embed):
+        with pytest.raises(TypeError, match=r"smiles is .*; give a list with a value for each row"):
+            call(value)
+
+
+def test_a_target_is_named_by_text(predictor):
+    with pytest.raises(ValueError, match=r"unknown target 1\. .*Known: task0, task1"):
+        predictor.explain("CCO", target=1)
+
+
+def test_another_thread_may_ask_the_same_model_meanwhile(predictor, monkeypatch):
+    expected = predictor.explain("CCO")
+    network = predictor.models[0].model
+    embed = network.embed
+    with ThreadPoolExecutor(1) as other:
+
+        def ask_meanwhile(*arguments):
+            monkeypatch.setattr(network, "embed", embed)
+            other.submit(predictor.embed, ["c1ccccc1"]).result()
+            return embed(*arguments)
+
+        monkeypatch.setattr(network, "embed", ask_meanwhile)
+        found = predictor.explain("CCO")
+    np.testing.assert_array_equal(found.memberships, expected.memberships)
+    np.testing.assert_array_equal(found.weights, expected.weights)
 
 
 def test_a_table_of_one_column_is_a_list_and_several_are_refused(predictor):

@@ -27,7 +27,7 @@ def one_column(name: str, values: Any) -> list[Any]:
     Raises
     ------
     TypeError
-        It is a single text, or a set or mapping, whose order says nothing.
+        It is a single value, or a set or mapping, whose order says nothing.
     ValueError
         It has several columns.
 
@@ -36,8 +36,10 @@ def one_column(name: str, values: Any) -> list[Any]:
     >>> one_column("X", np.array([["CCO"], ["C"]]))
     ['CCO', 'C']
     """
-    if isinstance(values, (str, bytes)):
+    if isinstance(values, str):
         raise TypeError(f"{name} is the single text {values!r}; give a list of them: [{values!r}]")
+    if isinstance(values, bytes) or not hasattr(values, "__iter__"):
+        raise TypeError(f"{name} is {values!r}; give a list with a value for each row")
     if isinstance(values, (Mapping, Set)):
         raise TypeError(
             f"{name} is a {type(values).__name__}, whose order says nothing; give a list, in the "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any, cast
 
 import dgl
@@ -131,10 +132,13 @@ def _first_states(
 
 @contextmanager
 def _watched(module: nn.Module, see: Callable[[Any], object]) -> Iterator[None]:
-    """Hand what a module returns inside the block to ``see``."""
+    """Hand what a module returns to this thread inside the block to ``see``."""
+    watcher = get_ident()
 
     def hook(module: nn.Module, arguments: Any, out: Any) -> None:
-        see(out)
+        # Other threads may ask the same model about other molecules at the same time.
+        if get_ident() == watcher:
+            see(out)
 
     handle = module.register_forward_hook(hook)
     try:

@@ -44,7 +44,7 @@ class ExplainedTarget:
             The model does not predict it.
         """
         task = trained.task
-        name, class_name = task.targets[0].name if text is None else text, ""
+        name, class_name = task.targets[0].name if text is None else str(text), ""
         if name not in trained.task_names:
             name, _, class_name = name.rpartition("=")
         if name not in trained.task_names:

@@ -13,6 +13,7 @@ from dgl_gmpool.data.descriptors import calculate
 from dgl_gmpool.data.feature_columns import read_features
 from dgl_gmpool.data.features import COLUMN, DESCRIPTOR_SETS, GIVEN, FeatureNames
 from dgl_gmpool.data.molecule import canonical_smiles, is_missing
+from dgl_gmpool.data.smiles_values import one_column
 from dgl_gmpool.training.model_file import TrainedModel
 from dgl_gmpool.training.standardizer import FeatureScaler
 
@@ -40,6 +41,8 @@ class RowFeatures:
 
     Raises
     ------
+    TypeError
+        A feature's values are a single one, or a set or mapping.
     ValueError
         Something is missing, superfluous, or not of ``rows`` rows.
     """
@@ -60,14 +63,12 @@ class RowFeatures:
         self._names = feature_columns(trained)
         given = {} if features is None else {str(name): features[name] for name in features}
         check_feature_names(trained, list(given))
-        for name, values in given.items():
-            if isinstance(values, (str, bytes)) or len(values) != rows:
+        self._columns = [one_column(f"feature {name!r}", given[name]) for name in self._names]
+        for name, column in zip(self._names, self._columns):
+            if len(column) != rows:
                 raise ValueError(
-                    f"feature {name!r} is {values!r}; give {rows} values, one for each SMILES"
-                    if isinstance(values, (str, bytes))
-                    else f"{rows} SMILES and {len(values)} values of {name!r}; give one per row"
+                    f"{rows} SMILES and {len(column)} values of {name!r}; give one per row"
                 )
-        self._columns = [list(given[name]) for name in self._names]
 
     def row(self, row: int) -> tuple[Beside, str, str]:
         """``(what stands beside the molecule, why it cannot be used, what to know of it)``."""
