@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import csv
+import html
 import json
 import re
 import shutil
@@ -19,8 +22,9 @@ from training_data import rows_of, small_dataset, small_options, with_targets
 from dgl_gmpool.cli import main
 from dgl_gmpool.data import make_splits
 from dgl_gmpool.report import novelty as novelty_module
-from dgl_gmpool.report import write_report
+from dgl_gmpool.report import plots, write_report
 from dgl_gmpool.report.groups import _typical
+from dgl_gmpool.report.mistakes import Bins, _by
 from dgl_gmpool.report.novelty import novelty
 from dgl_gmpool.report.run_data import PredictedRows, RunData
 from dgl_gmpool.training import TrainingConfig, train_run
@@ -375,3 +379,33 @@ class TestCommands:
         text = Page(tmp_path / "out" / "mean-seed0" / "report.html").parts
         assert ("baseline" in text["Groups of a few molecules"]) == drawn
         assert ("heat" in text["Groups of a few molecules"]) != drawn
+
+
+def test_the_brier_score_of_several_classes_is_that_of_their_probabilities(tmp_path):
+    dataset = small_dataset()
+    targets = np.arange(36.0)[:, None] % 3
+    kinds = {"kind": "multiclass", "kinds": ("multiclass",), "classes": (("a", "b", "c"),)}
+    dataset = replace(dataset, table=replace(dataset.table, targets=targets, **kinds))
+    run = RunData.load(trained(tmp_path / "run", dataset, readout="mean"))
+    with open(run.files.predictions, newline="") as file:
+        rows = list(csv.DictReader(file))
+    expected = [
+        sum(
+            (float(row[f"task0 probability of {name}"]) - (row["task0"] == name)) ** 2
+            for name in "abc"
+        )
+        for row in rows
+    ]
+    np.testing.assert_allclose(run.test.squares[0], expected)
+    whole = Bins("all", "similarity", (0.0,), ("all",))
+    text = _by(whole, run, {"test": novelty(run, run.test)}, 0)
+    assert f"<td class='n'>{np.mean(expected):.3f}</td>" in text
+
+
+@pytest.mark.parametrize("name", ["$\\frac$", "cost ($/g, $/mol)", "_hidden", "x" * 180])
+def test_names_of_any_kind_in_plots(name):
+    lines = [(name, "red", [0.0, 1.0], [0.0, 1.0])]
+    text = plots.shares(f"probability of {name}", "share", lines)
+    svg = base64.b64decode(text.partition("base64,")[2].rstrip("'>")).decode()
+    shown = f"{'x' * 27}…{'x' * 12}" if len(name) > 40 else f" {name}" if name[0] == "_" else name
+    assert f">{shown}</text>" in html.unescape(svg)

@@ -70,7 +70,8 @@ def errors(run: RunData) -> Iterator[str]:
     kinds = {run.kind_of(task) for task, _ in shown_tasks(run)}
     what = ["MAE: mean absolute error"] if "regression" in kinds else []
     if kinds - {"regression"}:
-        what.append("Brier: mean squared distance of class and probability")
+        several = ", of several classes summed over them" if "multiclass" in kinds else ""
+        what.append(f"Brier: mean squared distance of class and probability{several}")
     if "classification" in kinds:
         what.append("AUC where both classes occur")
     yield f"<p class='quiet'>{'. '.join(what)}. Similarity is Tanimoto's of Morgan fingerprints"
@@ -124,14 +125,17 @@ def _binned(
 ) -> dict[int, tuple[int, float, float]]:
     """Bin -> measured rows, mean error, AUC (NaN where it is not defined)."""
     usable = np.isin(each.rows, part.of_task(task))
+    errors = part.errors(task)
+    if not regression:
+        errors = part.squares.get(task, errors**2)
     found = {}
     for low in np.unique(bins[usable]).tolist():
         rows = each.rows[usable & (bins == low)]
-        error, area = part.errors(task)[rows], float("nan")
+        area = float("nan")
         labels = part.measured[rows, task]
         if not regression and len(np.unique(labels)) == 2:
             area = float(roc_auc_score(labels, part.predicted[rows, task]))
-        found[low] = len(rows), float((error if regression else error**2).mean()), area
+        found[low] = len(rows), float(errors[rows].mean()), area
     return found
 
 

@@ -22,6 +22,8 @@ BEFORE = "#999999"
 MOST_POINTS = 1500
 #: Fewest rows of a bin in a plot of calibration.
 BIN_ROWS = 10
+#: Letters of a name that find room beside an axis or in a legend.
+MOST_LETTERS = 40
 
 #: Width and height of a picture, in inches.
 _SIZE = 4.0, 3.2
@@ -34,6 +36,7 @@ _STYLE: Any = {
     "axes.titlesize": 10,
     "legend.frameon": False,
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a dollar in a name is a dollar
     "svg.hashsalt": "dgl_gmpool",  # the same picture twice is the same text
 }
 
@@ -55,11 +58,15 @@ def picture(alt: str) -> Iterator[tuple[Any, Picture]]:
     """
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
     found = Picture()
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=_SIZE, layout="constrained")
         yield figure.add_subplot(), found
+        for each in figure.findobj(Text):
+            if len(each.get_text()) > MOST_LETTERS:
+                each.set_text(_short(each.get_text()))
         file = io.BytesIO()
         figure.savefig(file, format="svg", dpi=150, transparent=True, metadata={"Date": None})
     data = base64.b64encode(file.getvalue()).decode("ascii")
@@ -176,11 +183,23 @@ def shares(
     with picture(f"{y} against {x}") as (axes, found):
         axes.plot([0, 1], [0, 1], color="#888888", linewidth=1)
         for name, colour, across, up in lines:
-            axes.plot(across, up, "o-", color=colour, markersize=4, linewidth=1, label=name)
+            # matplotlib leaves names that begin with an underscore out of its legends.
+            label = f" {name}" if name.startswith("_") else name
+            axes.plot(across, up, "o-", color=colour, markersize=4, linewidth=1, label=label)
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y)
         axes.set_aspect("equal")
         _legend_above(axes)
     return found.html
+
+
+def _short(text: str) -> str:
+    """Beginning and end of a long text.
+
+    >>> _short("x" * 50)
+    'xxxxxxxxxxxxxxxxxxxxxxxxxxx…xxxxxxxxxxxx'
+    """
+    end = MOST_LETTERS * 3 // 10
+    return f"{text[: MOST_LETTERS - end - 1]}…{text[-end:]}"
 
 
 def _legend_above(axes: Any) -> None:

@@ -35,6 +35,9 @@ class PredictedRows:
         measured class.
     classes : dict of int to (tuple of str, tuple of str)
         Of each multiclass target the measured class and the most probable one, per row.
+    squares : dict of int to numpy.ndarray
+        Of each multiclass target the squared distances of probabilities and measured class, summed
+        over the classes, ``(rows,)``: their mean is the Brier score.
     """
 
     ids: tuple[str, ...]
@@ -43,6 +46,7 @@ class PredictedRows:
     measured: np.ndarray
     predicted: np.ndarray
     classes: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
+    squares: dict[int, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -206,17 +210,18 @@ def _predicted(path: Path, tasks: list[str], classes: list[list[str]]) -> Predic
         return np.array(values, np.float64).reshape(len(lines), len(places))
 
     values, found = column(measured), column(predicted)
-    named = {}
+    named, squares = {}, {}
     for task, held in enumerate(classes):
         if held:
             at = [predicted[task] + 1 + number for number in range(len(held))]
             own = [line[measured[task]] for line in lines]
             named[task] = tuple(own), tuple(line[predicted[task]] for line in lines)
-            values[:, task] = [1.0 if each else np.nan for each in own]
-            found[:, task] = [
-                _number(line[at[held.index(each)]]) if each else np.nan
-                for each, line in zip(own, lines)
-            ]
+            truth = np.array([[each == name for name in held] for each in own], np.float64)
+            truth = truth.reshape(len(own), len(held))
+            values[:, task] = np.where(truth.any(axis=1), 1.0, np.nan)
+            shares = column(at)
+            found[:, task] = np.where(truth.any(axis=1), (shares * truth).sum(axis=1), np.nan)
+            squares[task] = ((shares - truth) ** 2).sum(axis=1)
 
     fold = header.index("fold") if header[0] == "fold" else None
     smiles, ids = header.index("smiles"), header.index("id")
@@ -227,6 +232,7 @@ def _predicted(path: Path, tasks: list[str], classes: list[list[str]]) -> Predic
         values,
         found,
         named,
+        squares,
     )
 
 
