@@ -195,6 +195,8 @@ def parsed(tmp_path, *flags):
         (["--readout-option", "similarity"], "KEY=VALUE"),
         (["--readout-option", "mean.similarity=cauchy"], "not among --readout"),
         (["--readout", "mean", "mean"], "given twice"),
+        (["--readout", "mean", "--readout-preset", "paper"], "paper is for gmpool and ngmpool"),
+        (["--baselines", "none", "forest"], "--baselines none forest: none stands alone"),
         (["--epochs", "0"], "--epochs 0: expected a whole number of at least 1"),
         (["--hidden", "-3"], "--hidden -3: expected"),
         (["--batch-size", "0"], "--batch-size 0: expected"),

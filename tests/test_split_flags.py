@@ -259,6 +259,8 @@ def test_every_split_resumes_and_comes_back_from_its_config(
     ("flags", "message"),
     [
         (["--split", "time"], "--split time needs dates or numbers"),
+        (["--split", "group"], "groups: name their column with --split-column"),
+        (["--split", "group", "--test-csv", "held.csv"], "name their column with --group-column"),
         (["--split-column", "part", "--test-csv", "held.csv"], "both say how to split"),
         (["--test-fraction", "1"], "--test-fraction 1.0: expected 0 or more, and below 1"),
         (["--split-column", "series"], "say what it is: --split group or --split time"),

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from dgl_gmpool.cli.datasets import DATA_SETS
 from dgl_gmpool.data import MoleculeTable, Splits, make_splits
 from dgl_gmpool.data.delimited_text import DelimitedText
 from dgl_gmpool.data.featurizers import TELL_TWINS_APART
@@ -64,7 +65,8 @@ def check_split_flags(args: argparse.Namespace) -> None:
     Raises
     ------
     ValueError
-        Two flags say which rows are the test set, or a number is out of its range.
+        Two flags say which rows are the test set, none says what the dates or groups are, or a
+        number is out of its range.
     """
     column, test_csv = getattr(args, "split_column", None), getattr(args, "test_csv", None)
     given = {"--splits-file": args.splits_file, "--split-column": column, "--test-csv": test_csv}
@@ -76,6 +78,14 @@ def check_split_flags(args: argparse.Namespace) -> None:
             "--split time needs dates or numbers: name their column with --split-column"
             + ("" if hasattr(args, "split_column") else ", which 'train csv' has")
         )
+    if (
+        args.split == "group"
+        and column is getattr(args, "group_column", None) is args.splits_file is None
+        and (test_csv is None or hasattr(args, "group_column"))
+        and DATA_SETS[args.data_set].split != "group"
+    ):
+        flag = "--split-column" if test_csv is None else "--group-column"
+        raise ValueError(f"--split group needs groups: name their column with {flag}")
     fraction = args.test_fraction
     if not isinstance(fraction, (int, float)) or not 0 <= fraction < 1:
         raise ValueError(f"--test-fraction {fraction}: expected 0 or more, and below 1")

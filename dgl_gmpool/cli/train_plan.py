@@ -64,6 +64,8 @@ def plan_runs(args: argparse.Namespace) -> list[TrainingConfig]:
     for flag, values in (("readout", args.readout), ("levels", args.levels), ("seed", args.seed)):
         if len(set(values)) < len(values):
             raise ValueError(f"--{flag} {' '.join(map(str, values))}: a value is given twice")
+    if len(set(args.baselines or [])) > 1 and "none" in args.baselines:
+        raise ValueError(f"--baselines {' '.join(args.baselines)}: none stands alone")
     with in_words_of_the_flags():
         base = TrainingConfig(
             **{
@@ -84,6 +86,11 @@ def plan_runs(args: argparse.Namespace) -> list[TrainingConfig]:
     for config in plain:
         _try_model(config)
     if args.readout_preset == "paper":
+        if not any(map(_paper_options, args.readout)):
+            raise ValueError(
+                "--readout-preset paper is for gmpool and ngmpool, and neither is among --readout "
+                f"{' '.join(args.readout)}"
+            )
         plain = [_as_in_the_paper(config) for config in plain]
     models = []
     for config in _with_options(plain, args.readout_option):
@@ -207,8 +214,13 @@ def in_words_of_the_flags() -> Iterator[None]:
 
 def _as_in_the_paper(config: TrainingConfig) -> TrainingConfig:
     """With the paper's options, where the readout has such."""
-    paper = getattr(readout_entry(config.readout).factory, "PAPER", {})
+    paper = _paper_options(config.readout)
     return replace(config, readout_options={**paper, **config.readout_options})
+
+
+def _paper_options(readout: str) -> dict[str, Any]:
+    found: dict[str, Any] = getattr(readout_entry(readout).factory, "PAPER", {})
+    return found
 
 
 def _with_options(configs: Sequence[TrainingConfig], texts: Sequence[str]) -> list[TrainingConfig]:
