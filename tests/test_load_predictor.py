@@ -191,8 +191,8 @@ def test_the_command_writes_every_row(run, predictor, table, tmp_path, capsys, m
     expected = predictor.embed([*ROWS, ""])
     np.testing.assert_allclose(np.array(found, np.float32), expected, atol=1e-5)
 
-    assert embed(run, table, tmp_path / "out.npy") == 0
-    array = np.load(tmp_path / "out.npy")
+    assert embed(run, table, tmp_path / "OUT.NPY") == 0
+    array = np.load(tmp_path / "OUT.NPY")
     assert array.dtype == np.float32
     np.testing.assert_allclose(array, expected, atol=1e-5)
     assert embed(run, table, tmp_path / "out.tsv") == 0

@@ -280,12 +280,19 @@ def test_an_output_named_gz_is_compressed(run, table, tmp_path, chunks):
 
 def test_an_output_named_as_something_else_is_refused(run, table, tmp_path, capsys):
     """Read as SMILES, an output of commas had "a quote that opens a cell", after all the work."""
-    for name in ("out.parquet", "out.sdf", "out.xlsx", "out.smi", "out.SMI", "out.can"):
+    for name in (
+        *("out.parquet", "out.sdf", "out.xlsx", "out.json", "out.smi", "out.SMI", "out.can"),
+        *("out.npy", "out.npz"),
+    ):
         for packed in ("", ".gz", ".GZ"):
             for verb in ("predict", "embed"):
+                if (verb, name + packed) == ("embed", "out.npy"):
+                    continue
                 assert command(verb, run, table, tmp_path / f"{name}{packed}") == 2
-                remedy = f"give a name such as {tmp_path / 'out.csv'}{packed}\n"
-                assert remedy in capsys.readouterr().err
+                remedy = f"give a name such as {tmp_path / 'out.csv'}{packed}"
+                if verb == "embed" and name.startswith("out.np"):
+                    remedy += f", or {tmp_path / 'out.npy'} for an array"
+                assert f"{remedy}\n" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(("out", "."))] == []
 
 

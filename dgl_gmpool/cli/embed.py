@@ -12,7 +12,7 @@ import numpy as np
 
 from dgl_gmpool._io import csv_text
 from dgl_gmpool.cli.molecule_rows import MoleculeRow, MoleculeRows, add_model_flag, add_table_flags
-from dgl_gmpool.cli.output_table import output_separator
+from dgl_gmpool.cli.output_table import is_array_name, output_separator
 from dgl_gmpool.cli.streamed import Job, Totals, add_stream_flags, begin_stream, run_streamed
 from dgl_gmpool.data.parsed_rows import ParsedRows
 from dgl_gmpool.training import TrainedModel, choose_device
@@ -43,11 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """``dgl-gmpool embed``: write the vectors, a part of the table at a time."""
-    models, say = begin_stream(args)
+    models, say = begin_stream(args, arrays=True)
     choose_device(args.device)
     rows = MoleculeRows(args.csv, args.smiles_column, delimiter=args.delimiter)
     width = embedding_width(models)
-    as_array = args.output.suffix == ".npy"
+    as_array = is_array_name(args.output)
     separator = output_separator(args.output, ",")
     head = io.BytesIO()
     if as_array:

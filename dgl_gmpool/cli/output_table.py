@@ -13,15 +13,27 @@ from dgl_gmpool.data.table_formats import PARQUET_FILES, SDF_FILES, SMILES_FILES
 from dgl_gmpool.data.text_header import unquoted
 
 #: A command that reads such a file takes it for something else than a table of text.
-_OTHER_FILES = (*SMILES_FILES, *SDF_FILES, *PARQUET_FILES, ".xlsx", ".xls")
+_OTHER_FILES = (*SMILES_FILES, *SDF_FILES, *PARQUET_FILES, ".xlsx", ".xls", ".json")
+_ARRAYS = (".npy", ".npz")
 
 
-def check_table_name(path: Path) -> None:
-    """Raise a ValueError for a name that promises another kind of file than a table of text."""
+def is_array_name(path: Path) -> bool:
+    """Whether a name promises one array of NumPy."""
+    return path.name.lower().endswith(".npy")
+
+
+def check_table_name(path: Path, *, arrays: bool = False) -> None:
+    """Raise a ValueError for a name that promises another kind of file than a table of text, or
+    than one array where a command writes ``arrays``."""
+    if arrays and is_array_name(path):
+        return
     packed = path.suffix if path.suffix.lower() == ".gz" else ""
     plain = path.with_suffix("") if packed else path
-    if plain.name.lower().endswith(_OTHER_FILES):
+    numpys = plain.name.lower().endswith(_ARRAYS)
+    if numpys or plain.name.lower().endswith(_OTHER_FILES):
         better = as_typed(plain.with_suffix(f".csv{packed}"))
+        if numpys and arrays:
+            better += f", or {as_typed(plain.with_suffix('.npy'))} for an array"
         raise ValueError(
             f"--output {path}: the output is a table of text; give a name such as {better}"
         )

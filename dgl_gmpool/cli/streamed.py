@@ -106,8 +106,11 @@ class Job:
     options: Sequence[str]
 
 
-def begin_stream(args: argparse.Namespace) -> tuple[list[TrainedModel], Callable[[str], None]]:
-    """The models, and what tells the user something, once nothing stands against the output.
+def begin_stream(
+    args: argparse.Namespace, *, arrays: bool = False
+) -> tuple[list[TrainedModel], Callable[[str], None]]:
+    """The models, and what tells the user something, once nothing stands against the output, a
+    table or, where a command writes ``arrays``, one of these.
 
     Raises
     ------
@@ -115,7 +118,7 @@ def begin_stream(args: argparse.Namespace) -> tuple[list[TrainedModel], Callable
         The output is there or cannot be written, several processes cannot read the table, or there
         are no models.
     """
-    check_table_name(args.output)
+    check_table_name(args.output, arrays=arrays)
     current_world().on_main(partial(check_output, args.output, overwrite=args.overwrite))
     _check_several(args.csv)
     # Where the output itself goes to standard output, words go to standard error.
