@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import UserDict
 from dataclasses import replace
 
 import numpy as np
@@ -252,6 +253,16 @@ def test_a_run_with_features_is_asked_with_them(run, tmp_path, capsys):
     again = load_predictor(run).predict(
         frame[["smiles"]], features={"pH": frame["pH"], "T": [25, 25, None]}
     )
+    np.testing.assert_array_equal(again.mean, by_call.mean)
+
+    class LikePolars(UserDict):
+        columns = ("pH", "T")
+
+        def __iter__(self):
+            return iter(self.data.values())
+
+    columns = LikePolars({"pH": [3, 9.0, None], "T": [25, 25, None]})
+    again = load_predictor(run).predict(["CCO"] * 3, features=columns)
     np.testing.assert_array_equal(again.mean, by_call.mean)
 
 

@@ -252,7 +252,9 @@ def test_a_pickle_of_0_3_0_with_three_classes_still_predicts():
     """There each class was told from the others by an output of its own."""
     model = GMPoolClassifier(**SMALL)
     model.classes_ = np.array(["a", "b", "c"])
-    model._fit(list(SMILES), np.eye(3)[THIRDS], None, kind="classification")
+    model._fit(
+        list(SMILES), *model._rows(list(SMILES)), np.eye(3)[THIRDS], None, kind="classification"
+    )
     state = model.__getstate__()
     del state["class_weight"]
     old = GMPoolClassifier.__new__(GMPoolClassifier)
@@ -290,6 +292,26 @@ def test_rows_that_are_no_molecules(regressor, classifier):
         lenient.predict(["C1CC", "CC"])
     with pytest.raises(ValueError, match="none of 1 rows is a molecule"):
         GMPoolRegressor(**SMALL, invalid="skip").fit(["C1CC"], [1.0])
+
+
+@pytest.mark.filterwarnings("ignore:1 of .* rows are left out")
+@pytest.mark.parametrize("weight", [None, "balanced"])
+def test_a_class_that_no_molecule_has_is_no_class(classifier, weight):
+    """It had a probability, and its rows a share in the balance of the others."""
+    expected = clone(classifier).set_params(class_weight=weight).fit(SMILES, LABELS)
+    found = clone(expected).set_params(invalid="skip").fit([*SMILES, "C1CC"], [*LABELS, "other"])
+    assert found.classes_.tolist() == expected.classes_.tolist()
+    np.testing.assert_array_equal(found.predict_proba(SMILES), expected.predict_proba(SMILES))
+    with pytest.raises(ValueError, match="y holds one class only, 'a'"):
+        clone(found).fit([*SMILES, "C1CC"], ["a"] * len(SMILES) + ["b"])
+
+
+def test_another_width_than_that_of_the_run_to_start_from_is_named(regressor, tmp_path):
+    file = tmp_path / "model.pt"
+    file.write_bytes(regressor.model_bytes_)
+    other = clone(regressor).set_params(start_from=str(file), hidden_feats=24)
+    with pytest.raises(ValueError, match=r"hidden_feats=24: expected .* give that"):
+        other.fit(SMILES, Y)
 
 
 @pytest.mark.parametrize(

@@ -76,20 +76,26 @@ class GMPoolClassifier(ClassifierMixin, GMPoolEstimator):  # type: ignore[misc]
         labels = labels_of(y)
         check_consistent_length(smiles, labels)
         check_classification_targets(labels)
-        self.classes_, place = np.unique(labels, return_inverse=True)
+        rows, canonical = self._rows(smiles)
+        self.classes_, place = np.unique(labels[rows], return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
                 f"y holds one class only, {str(self.classes_[0])!r}: there is nothing to tell "
                 "apart; a classifier needs rows of two classes or more"
             )
         if self.class_weight is not None:
-            by_class = compute_sample_weight(self.class_weight, labels)
+            by_class = np.ones(len(smiles))
+            by_class[rows] = compute_sample_weight(self.class_weight, labels[rows])
             given = 1.0 if sample_weight is None else weights_of(sample_weight, len(smiles))
             sample_weight = given * by_class
         several = len(self.classes_) > 2
+        targets = np.full((len(smiles), 1), np.nan)
+        targets[rows, 0] = place
         self._fit(
             smiles,
-            place.reshape(-1, 1).astype(float),
+            rows,
+            canonical,
+            targets,
             sample_weight,
             kind="multiclass" if several else "classification",
             classes=tuple(map(str, self.classes_)) if several else (),

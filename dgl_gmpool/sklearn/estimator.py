@@ -60,27 +60,9 @@ class GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
     random_state: int | np.random.RandomState | None = 0
     device: str = "auto"
 
-    def _fit(
-        self,
-        smiles: list[str],
-        targets: np.ndarray,
-        sample_weight: ArrayLike | None,
-        *,
-        kind: str,
-        classes: tuple[str, ...] = (),
-    ) -> None:
-        """Train on ``targets`` ``(rows, tasks)``; validation rows hold all classes, if any."""
+    def _rows(self, smiles: list[str]) -> tuple[list[int], list[str]]:
+        """The rows to learn from, and the canonical SMILES of all."""
         check_choice("way to treat invalid molecules", self.invalid, INVALID)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        config = TrainingConfig(
-            **{name: getattr(self, name) for name in OF_CONFIG},
-            readout_options=self.readout_options or {},
-            patience=self.epochs,
-            # Of a few rows the ROC-AUC is soon 1, of three classes before anything is learnt.
-            metric="log_loss" if kind == "multiclass" else None,
-            seed=seed,
-        )
-        weights = None if sample_weight is None else weights_of(sample_weight, len(smiles))
         canonical, wrong = read_molecules(smiles)
         if wrong and self.invalid == "error":
             raise ValueError(
@@ -92,6 +74,30 @@ class GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
         if wrong:
             said = f"{len(wrong)} of {len(smiles)} rows are left out: {first_wrong(wrong)}"
             warnings.warn(said, UserWarning, stacklevel=3)
+        return rows, canonical
+
+    def _fit(
+        self,
+        smiles: list[str],
+        rows: list[int],
+        canonical: list[str],
+        targets: np.ndarray,
+        sample_weight: ArrayLike | None,
+        *,
+        kind: str,
+        classes: tuple[str, ...] = (),
+    ) -> None:
+        """Train on ``targets`` ``(all rows, tasks)``; validation rows hold all classes, if any."""
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        config = TrainingConfig(
+            **{name: getattr(self, name) for name in OF_CONFIG},
+            readout_options=self.readout_options or {},
+            patience=self.epochs,
+            # Of a few rows the ROC-AUC is soon 1, of three classes before anything is learnt.
+            metric="log_loss" if kind == "multiclass" else None,
+            seed=seed,
+        )
+        weights = None if sample_weight is None else weights_of(sample_weight, len(smiles))
         groups = tuple(canonical[row] for row in rows)
         table = MoleculeTable(
             name="smiles",

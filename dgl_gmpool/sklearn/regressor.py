@@ -79,7 +79,7 @@ class GMPoolRegressor(RegressorMixin, GMPoolEstimator):  # type: ignore[misc]
         check_consistent_length(smiles, targets)
         self._one_column = targets.ndim == 1
         targets = targets.reshape(len(targets), -1)
-        self._fit(smiles, targets, sample_weight, kind="regression")
+        self._fit(smiles, *self._rows(smiles), targets, sample_weight, kind="regression")
         return self
 
     def predict(self, X: ArrayLike) -> np.ndarray:

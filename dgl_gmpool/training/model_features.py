@@ -61,7 +61,9 @@ class RowFeatures:
         if solvents is not None and len(solvents) != rows:
             raise ValueError(f"{rows} SMILES and {len(solvents)} solvents; give one per row")
         self._names = feature_columns(trained)
-        given = {} if features is None else {str(name): features[name] for name in features}
+        # A data frame of polars iterates over its columns, not over their names.
+        features = {} if features is None else features
+        given = {str(name): features[name] for name in getattr(features, "columns", features)}
         check_feature_names(trained, list(given))
         self._columns = [one_column(f"feature {name!r}", given[name]) for name in self._names]
         for name, column in zip(self._names, self._columns):

@@ -62,7 +62,8 @@ def check_start(dataset: MoleculeDataset, config: TrainingConfig) -> None:
         if have != wanted:
             raise ValueError(
                 f"{name}={have!r}: expected {wanted!r}, as in the {what} to start from "
-                f"({config.start_from}); leave it out, and it is taken from there"
+                f"({config.start_from}); give that, or on the command line nothing, and it is "
+                "taken from there"
             )
     if what == "weights":
         return
