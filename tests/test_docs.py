@@ -71,3 +71,11 @@ def test_flags_that_are_said_to_be_here_are_here(page, column):
     said = {flag for row in rows for flag in re.findall(r"--[a-z][a-z-]*", row[column])}
     assert said
     assert said - {"--help"} <= own_flags()
+
+
+def test_modules_that_the_pages_import_from_are_in_the_list_of_names():
+    listed = set(re.findall(r"\{public-names\} (\S+)", (DOCS / "api.md").read_text("utf-8")))
+    pages = [*DOCS.glob("*.md"), *DOCS.glob("notebooks/*.ipynb"), DOCS.parent / "README.md"]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    used = set(re.findall(r"from (dgl_gmpool[\w.]*) import", text))
+    assert used - {"dgl_gmpool.cli.entry"} <= listed

@@ -28,7 +28,9 @@ class PublicNames(SphinxDirective):
             described.add(id(value))
             where = f"{module.__name__}.{name}"
             if inspect.isclass(value):
-                lines += [f".. autoclass:: {where}", "   :members:", ""]
+                # Made by scikit-learn, with links into its own pages.
+                made = "   :exclude-members: set_fit_request, set_score_request"
+                lines += [f".. autoclass:: {where}", "   :members:", made, ""]
             elif callable(value):
                 lines += [f".. autofunction:: {where}", ""]
         lines.append("```")
