@@ -118,6 +118,16 @@ def test_few_rows_of_a_class_rule_methods_out(counts, methods):
     assert methods or curves == [ClassCalibrator()] * 2
 
 
+def test_many_classes_of_few_rows_each_get_a_temperature():
+    """With no class of five rows a split by classes is none, and a finished training ended so."""
+    predicted, _ = drawn(72, classes=18, sharper=3.0)
+    labels = np.arange(72.0) % 18
+    curves, scores = choose_calibrators(ClassCalibrator, [predicted], [labels])
+    assert curves[0].method == "temperature"
+    assert scores["temperature"] < scores["none"] == pytest.approx(brier(predicted, labels))
+    assert scores["isotonic"] is None
+
+
 def test_two_classes_have_twice_the_score_of_one():
     predicted, labels = drawn(50, classes=2)
     assert brier(predicted, labels) == pytest.approx(2 * brier(predicted[:, 1], labels))

@@ -25,6 +25,8 @@ from dgl_gmpool.training.task import probabilities
 
 #: Validation rows of either class, in each fold, below which nothing is fitted.
 FEWEST = 10
+#: Parts of a model's validation rows, each of which is left out once.
+PARTS = 5
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,15 @@ def _left_out(
     kind: type[Calibrator], method: str, predicted: np.ndarray, labels: np.ndarray
 ) -> np.ndarray:
     found = np.full(predicted.shape, np.nan)
+    if np.unique(labels, return_counts=True)[1].max() < PARTS:
+        strata = np.zeros(len(labels))  # no class has a row for each part
+    else:
+        strata = labels
     with warnings.catch_warnings():
         # A rare class may have fewer rows than there are parts.
         warnings.filterwarnings("ignore", message="The least populated class in y")
-        parts = list(StratifiedKFold(5, shuffle=True, random_state=0).split(predicted, labels))
+        splitter = StratifiedKFold(PARTS, shuffle=True, random_state=0)
+        parts = list(splitter.split(predicted, strata))
     for fit, out in parts:
         found[out] = kind.fit(method, predicted[fit], labels[fit])(predicted[out])
     return found
