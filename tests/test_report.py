@@ -407,5 +407,5 @@ def test_names_of_any_kind_in_plots(name):
     lines = [(name, "red", [0.0, 1.0], [0.0, 1.0])]
     text = plots.shares(f"probability of {name}", "share", lines)
     svg = base64.b64decode(text.partition("base64,")[2].rstrip("'>")).decode()
-    shown = f"{'x' * 27}…{'x' * 12}" if len(name) > 40 else f" {name}" if name[0] == "_" else name
+    shown = f"{'x' * 33}…{'x' * 14}" if len(name) > 48 else f" {name}" if name[0] == "_" else name
     assert f">{shown}</text>" in html.unescape(svg)

@@ -23,7 +23,7 @@ MOST_POINTS = 1500
 #: Fewest rows of a bin in a plot of calibration.
 BIN_ROWS = 10
 #: Letters of a name that find room beside an axis or in a legend.
-MOST_LETTERS = 40
+MOST_LETTERS = 48
 
 #: Width and height of a picture, in inches.
 _SIZE = 4.0, 3.2
@@ -195,8 +195,8 @@ def shares(
 def _short(text: str) -> str:
     """Beginning and end of a long text.
 
-    >>> _short("x" * 50)
-    'xxxxxxxxxxxxxxxxxxxxxxxxxxx…xxxxxxxxxxxx'
+    >>> _short("probability of " + "x" * 50)
+    'probability of xxxxxxxxxxxxxxxxxx…xxxxxxxxxxxxxx'
     """
     end = MOST_LETTERS * 3 // 10
     return f"{text[: MOST_LETTERS - end - 1]}…{text[-end:]}"
