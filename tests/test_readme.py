@@ -90,6 +90,6 @@ def test_links_lead_somewhere() -> None:
 def test_the_version_to_cite_and_the_newest_of_the_changelog_are_this_one() -> None:
     cite = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\nversion: {__version__}\n" in cite
-    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    newest = re.search(r"^## (\d\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
     assert newest
     assert newest[1] == __version__
