@@ -179,3 +179,21 @@ def test_what_cancels_makes_no_edge_and_what_is_small_makes_one():
     with torch.no_grad():
         none.grouping.weight.fill_(20)
     assert none.coarsen(graph, x, edge_weight=signs).graph.num_edges() == 0
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_numbers_of_groups_follow_the_nodes(similarity):
+    """The parts of a salt are pivots in one order, however its atoms are numbered."""
+    ends = torch.arange(14)
+    source, destination = ends[ends % 5 != 4], ends[ends % 5 != 4] + 1
+    source, destination = torch.cat([source, destination]), torch.cat([destination, source])
+    for seed in range(4):
+        torch.manual_seed(seed)
+        feat = torch.randn(18, 3, dtype=torch.float64)
+        pool = GMPool(3, similarity=similarity).double().eval()
+        number = torch.randperm(18)
+        plain = dgl.graph((source, destination), num_nodes=18)
+        other = dgl.graph((number[source], number[destination]), num_nodes=18)
+        moved = torch.empty_like(feat).index_copy_(0, number, feat)
+        assert torch.equal(pool.groups(other, moved)[number], pool.groups(plain, feat))
+        torch.testing.assert_close(pool.coarsen(other, moved).feat, pool.coarsen(plain, feat).feat)

@@ -25,7 +25,7 @@ from dgl_gmpool.nn.pivots import nearest_pivot, pivot_assignment, pivot_columns,
 from dgl_gmpool.nn.pooling import Pooling, mean_over_graphs
 from dgl_gmpool.nn.readout import Reading
 from dgl_gmpool.nn.segments import AGGREGATES
-from dgl_gmpool.nn.square_root import nearest_psd
+from dgl_gmpool.nn.square_root import nearest_psd, without_rounding
 
 #: The readout with a network between group and graph.
 ATOMS_AND_GROUPS = "atoms_and_groups"
@@ -226,6 +226,8 @@ class GroupingPool(Pooling):
             eigenvalues: Tensor | None = None
             if not self.grouping.positive_semidefinite:
                 plain, eigenvalues = nearest_psd(plain)
+                # Parts that M leaves apart have exact zeros between them here as well.
+                plain = without_rounding(plain)
             if num_clusters is None:
                 eigenvalues = eigvalsh(plain) if eigenvalues is None else eigenvalues
                 counts = count_groups(eigenvalues, bucket.sizes)
