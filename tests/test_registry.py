@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import types
 from importlib.metadata import EntryPoint
@@ -10,7 +11,7 @@ import dgl
 import pytest
 import torch
 
-from dgl_gmpool import get_readout, list_readouts, registry
+from dgl_gmpool import collect_losses, get_readout, list_readouts, registry
 from dgl_gmpool._environment import import_dgllife
 
 WRAPPED = (
@@ -313,3 +314,29 @@ def test_equal_nodes_share_the_last_places_of_sort():
     feat[3] += 1
     _, (weight,) = get_readout("sort", in_feats=WIDTH, k=3)(graph, feat, get_node_weight=True)
     assert weight[:, 0].tolist() == [0.5, 0.5, 0.5, 1.0, 0.5]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", list_readouts())
+def test_modules_in_half_precision(name, dtype):
+    """They agree with float32 but for rounding, losses too, and train with finite gradients."""
+    torch.manual_seed(0)
+    sizes = [3, 1, 5, 40]
+    graph, feat = batch(sizes), features(sizes).to(dtype)
+    feat[3] = 30.0  # far from all others
+    readout = get_readout(name, in_feats=WIDTH).to(dtype).eval()
+    wide = copy.deepcopy(readout).float()
+    with collect_losses() as expected_losses:
+        expected = wide(graph, feat.float())
+    with collect_losses() as losses:
+        out = readout(graph, feat)
+    assert out.dtype == dtype
+    torch.testing.assert_close(out.float(), expected, rtol=0.05, atol=0.05)
+    for each, value in expected_losses.items():
+        torch.testing.assert_close(losses[each].float(), value, rtol=0.02, atol=0.01)
+    feat.requires_grad_()
+    with collect_losses() as losses:
+        out = readout.train()(graph, feat)
+    (out.float().square().mean() + sum(losses.values())).backward()
+    gradients = [feat.grad, *(each.grad for each in readout.parameters() if each.grad is not None)]
+    assert all(torch.isfinite(each).all() for each in gradients)

@@ -108,7 +108,9 @@ class BNPool(Pooling):
             self.links.copy_(self.link_init * self._signs())
 
     def assign(self, batch: GraphBatch) -> Assignment:
-        parameters = F.softplus(self.lin(batch.feat)).clamp(*CONCENTRATION)
+        # torch draws from no Beta in half precision, in which the squares of sizes overflow, too.
+        wide = torch.promote_types(batch.feat.dtype, torch.float32)
+        parameters = F.softplus(self.lin(batch.feat).to(wide)).clamp(*CONCENTRATION)
         alpha, beta = parameters.split(self.max_clusters - 1, dim=1)
         posterior = Beta(alpha, beta, validate_args=False)
         stick = posterior.rsample() if self.training else posterior.mean
@@ -118,7 +120,7 @@ class BNPool(Pooling):
         )
 
     def _auxiliary(self, batch: GraphBatch, rows: Tensor, posterior: Beta) -> dict[str, Tensor]:
-        layout, losses = batch.layout, {}
+        layout, links, losses = batch.layout, self.links.to(rows.dtype), {}
         filled = batch.counts > 0
         squares = batch.counts[filled].to(rows.dtype).square()
         if self.reconstruction_weight:
@@ -126,7 +128,7 @@ class BNPool(Pooling):
             for bucket, assign, adjacency in zip(
                 layout.buckets, layout.blocks(rows), batch.adjacency
             ):
-                parts.append(_reconstruction(assign, self.links, adjacency, bucket.mask))
+                parts.append(_reconstruction(assign, links, adjacency, bucket.mask))
             losses["reconstruction"] = self.reconstruction_weight * mean_over_graphs(parts, rows)
         if self.kl_weight:
             ones = torch.ones_like(posterior.concentration1)
@@ -135,7 +137,7 @@ class BNPool(Pooling):
             each = batch.segments.sum(each)[filled][:, 0] / squares
             losses["kl"] = self.kl_weight * mean_over_graphs([each], rows)
         if self.link_prior_weight:
-            gap = self.links - self.link_mean * self._signs()
+            gap = links - self.link_mean * self._signs()
             energy = gap.square().sum() / (2 * self.link_variance)
             losses["link_prior"] = self.link_prior_weight * mean_over_graphs(
                 [energy / squares], rows

@@ -83,13 +83,15 @@ class MemPool(Pooling):
         super().reset_parameters()
 
     def assign(self, batch: GraphBatch) -> Assignment:
-        keys = self.k.flatten(0, 1)
+        # torch has no distances in half precision, which would not do for the divergence either.
+        wide = torch.promote_types(batch.feat.dtype, torch.float32)
+        feat, keys = batch.feat.to(wide), self.k.flatten(0, 1).to(wide)
         # Differences, not products: x.x + k.k - 2 x.k has no digits left where x is near k.
-        distance = torch.cdist(batch.feat, keys, compute_mode="donot_use_mm_for_euclid_dist")
+        distance = torch.cdist(feat, keys, compute_mode="donot_use_mm_for_euclid_dist")
         kernel = -(1 + self.tau) / 2 * (distance.square() / self.tau).log1p()
         # A power normalised over the keys is a softmax of its logarithm, which cannot underflow.
         shares = kernel.unflatten(1, (self.heads, self.num_clusters)).softmax(2)
-        logits = (self.conv.weight.view(1, -1, 1) * shares).sum(1)
+        logits = (self.conv.weight.view(1, -1, 1).to(wide) * shares).sum(1)
         return Assignment.from_rows(
             batch.layout, logits.softmax(1), losses=self._auxiliary(batch, logits.log_softmax(1))
         )

@@ -54,10 +54,12 @@ class WeaveReadout(Readout):
         ones = feat.new_ones(feat.shape[0], 1)
         if not self.gaussian_expand:
             return Reading(segments.sum(feat), [ones])
-        means, stds = torch.stack(list(self.means)), torch.stack(list(self.stds))
+        # Half precision has no room for the gradient of a share of 1e-7.
+        wide = torch.promote_types(feat.dtype, torch.float32)
+        means, stds = (torch.stack(list(each)).to(wide) for each in (self.means, self.stds))
         # Each Gaussian is 1 at its peak. 1e-7 keeps a feature far from all of them defined.
-        shares = torch.exp(-(((feat[:, :, None] - means) / stds) ** 2) / 2) + 1e-7
-        histogram = (shares / shares.sum(2, keepdim=True)).flatten(1)
+        shares = torch.exp(-(((feat.to(wide)[:, :, None] - means) / stds) ** 2) / 2) + 1e-7
+        histogram = (shares / shares.sum(2, keepdim=True)).flatten(1).to(feat.dtype)
         return Reading(self.activation(self.to_out(segments.sum(histogram))), [ones])
 
 
