@@ -18,11 +18,13 @@ from dgl_gmpool import (
     PooledGraph,
     collect_losses,
     get_readout,
+    list_readouts,
 )
 from dgl_gmpool.nn import batch as batch_file
 from dgl_gmpool.nn import coarsen
 from dgl_gmpool.nn.large import grouping_product, low_rank
 from dgl_gmpool.poolings import gmpool
+from dgl_gmpool.testing import IN_FEATS, batch_of
 from dgl_gmpool.training import data_parallel
 
 WIDTH = 3
@@ -455,3 +457,19 @@ def test_heterographs_and_blocks_are_refused_with_the_remedy(call):
     ):
         with pytest.raises(ValueError, match=remedy):
             pools[call](graph, feat)
+
+
+# Not DGL's set transformer, which has such steps.
+@pytest.mark.filterwarnings("ignore:Anomaly Detection")
+@pytest.mark.parametrize("name", sorted({*list_readouts()} - {"set_transformer"}))
+def test_detect_anomaly_finds_none(name):
+    """No step of the way back is NaN, not even in padding."""
+    graph = batch_of("aspirin", "methane", "ethane", "sodium acetate")
+    feat = graph.ndata["h"].clone().requires_grad_()
+    pool = get_readout(name, in_feats=IN_FEATS)
+    with torch.autograd.detect_anomaly(check_nan=True), collect_losses() as losses:
+        total = pool(graph, feat).square().sum()
+        if hasattr(pool, "coarsen"):
+            coarse = pool.coarsen(graph, feat)
+            total = total + coarse.lift(coarse.feat).square().sum() + coarse.conv_weight.sum()
+        (total + sum(losses.values())).backward()

@@ -191,8 +191,11 @@ class GroupingPool(Pooling):
         """M, or with ``normalize`` D^{-1/2} M D^{-1/2}, D the row sums."""
         if not self.normalize:
             return matrix
-        # Padded rows add up to 0, and so do those of a graph whose entries all underflow.
-        size = matrix.sum(-1).clamp(min=torch.finfo(matrix.dtype).tiny).rsqrt()
+        size = matrix.sum(-1)
+        # Padded rows add up to 0, and so do those of a graph whose entries all underflow. The root
+        # has an infinite slope there, which is no gradient's but looks like one to detect_anomaly.
+        size = size.masked_fill(size == 0, 1.0)
+        size = size.clamp(min=torch.finfo(matrix.dtype).tiny).rsqrt()
         return matrix * (size[:, :, None] * size[:, None, :])
 
     @staticmethod
