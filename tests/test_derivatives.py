@@ -11,6 +11,7 @@ from torch.autograd import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dgl_gmpool import (
+    DMPNN,
     GMPool,
     GroupExchange,
     MoleculePredictor,
@@ -20,6 +21,7 @@ from dgl_gmpool import (
     get_readout,
     list_readouts,
 )
+from dgl_gmpool.models.edge_gcn import EdgeGCN
 from dgl_gmpool.nn import batch as batch_file
 from dgl_gmpool.nn import coarsen
 from dgl_gmpool.nn.large import grouping_product, low_rank
@@ -436,27 +438,38 @@ def test_a_root_of_nan_says_what_is_wrong(monkeypatch):
 # Graphs that are none of ours. ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("call", ["readout", "coarsen", "groups", "exchange", "mean"])
+CALLS = {
+    "readout": GMPool(WIDTH),
+    "coarsen": GMPool(WIDTH).coarsen,
+    "groups": GMPool(WIDTH).groups,
+    "exchange": GroupExchange(WIDTH),
+    "mean": get_readout("mean", in_feats=WIDTH),
+    "dmpnn": DMPNN(WIDTH, 0, hidden_feats=4),
+    "predictor": MoleculePredictor(WIDTH, 0, hidden_feats=4),
+    "edge gcn": lambda graph, feat: EdgeGCN(WIDTH, 1)(graph, feat, feat[:, :1]),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
 def test_heterographs_and_blocks_are_refused_with_the_remedy(call):
-    pools = {
-        "readout": GMPool(WIDTH),
-        "coarsen": GMPool(WIDTH).coarsen,
-        "groups": GMPool(WIDTH).groups,
-        "exchange": GroupExchange(WIDTH),
-        "mean": get_readout("mean", in_feats=WIDTH),
-    }
     edges = ([0, 1], [1, 0])
     nodes = dgl.heterograph({("a", "x", "a"): edges, ("b", "y", "b"): edges})
     kinds = dgl.heterograph({("a", "x", "a"): edges, ("a", "y", "a"): edges})
     block = dgl.to_block(dgl.graph(edges))
-    feat = torch.randn(2, WIDTH)
     for graph, remedy in (
         (nodes, r"node types \['a', 'b'\].*to_homogeneous"),
         (kinds, r"edge types \['x', 'y'\].*edge_type_subgraph"),
         (block, "block_to_graph"),
     ):
         with pytest.raises(ValueError, match=remedy):
-            pools[call](graph, feat)
+            CALLS[call](graph, torch.randn(graph.num_nodes(), WIDTH))
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_is_no_graph_is_told(call):
+    for other, name in ((None, "NoneType"), ([dgl.graph(([0], [1]))], "list")):
+        with pytest.raises(TypeError, match=rf"graph is {name}; give a DGLGraph, dgl\.batch"):
+            CALLS[call](other, torch.randn(2, WIDTH))
 
 
 # Not DGL's set transformer, which has such steps.

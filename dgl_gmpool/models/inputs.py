@@ -5,6 +5,8 @@ from __future__ import annotations
 from dgl import DGLGraph
 from torch import Tensor
 
+from dgl_gmpool.nn.structure import check_homogeneous
+
 
 def check_inputs(
     graph: DGLGraph,
@@ -19,8 +21,10 @@ def check_inputs(
     Raises
     ------
     TypeError, ValueError
-        On integer or misshapen features, and on missing ones of edges.
+        On integer or misshapen features, on missing ones of edges, and on graphs with several kinds
+        of nodes or edges.
     """
+    check_homogeneous(graph)
     edges = graph.num_edges()
     if edge_feats is None:
         if edge_in_feats and edges:

@@ -166,28 +166,33 @@ def edge_ends(graph: DGLGraph) -> tuple[Tensor, Tensor]:
     >>> [ids.tolist() for ids in edge_ends(graph)]
     [[0, 2, 1], [1, 0, 0]]
     """
+    check_homogeneous(graph)
     # A graph that may have no COO refuses edges() in this order. A clone shares what is there.
     source, destination = graph.formats("coo").edges()
     return source, destination
 
 
 def check_homogeneous(graph: DGLGraph) -> None:
-    """Check that a graph has one kind of nodes and of edges and is no block.
+    """Check that a graph is one, has one kind of nodes and of edges and is no block.
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         With the remedy.
     """
-    if getattr(graph, "is_block", False):
+    if not isinstance(graph, DGLGraph):
+        raise TypeError(
+            f"graph is {type(graph).__name__}; give a DGLGraph, dgl.batch(graphs) for several"
+        )
+    if graph.is_block:
         raise ValueError(
             "the graph is a block (message flow graph), whose source and destination nodes differ; "
-            "pool the whole graph, or dgl.block_to_graph(block) and dgl.to_homogeneous of it"
+            "take the whole graph, or dgl.block_to_graph(block) and dgl.to_homogeneous of it"
         )
     if len(graph.ntypes) != 1 or len(graph.canonical_etypes) != 1:
         raise ValueError(
-            f"the graph has the node types {graph.ntypes} and the edge types {graph.etypes}; a "
-            "pooling takes one of each. Pool dgl.to_homogeneous(graph), or one type of nodes: "
+            f"the graph has the node types {graph.ntypes} and the edge types {graph.etypes}; "
+            "here it has one of each. Take dgl.to_homogeneous(graph), or one type of nodes: "
             "dgl.edge_type_subgraph(graph, [an edge type between them])"
         )
 
