@@ -11,11 +11,12 @@ import dgl
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from dgl_gmpool import GMPool, MoleculePredictor, get_readout, swap_readout
 from dgl_gmpool._environment import import_dgllife
 from dgl_gmpool.lifesci.pooled_head import PooledHead
-from dgl_gmpool.lifesci.readout_sites import find_sites
+from dgl_gmpool.lifesci.readout_sites import find_sites, get_path, set_path
 
 #: Said of Weave, PAGTN, MGCN and SchNet, once for each swap.
 pytestmark = pytest.mark.filterwarnings("ignore:.* join atoms without a bond")
@@ -540,6 +541,32 @@ def test_errors_say_what_to_do_and_change_nothing(call, match):
 def test_unknown_models(model, match):
     with pytest.raises(ValueError, match=match):
         swap_readout(model(), "gmpool")
+
+
+class Doubled(nn.Linear):
+    def forward(self, values):
+        return 2 * super().forward(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (parametrizations.weight_norm, "ParametrizedLinear"),
+        (nn.utils.spectral_norm, "weight_orig"),
+        (lambda layer: Doubled(layer.in_features, layer.out_features), "Doubled"),
+        (lambda layer: nn.LazyLinear(layer.out_features), "LazyLinear"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["GCN", "PAGTN"])
+def test_a_layer_that_is_more_than_linear_is_not_lost(kind, change, told):
+    model = build(kind)
+    path = "readout.in_project" if kind == "PAGTN" else "predict.predict.1"
+    set_path(model, path, change(get_path(model, path)))
+    layer, readout = get_path(model, path), model.readout
+    with pytest.raises(ValueError, match=rf"{path}.*{told}.*put it on again afterwards"):
+        swap_readout(model, "ngmpool", locality="none")
+    assert get_path(model, path) is layer
+    assert model.readout is readout
 
 
 def test_automatic_detection_refuses_what_does_not_add_up():

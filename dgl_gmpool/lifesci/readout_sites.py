@@ -136,6 +136,7 @@ def _site(
             f"layer={layer!r} is a {type(consumer).__name__}; give the torch.nn.Linear that takes "
             "what the readout returns"
         )
+    _check_plain(layer, consumer)
     width, out = _widths(readout, consumer.in_features)
     if in_feats is not None:
         if width is not None and width != in_feats and _states_width(readout):
@@ -158,12 +159,25 @@ def _site(
     return ReadoutSite(attribute, layer, width, extra)
 
 
+def _check_plain(path: str, layer: nn.Linear) -> None:
+    """Raise a ValueError for a layer that a new ``torch.nn.Linear`` would not be the like of."""
+    own = {name for name, _ in layer.named_parameters()} - {"weight", "bias"}
+    if type(layer) is not nn.Linear or own:
+        raise ValueError(
+            f"layer {path!r} is more than a torch.nn.Linear ({type(layer).__name__}"
+            f"{''.join(f', {name}' for name in sorted(own))}), and the new one would not be: take "
+            "its weight normalisation or the like off before the swap, or put a plain "
+            "torch.nn.Linear there, and put it on again afterwards"
+        )
+
+
 def _predicting_site(model: nn.Module, attribute: str, in_feats: int | None) -> ReadoutSite:
     readout = get_path(model, attribute)
     if isinstance(readout, PooledHead):
         found: Any = readout.pool.in_feats
     else:
         found = readout.in_project.in_features
+    _check_plain(f"{attribute}.in_project", readout.in_project)
     if in_feats is not None and in_feats != found:
         raise ValueError(f"in_feats is {in_feats}, but {attribute} takes {found}; leave it out")
     return ReadoutSite(attribute, None, found)
