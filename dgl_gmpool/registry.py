@@ -127,6 +127,12 @@ def readout_entry(name: str) -> ReadoutEntry:
             f"readout {name!r} comes from the entry point {points[0].value!r}, which cannot be "
             f"loaded: {type(error).__name__}: {error}. Repair or uninstall that package"
         ) from error
+    if isinstance(factory, nn.Module) or not callable(factory):
+        raise ImportError(
+            f"readout {name!r} comes from the entry point {points[0].value!r}, which is a "
+            f"{type(factory).__name__} and makes no readout; it has to name a class or a function "
+            "called as factory(in_feats, **options). Repair or uninstall that package"
+        )
     return ReadoutEntry(name, factory)
 
 
@@ -169,6 +175,8 @@ normalize, num_clusters, rank_weight, similarity, tol.
     entry = readout_entry(name)
     check_options(entry, options)
     module = entry.factory(in_feats, **options)
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"readout {name!r} made a {type(module).__name__}, not a torch.nn.Module")
     width = getattr(module, "out_feats", None)
     if not isinstance(width, int):
         raise ValueError(

@@ -267,6 +267,8 @@ def installed(monkeypatch):
     module.Foreign = _Foreign
     module.any_option = lambda in_feats, **options: _Foreign(in_feats, **options)
     module.no_width = lambda in_feats: torch.nn.Identity()
+    module.no_module = lambda in_feats: types.SimpleNamespace(out_feats=in_feats)
+    module.made = _Foreign(2)
     monkeypatch.setitem(sys.modules, "a_foreign_package", module)
 
     def install(*pairs):
@@ -283,6 +285,9 @@ def test_other_packages_add_readouts(installed):
         ("loose", "a_foreign_package:any_option"),
         ("no_width", "a_foreign_package:no_width"),
         ("broken", "a_foreign_package:Missing"),
+        ("made", "a_foreign_package:made"),
+        ("package", "a_foreign_package"),
+        ("no_module", "a_foreign_package:no_module"),
         ("gmpool", "a_foreign_package:Foreign"),
     )
     assert {"foreign", "gmpool", "set2set"} <= set(list_readouts())
@@ -294,6 +299,12 @@ def test_other_packages_add_readouts(installed):
         get_readout("no_width", in_feats=2)
     with pytest.raises(ImportError, match="a_foreign_package:Missing"):
         get_readout("broken", in_feats=2)
+    with pytest.raises(ImportError, match=r"'a_foreign_package:made', which is a _Foreign"):
+        get_readout("made", in_feats=2)
+    with pytest.raises(ImportError, match=r"'a_foreign_package', which is a module and makes no"):
+        registry.readout_entry("package")
+    with pytest.raises(ValueError, match=r"'no_module' made a SimpleNamespace, not a torch"):
+        get_readout("no_module", in_feats=2)
     # A built-in name stays ours.
     assert type(get_readout("gmpool", in_feats=2)).__module__.startswith("dgl_gmpool.")
 
