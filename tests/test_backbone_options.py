@@ -121,6 +121,19 @@ def test_edge_gcn_against_a_loop():
     torch.testing.assert_close(found, x)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_edge_gcn_under_autocast(dtype):
+    graph = batch_of("aspirin", "ethane")
+    feat, bonds = graph.ndata["h"], torch.rand(graph.num_edges(), 3)
+    torch.manual_seed(0)
+    network = EdgeGCN(feat.shape[1], 3, hidden_feats=8).eval()
+    expected = network(graph, feat, bonds)
+    with torch.autocast("cpu", dtype=dtype):
+        found = network(graph, feat, bonds)
+    found.sum().backward()
+    torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05)
+
+
 def test_messages_of_gcn_see_the_bonds():
     graph = batch_of("aspirin")
     options = {"readout": "mean", "exchange": False}

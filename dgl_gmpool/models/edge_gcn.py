@@ -127,5 +127,6 @@ class _Layer(nn.Module):
         if edge_weight is not None:
             message = message * edge_weight
         arriving = torch.zeros_like(feat[:, :1]) + self.bias
-        arriving = arriving.index_add(0, destination, message)
+        # Under autocast the linear layers are in half precision, and a sum is not.
+        arriving = arriving.index_add(0, destination, message.to(arriving.dtype))
         return torch.relu(arriving) + torch.relu(self.residual(feat))
