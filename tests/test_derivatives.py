@@ -486,3 +486,15 @@ def test_detect_anomaly_finds_none(name):
             coarse = pool.coarsen(graph, feat)
             total = total + coarse.lift(coarse.feat).square().sum() + coarse.conv_weight.sum()
         (total + sum(losses.values())).backward()
+
+
+@pytest.mark.parametrize("options", [{}, {"backbone_options": {"norm": "batch"}}, {"levels": 2}])
+def test_backward_hooks_on_every_layer(options):
+    graph = batch_of("aspirin", "methane")
+    model = MoleculePredictor(IN_FEATS, 0, hidden_feats=8, **options)
+    seen = set()
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.register_full_backward_hook(lambda layer, *_: seen.add(layer))
+    model(graph, graph.ndata["h"]).sum().backward()
+    assert {each.edge_update for each in model.modules() if isinstance(each, DMPNN)} <= seen

@@ -248,7 +248,8 @@ class DMPNN(nn.Module):
 
     def _updated(self, step: int, message: Tensor, initial: Tensor, hidden: Tensor) -> Tensor:
         """Eq. 2."""
-        updated = self.edge_update(message).add_(initial)
+        # Not in place: torch refuses that behind a layer with backward hooks.
+        updated = self.edge_update(message) + initial
         if self.step_norms:
             updated = self.step_norms[step](updated)
         out: Tensor = self.activation(updated)
