@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import math
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -70,6 +71,21 @@ def probability(name: str, value: object) -> float:
     """Return ``value`` if it is a number in [0, 1)."""
     if not isinstance(value, (int, float)) or not 0 <= value < 1:
         raise ValueError(f"{name} is {value!r}; give a number in [0, 1)")
+    return value
+
+
+def finite_number(name: str, value: object, *, above: float = -math.inf) -> float:
+    """Return ``value`` if it is a finite number, above this one."""
+    if not isinstance(value, (int, float)) or not above < value < math.inf:
+        limit = "" if above == -math.inf else f" > {above:g}"
+        raise ValueError(f"{name} is {value!r}; give a number{limit}")
+    return float(value)
+
+
+def true_or_false(name: str, value: object) -> bool:
+    """Return ``value`` if it is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}; give True or False")
     return value
 
 

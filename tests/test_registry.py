@@ -351,3 +351,28 @@ def test_modules_in_half_precision(name, dtype):
     (out.float().square().mean() + sum(losses.values())).backward()
     gradients = [feat.grad, *(each.grad for each in readout.parameters() if each.grad is not None)]
     assert all(torch.isfinite(each).all() for each in gradients)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [(name, each) for name in list_readouts() for each in registry.readout_entry(name).options],
+)
+def test_values_of_options_are_checked_when_given(name, option):
+    """A value that cannot be is told with the option; any other makes a readout that works."""
+    made, told = [], []
+    for value in (None, "x", float("nan"), float("inf"), -1, 0, [1], True):
+        try:
+            made.append(get_readout(name, in_feats=WIDTH, **{option: value}))
+        except ValueError as error:
+            told.append(str(error))
+    assert told
+    assert all(option in each for each in told)
+    with torch.no_grad():
+        for readout in made:
+            assert torch.isfinite(readout.eval()(batch(SIZES), features(SIZES))).all()
+
+
+def test_no_activation_has_two_names():
+    for activation in ("none", None):
+        readout = get_readout("mlp", in_feats=WIDTH, activation=activation)
+        assert isinstance(readout.activation, torch.nn.Identity)

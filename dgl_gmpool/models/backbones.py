@@ -12,7 +12,7 @@ from dgl import DGLGraph
 from torch import Tensor, nn
 
 from dgl_gmpool._environment import import_dgllife
-from dgl_gmpool._options import closest, unknown_name
+from dgl_gmpool._options import closest, true_or_false, unknown_name
 from dgl_gmpool.models.dmpnn import DMPNN, Exchange
 from dgl_gmpool.models.edge_gcn import EdgeGCN
 from dgl_gmpool.models.gin import ATOM_CODES, BOND_CODES, GIN
@@ -144,9 +144,7 @@ def _dmpnn(
 def _gcn(
     node: int, edge: int, hidden: int, steps: int, dropout: float, *, edges: bool = False
 ) -> Backbone:
-    if not isinstance(edges, bool):
-        raise ValueError(f"edges is {edges!r}; give True or False")
-    if edges:
+    if true_or_false("edges", edges):
         if not edge:
             raise ValueError("edges=True needs edge features, and there are none")
         ours = EdgeGCN(node, edge, hidden_feats=hidden, num_layers=steps, dropout=dropout)

@@ -9,7 +9,7 @@ from dgl import DGLGraph
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dgl_gmpool._options import check_choice
+from dgl_gmpool._options import check_choice, true_or_false
 from dgl_gmpool.models.directed_messages import DirectedMessage, LessReverse, arriving_sum
 from dgl_gmpool.models.inputs import check_inputs
 from dgl_gmpool.models.relu_dropout import ReLUDropout
@@ -112,9 +112,7 @@ class DMPNN(nn.Module):
         self.node_update = nn.Linear(node_in_feats + hidden_feats, hidden_feats)
         self.activation = ReLUDropout(dropout)
         self.norm = check_choice("norm", norm or "none", NORMS)
-        if not isinstance(residual, bool):
-            raise ValueError(f"residual is {residual!r}; give True or False")
-        self.residual = residual
+        self.residual = true_or_false("residual", residual)
         #: One for each step, in the order of a call, and that of the nodes; none without ``norm``.
         normed = self.norm == "batch"
         self.step_norms = nn.ModuleList(RowNorm(hidden_feats) for _ in range(num_steps * normed))

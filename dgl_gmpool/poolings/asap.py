@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dgl_gmpool._options import positive_int, probability
+from dgl_gmpool._options import finite_number, positive_int, probability
 from dgl_gmpool.nn.assignment import Assignment
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.pooling import Pooling
@@ -76,7 +76,7 @@ class ASAPool(Pooling):
         super().__init__(in_feats, aggregate=aggregate)
         self.num_clusters = positive_int("num_clusters", num_clusters)
         self.ratio = check_ratio(ratio)
-        self.negative_slope = negative_slope
+        self.negative_slope = finite_number("negative_slope", negative_slope)
         self.dropout = probability("dropout", dropout)
         # Named as in PyTorch Geometric.
         self.lin = nn.Linear(in_feats, in_feats)

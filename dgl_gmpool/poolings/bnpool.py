@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Beta, kl_divergence
 from torch.nn import functional as F
 
+from dgl_gmpool._options import finite_number
 from dgl_gmpool.nn.assignment import Assignment
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.pooling import Pooling, check_weight, mean_over_graphs
@@ -86,14 +87,11 @@ class BNPool(Pooling):
         super().__init__(in_feats, aggregate=aggregate)
         if not isinstance(max_clusters, int) or max_clusters < 2:
             raise ValueError(f"max_clusters is {max_clusters!r}; give an integer >= 2")
-        for name, value in (("concentration", concentration), ("link_variance", link_variance)):
-            if not 0 < value < float("inf"):
-                raise ValueError(f"{name} is {value!r}; give a number > 0")
         self.max_clusters = max_clusters
-        self.concentration = float(concentration)
-        self.link_init = float(link_init)
-        self.link_mean = float(link_mean)
-        self.link_variance = float(link_variance)
+        self.concentration = finite_number("concentration", concentration, above=0)
+        self.link_init = finite_number("link_init", link_init)
+        self.link_mean = finite_number("link_mean", link_mean)
+        self.link_variance = finite_number("link_variance", link_variance, above=0)
         self.reconstruction_weight = check_weight("reconstruction_weight", reconstruction_weight)
         self.kl_weight = check_weight("kl_weight", kl_weight)
         self.link_prior_weight = check_weight("link_prior_weight", link_prior_weight)

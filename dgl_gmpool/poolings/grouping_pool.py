@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dgl_gmpool._names import FRAGMENT
-from dgl_gmpool._options import check_choice
+from dgl_gmpool._options import check_choice, finite_number, true_or_false
 from dgl_gmpool.nn.assignment import per_graph
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.coarsen import EDGE_TOLERANCE
@@ -85,11 +84,9 @@ class GroupingPool(Pooling):
             in_feats, aggregate="mean" if with_groups else aggregate, edge_tol=edge_tol
         )
         self.aggregate = aggregate
-        if not isinstance(normalize, bool):
-            raise ValueError(f"normalize is {normalize!r}; give True or False")
-        for name, value in (("rank_weight", rank_weight), ("fragment_weight", fragment_weight)):
-            if not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise ValueError(f"{name} is {value!r}; give a number")
+        true_or_false("normalize", normalize)
+        finite_number("rank_weight", rank_weight)
+        finite_number("fragment_weight", fragment_weight)
         if fragment_weight < 0:
             raise ValueError(f"fragment_weight is {fragment_weight}; give a number >= 0")
         self.normalize = normalize

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dgl_gmpool._options import positive_int
+from dgl_gmpool._options import finite_number, positive_int
 from dgl_gmpool.nn.assignment import Assignment
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.pooling import Pooling, check_weight, mean_over_graphs
@@ -67,9 +67,7 @@ class MemPool(Pooling):
         super().__init__(in_feats, aggregate=aggregate)
         self.num_clusters = positive_int("num_clusters", num_clusters)
         self.heads = positive_int("heads", heads)
-        if not isinstance(tau, (int, float)) or not 0 < tau < float("inf"):
-            raise ValueError(f"tau is {tau!r}; give a number > 0")
-        self.tau = float(tau)
+        self.tau = finite_number("tau", tau, above=0)
         self.kl_weight = check_weight("kl_weight", kl_weight)
         # Named and shaped as in PyTorch Geometric.
         self.k = nn.Parameter(torch.empty(heads, num_clusters, in_feats))

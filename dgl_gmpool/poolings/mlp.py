@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from dgl_gmpool._options import check_choice, positive_int
+from dgl_gmpool._options import check_choice, positive_int, unknown_name
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.readout import Reading, Readout
 from dgl_gmpool.nn.segments import reduce
@@ -35,7 +35,7 @@ class MLPReadout(Readout):
         Width of the readout. Default D.
     activation : str or callable, optional
         After the hidden layer: ``"relu"`` (default), ``"tanh"``, ``"softplus"``,
-        ``"leaky_relu"``, ``"none"``, or a module.
+        ``"leaky_relu"``, ``"none"`` or None, or a module.
     aggregate : str, optional
         ``"sum"`` (default), ``"mean"`` or ``"max"``.
     """
@@ -46,7 +46,7 @@ class MLPReadout(Readout):
         *,
         hidden_feats: int | None = None,
         out_feats: int | None = None,
-        activation: str | Callable[[Tensor], Tensor] = "relu",
+        activation: str | Callable[[Tensor], Tensor] | None = "relu",
         aggregate: str = "sum",
     ) -> None:
         super().__init__(in_feats)
@@ -54,9 +54,12 @@ class MLPReadout(Readout):
         out = in_feats if out_feats is None else positive_int("out_feats", out_feats)
         self.aggregate = check_choice("aggregate", aggregate, ("sum", "mean", "max"))
         self.in_project = nn.Linear(in_feats, hidden)
-        if isinstance(activation, str):
-            made = ACTIVATIONS[check_choice("activation", activation, ACTIVATIONS)]
+        if activation is None or isinstance(activation, str):
+            name = "none" if activation is None else activation
+            made = ACTIVATIONS[check_choice("activation", name, ACTIVATIONS)]
             activation = nn.Identity() if made is None else made()
+        elif not callable(activation):
+            raise unknown_name("activation", activation, ACTIVATIONS)
         self.activation = activation
         self.out_project = nn.Linear(hidden, out)
 

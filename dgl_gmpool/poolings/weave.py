@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from dgl_gmpool._options import true_or_false
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.readout import Reading, Readout
 
@@ -42,7 +43,7 @@ class WeaveReadout(Readout):
 
     def __init__(self, in_feats: int, *, gaussian_expand: bool = True) -> None:
         super().__init__(in_feats)
-        self.gaussian_expand = gaussian_expand
+        self.gaussian_expand = true_or_false("gaussian_expand", gaussian_expand)
         if gaussian_expand:
             self.means = _constants(mean for mean, _ in MEMBERSHIPS)
             self.stds = _constants(std for _, std in MEMBERSHIPS)
