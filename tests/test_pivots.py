@@ -171,9 +171,12 @@ def test_memberships_are_shares_in_those_groups(similarity):
         assert torch.equal(share.argmax(1), own)
 
 
-def test_a_look_leaves_the_pooling_as_it_is():
+@pytest.mark.parametrize(
+    "other", [lambda pool: pool, torch.nn.SyncBatchNorm.convert_sync_batchnorm]
+)
+def test_a_look_leaves_the_pooling_as_it_is(other):
     """In training, too: neither the statistics of the batch nor open losses are touched."""
-    pool, (graph, feat) = GMPool(WIDTH, rank_weight=1.0).double().train(), batch()
+    pool, (graph, feat) = other(GMPool(WIDTH, rank_weight=1.0).double().train()), batch()
     state = {name: value.clone() for name, value in pool.state_dict().items()}
     for look in (pool.groups, pool.spectrum, pool.memberships, pool.grouping_matrices,
                  pool.assignments):  # fmt: skip

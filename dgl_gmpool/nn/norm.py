@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.compiler import is_compiling
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from dgl_gmpool.nn.distance import compute_dtype
 
@@ -124,12 +125,19 @@ def row_norms(part: nn.Module) -> list[RowNorm]:
 def statistics_kept(module: nn.Module) -> Iterator[None]:
     """To look at groups is not to train: inside the block batch normalisations of ``module``
     normalise as before, but remember nothing, and ask no other process."""
-    norms = row_norms(module)
-    before = [(each.track_running_stats, each.total) for each in norms]
-    for each in norms:
-        each.track_running_stats, each.total = False, None
+    shared = row_norms(module)
+    totals = [each.total for each in shared]
+    # Those of a pooling of yours, and what SyncBatchNorm.convert_sync_batchnorm makes of ours, too.
+    norms = [each for each in module.modules() if isinstance(each, _BatchNorm)]
+    tracked = [each.track_running_stats for each in norms]
+    for each in shared:
+        each.total = None
+    for norm in norms:
+        norm.track_running_stats = False
     try:
         yield
     finally:
-        for each, (tracks, total) in zip(norms, before):
-            each.track_running_stats, each.total = tracks, total
+        for each, total in zip(shared, totals):
+            each.total = total
+        for norm, tracks in zip(norms, tracked):
+            norm.track_running_stats = tracks
