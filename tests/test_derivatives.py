@@ -498,3 +498,16 @@ def test_backward_hooks_on_every_layer(options):
             layer.register_full_backward_hook(lambda layer, *_: seen.add(layer))
     model(graph, graph.ndata["h"]).sum().backward()
     assert {each.edge_update for each in model.modules() if isinstance(each, DMPNN)} <= seen
+
+
+@pytest.mark.parametrize(("kind", "options"), [*RIGHT, *WRONG_OTHERWISE])
+def test_several_gradients_at_once(kind, options):
+    """As ``torch.autograd.functional.jacobian(vectorize=True)`` takes them."""
+    pool, (graph, feat) = make(kind, **options), graph_and_feat()
+
+    def numbers(feat):
+        coarse = pool.coarsen(graph, feat)
+        return torch.cat([pool(graph, feat).sum(0)[:4], coarse.lift(coarse.feat).sum(0)])
+
+    one_by_one = functional.jacobian(numbers, feat)
+    torch.testing.assert_close(functional.jacobian(numbers, feat, vectorize=True), one_by_one)

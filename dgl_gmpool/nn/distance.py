@@ -59,7 +59,9 @@ class _WeightedDistance(torch.autograd.Function):
         product = torch.baddbmm(wide * degree, both, wide, alpha=-1).to(x.dtype)
         # The rows of the product add up to 0 in each graph, so that x counts from any node: from
         # one of its own, or what all nodes have in common would cancel, with its digits.
-        grad_weight = (product * (x - x[..., :1, :])).flatten(0, -2).sum(0).to(weight.dtype)
+        grad_weight = (
+            (product * (x - x[..., :1, :])).reshape(-1, x.shape[-1]).sum(0).to(weight.dtype)
+        )
         return product * (2 * weight).to(x.dtype), grad_weight
 
 
@@ -90,8 +92,8 @@ class _DistanceBetween(torch.autograd.Function):
         wide_x, wide_y = _centred(x, y, weight.dtype)
         toward_y = wide_x * grad.sum(-1)[..., None] - grad @ wide_y
         toward_x = wide_y * grad.sum(-2)[..., None] - grad.mT @ wide_x
-        grad_weight = (wide_x * toward_y).flatten(0, -2).sum(0)
-        grad_weight = grad_weight + (wide_y * toward_x).flatten(0, -2).sum(0)
+        grad_weight = (wide_x * toward_y).reshape(-1, x.shape[-1]).sum(0)
+        grad_weight = grad_weight + (wide_y * toward_x).reshape(-1, x.shape[-1]).sum(0)
         return (
             (toward_y * (2 * weight)).to(x.dtype),
             (toward_x * (2 * weight)).to(y.dtype),

@@ -28,6 +28,7 @@ class _FirstOrder(torch.autograd.Function):
 
 def first_order(gradient: Tensor, what: str, *sources: Tensor) -> Tensor:
     """Mark a gradient that was computed from ``sources`` as one without a derivative."""
-    if torch.compiler.is_compiling():
-        return gradient  # torch.compile refuses second derivatives by itself
+    # torch.compile refuses second derivatives by itself, and where no graph is made there are none.
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        return gradient
     return _FirstOrder.apply(gradient.detach(), what, *sources)
