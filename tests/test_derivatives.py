@@ -511,3 +511,10 @@ def test_several_gradients_at_once(kind, options):
 
     one_by_one = functional.jacobian(numbers, feat)
     torch.testing.assert_close(functional.jacobian(numbers, feat, vectorize=True), one_by_one)
+
+
+@pytest.mark.parametrize("counts", [torch.tensor([[2], [3]]), torch.tensor(5), [-1, 6]])
+def test_counts_that_add_up_and_are_none_are_told(counts):
+    graph, feat = graph_and_feat()
+    with pytest.raises(ValueError, match=r"of shape \(.*one count >= 0 per graph .*shape \(B,\)"):
+        GMPool(WIDTH)(graph, feat, batch_num_nodes=counts)

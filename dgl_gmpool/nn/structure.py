@@ -224,8 +224,9 @@ def node_counts(graph: DGLGraph, batch_num_nodes: Tensor | None = None) -> Tenso
     values = counts.flatten().tolist()
     if counts.dim() != 1 or sum(values) != graph.num_nodes() or min(values, default=0) < 0:
         raise ValueError(
-            f"batch_num_nodes adds up to {sum(values)} and the graph has "
-            f"{graph.num_nodes()} nodes; give one non-negative count per graph of the batch"
+            f"batch_num_nodes, of shape {tuple(counts.shape)}, adds up to {sum(values)} and the "
+            f"graph has {graph.num_nodes()} nodes; give one count >= 0 per graph of the "
+            "batch, shape (B,)"
         )
     return counts
 
