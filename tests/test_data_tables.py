@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -457,3 +459,23 @@ def test_decimal_commas_in_every_column_of_numbers(tmp_path, separator):
     assert table.targets[:, 0].tolist() == [1.5, 2]
     assert table.weights.tolist() == [0.5, 1]
     assert table.split_values == ("2000.5", "1999.25")
+
+
+@pytest.mark.parametrize("separator", [";", ","])
+def test_decimal_commas_that_are_said_to_be_some(tmp_path, separator):
+    """Three digits behind each, or a table with commas between its cells, leave a doubt."""
+    lines = [("smiles", "y", "pH"), ("C", "6,820", "7,400"), ("CC", "1,500", "5")]
+    with (tmp_path / "t.csv").open("w", newline="") as file:
+        csv.writer(file, delimiter=separator).writerows(lines)
+    read = partial(
+        load_csv,
+        tmp_path / "t.csv",
+        smiles_column="smiles",
+        target_columns="y",
+        feature_columns=["pH"],
+    )
+    table = read(decimal_comma=True)
+    assert table.targets[:, 0].tolist() == [6.82, 1.5]
+    assert table.features[0].values[:, 0].tolist() == pytest.approx([7.4, 5])
+    with pytest.raises(ValueError, match="no usable row"):
+        read()

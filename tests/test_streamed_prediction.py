@@ -263,6 +263,30 @@ def test_scores_where_the_table_has_measured_values(run, tmp_path, capsys):
     assert "no scores of 'task0': its column holds no value" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("head", "cell", "flags", "mark"),
+    [
+        ("smiles;task0", "CCO;3,5", [], ","),
+        ("smiles,task0", 'CCO,"3,500"', ["--decimal-comma"], ","),
+        ("smiles;task0", "CCO;3.5", [], "."),
+        ("smiles;position", "CCO;2,4", [], "."),
+    ],
+)
+def test_new_numbers_are_written_as_those_of_the_table(run, tmp_path, head, cell, flags, mark):
+    """Beside decimal commas, a spreadsheet takes 6.878 for six thousand."""
+    (tmp_path / "t.csv").write_text(f"{head}\n{cell}\n")
+    assert command("predict", run, tmp_path / "t.csv", tmp_path / "o.csv", *flags) == 0
+    (row,) = DelimitedText(tmp_path / "o.csv", columns=["smiles"])
+    known = dict(zip(DelimitedText(tmp_path / "o.csv", columns=["smiles"]).header, row.cells))
+    expected = load_predictor(run).predict(["CCO"])
+    for name, value in (
+        ("task0 predicted", expected.mean[0, 0]),
+        ("task0 lower", expected.lower[0, 0]),
+        ("similarity to training", expected.similarity[0]),
+    ):
+        assert known[name] == repr(float(value)).replace(".", mark)
+
+
 def test_a_table_without_rows(run, tmp_path, capsys):
     (tmp_path / "t.csv").write_text("smiles,task0\n")
     for name in ("predict", "embed"):

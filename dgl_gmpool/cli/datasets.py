@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
-from dgl_gmpool.cli.molecule_rows import add_delimiter_flag
+from dgl_gmpool.cli.molecule_rows import add_decimal_flag, add_delimiter_flag
 from dgl_gmpool.data import (
     HUMAN_ATP_RECEPTORS,
     MoleculeTable,
@@ -118,6 +118,7 @@ blank cell is a missing measurement. Rows that cannot be used are listed with th
             help="how much each row counts in training, 0 or more (default: all alike)",
         )
         add_delimiter_flag(add)
+        add_decimal_flag(add)
         _add_bounds(add)
 
     def load(self, args: argparse.Namespace) -> MoleculeTable:
@@ -130,6 +131,7 @@ blank cell is a missing measurement. Rows that cannot be used are listed with th
             feature_columns=args.feature_columns,
             units=args.units,
             delimiter=args.delimiter,
+            decimal_comma=args.decimal_comma,
             bounds=args.bounds,
             weight_column=args.weight_column,
         )

@@ -11,6 +11,7 @@ from dgl_gmpool.cli.molecule_rows import (
     FeatureSource,
     MoleculeRow,
     MoleculeRows,
+    add_decimal_flag,
     add_feature_flag,
     add_model_flag,
     add_table_flags,
@@ -60,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     solvents.add_argument("--solvent-column", metavar="NAME", help="the same, a row's own")
     add_feature_flag(parser)
+    add_decimal_flag(parser.add_argument)
     parser.add_argument(
         "--overwrite", action="store_true", help="replace an earlier report in the output folder"
     )
@@ -75,7 +77,7 @@ def main(args: argparse.Namespace) -> int:
     first = models[0]
     if args.smiles is not None and args.solvent_column is not None:
         raise ValueError("--solvent-column names a column of --csv; with --smiles give --solvent")
-    source = FeatureSource(first, args.feature)
+    source = FeatureSource(first, args.feature, decimal_comma=args.decimal_comma)
     if args.smiles is not None and source.columns:
         raise ValueError(
             f"the model was trained with {', '.join(feature_columns(first))} beside the molecule; "

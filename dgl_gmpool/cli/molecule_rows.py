@@ -45,6 +45,8 @@ class FeatureSource:
     trained : TrainedModel
     texts : sequence of str
         ``NAME=VALUE``, of ``--feature``.
+    decimal_comma : bool, optional
+        Of all numbers in the table; by default told from its first rows.
 
     Attributes
     ----------
@@ -52,6 +54,8 @@ class FeatureSource:
         Of the flag.
     columns : tuple of str
         To be read from the table.
+    decimal_comma : bool
+        Whether its numbers have decimal commas, as far as that is known: :meth:`reader` finds out.
 
     Raises
     ------
@@ -59,7 +63,10 @@ class FeatureSource:
         A text is not of that form, its value no number, or the model takes no such feature.
     """
 
-    def __init__(self, trained: TrainedModel, texts: Sequence[str]) -> None:
+    def __init__(
+        self, trained: TrainedModel, texts: Sequence[str], *, decimal_comma: bool = False
+    ) -> None:
+        self.decimal_comma = decimal_comma
         self.constants: dict[str, str] = {}
         for text in texts:
             name, equals, value = text.partition("=")
@@ -74,10 +81,8 @@ class FeatureSource:
         check_feature_names(trained, [*self.constants, *self.columns])
 
     def reader(self, text: DelimitedText) -> Callable[[Sequence[str] | None], dict[str, str]]:
-        """What gives a row's features, by name, from its cells (None: they do not fit the header).
-
-        Whether commas are decimal marks is told from the first rows.
-        """
+        """What gives a row's features, by name, from its cells (None: they do not fit the
+        header)."""
         if not self.columns:
             # Its first rows need not be read.
             return lambda cells: dict(self.constants)
@@ -90,7 +95,10 @@ class FeatureSource:
                     "column so, or give all rows one value: "
                     + as_typed("--feature", f"{name}=VALUE")
                 ) from error
-        columns = FeatureColumns.of(text, self.columns, first_cells(text))
+        columns = FeatureColumns.of(
+            text, self.columns, first_cells(text), decimal_comma=self.decimal_comma
+        )
+        self.decimal_comma |= any(columns.decimal_comma)
         blank = [""] * len(self.columns)
 
         def read(cells: Sequence[str] | None) -> dict[str, str]:
@@ -188,6 +196,16 @@ def add_delimiter_flag(add: Callable[..., Any]) -> None:
         type=delimiter,
         metavar="CHAR",
         help="between the columns, or 'tab' (default: recognised by the columns' names)",
+    )
+
+
+def add_decimal_flag(add: Callable[..., Any], *, beside: str = "") -> None:
+    """``--decimal-comma``, by ``parser.add_argument`` or what stands for it."""
+    add(
+        "--decimal-comma",
+        action="store_true",
+        help=f"numbers are written with decimal commas{beside} (default: where a column leaves no "
+        "doubt, as 6,82 does and 6,820 does not)",
     )
 
 

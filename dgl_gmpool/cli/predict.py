@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from dgl_gmpool.cli.molecule_rows import (
     FeatureSource,
     MoleculeRow,
     MoleculeRows,
+    add_decimal_flag,
     add_feature_flag,
     add_model_flag,
     add_table_flags,
@@ -19,9 +20,10 @@ from dgl_gmpool.cli.molecule_rows import (
 from dgl_gmpool.cli.older_runs import load_uncertainty
 from dgl_gmpool.cli.output_table import OutputLines
 from dgl_gmpool.cli.prediction_columns import PredictionColumns
-from dgl_gmpool.cli.prediction_scores import score_lines
+from dgl_gmpool.cli.prediction_scores import measured_columns, score_lines
 from dgl_gmpool.cli.streamed import Job, Totals, add_stream_flags, begin_stream, run_streamed
 from dgl_gmpool.data.parsed_rows import ParsedRows
+from dgl_gmpool.data.target_column import TargetColumn
 from dgl_gmpool.training.distributed import current_world
 from dgl_gmpool.training.model_features import RowFeatures, check_solvents
 from dgl_gmpool.training.predict import RowPredictor
@@ -47,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="SMILES of the solvent, for a model trained with solvents",
     )
     add_feature_flag(parser)
+    add_decimal_flag(parser.add_argument, beside=", and those of the output are to be")
     parser.add_argument(
         "--output",
         type=Path,
@@ -80,14 +83,17 @@ def main(args: argparse.Namespace) -> int:
         device=args.device,
     )
     check_solvents(models[0], given=args.solvent_column is not None)
+    features = FeatureSource(models[0], args.feature, decimal_comma=args.decimal_comma)
     rows = MoleculeRows(
         args.csv,
         args.smiles_column,
         args.solvent_column,
         delimiter=args.delimiter,
-        features=FeatureSource(models[0], args.feature),
+        features=features,
     )
-    columns = PredictionColumns(predictor, rows.text.header)
+    measured = measured_columns(rows.text, predictor.task, decimal_comma=args.decimal_comma)
+    commas = features.decimal_comma or any(each.decimal_comma for each in measured.values())
+    columns = PredictionColumns(predictor, rows.text.header, decimal_comma=commas)
     lines = OutputLines(rows.text, args.output)
     head = lines.above + lines.line(rows.text.raw_header, columns.names)
     job = Job(
@@ -95,7 +101,7 @@ def main(args: argparse.Namespace) -> int:
         head.encode(),
         models[0].featurizer,
         partial(_predicted, predictor, lines, columns),
-        ("smiles_column", "solvent_column", "delimiter", "coverage", "feature"),
+        ("smiles_column", "solvent_column", "delimiter", "decimal_comma", "coverage", "feature"),
     )
     totals = run_streamed(job, rows, args)
     say(
@@ -107,10 +113,12 @@ def main(args: argparse.Namespace) -> int:
             else ""
         )
     )
+    if commas:
+        say("note: the new columns have decimal commas, as the table's numbers have")
     for text in (*predictor.bounds.lines(), *totals.lines("predicted")):
         say(text)
     if current_world().is_main:
-        for text in _scores(lines, args, columns, predictor.task):
+        for text in _scores(lines, args, columns, measured, predictor.task):
             say(text)
     return 1 if args.strict and totals.failed else 0
 
@@ -138,10 +146,14 @@ def _predicted(
 
 
 def _scores(
-    lines: OutputLines, args: argparse.Namespace, columns: PredictionColumns, task: TableTask
+    lines: OutputLines,
+    args: argparse.Namespace,
+    columns: PredictionColumns,
+    measured: Mapping[int, TargetColumn],
+    task: TableTask,
 ) -> list[str]:
-    if not {target.name for target in task.targets} & set(lines.text.header):
+    if not measured:
         return []
     if is_stdout(args.output) or is_special(args.output):
         return ["note: the table has measured values; scores are told where --output is a file"]
-    return score_lines(lines, columns, task, args.model)
+    return score_lines(lines, columns, measured, task, args.model)

@@ -23,6 +23,8 @@ class PredictionColumns:
         What it knows decides which columns there are.
     taken : sequence of str
         Names of the table's own columns.
+    decimal_comma : bool, optional
+        Of the numbers.
 
     Attributes
     ----------
@@ -33,7 +35,10 @@ class PredictionColumns:
         Which one holds the similarity to the training molecules.
     """
 
-    def __init__(self, predictor: RowPredictor, taken: Sequence[str]) -> None:
+    def __init__(
+        self, predictor: RowPredictor, taken: Sequence[str], *, decimal_comma: bool = False
+    ) -> None:
+        self._mark = "," if decimal_comma else "."
         # An attribute of Predictions, and what of it.
         self._of: list[tuple[str, int | str | None]] = []
         names: list[str] = []
@@ -74,15 +79,14 @@ class PredictionColumns:
 
     def cells(self, found: Predictions, reasons: Sequence[str]) -> list[list[str]]:
         """The cells of each row."""
-        columns = [_texts(getattr(found, name), part) for name, part in self._of]
+        columns = [self._texts(getattr(found, name), part) for name, part in self._of]
         return [list(cells) for cells in zip(*columns, found.notes, reasons)]
 
-
-def _texts(values: Any, part: int | str | None) -> list[str]:
-    if isinstance(values, np.ndarray):
-        numbers = (values[:, part] if isinstance(part, int) else values).tolist()
-        return ["" if number != number else repr(number) for number in numbers]
-    return list(values if part is None else values[part])
+    def _texts(self, values: Any, part: int | str | None) -> list[str]:
+        if isinstance(values, np.ndarray):
+            numbers = (values[:, part] if isinstance(part, int) else values).tolist()
+            return ["" if x != x else repr(x).replace(".", self._mark) for x in numbers]
+        return list(values if part is None else values[part])
 
 
 def _free_names(names: Sequence[str], taken: Sequence[str]) -> list[str]:

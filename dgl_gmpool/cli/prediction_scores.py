@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,42 @@ from dgl_gmpool.data.target_column import TargetColumn
 from dgl_gmpool.training.metrics import METRICS, choose_metrics
 from dgl_gmpool.training.run_folder import RunFolder, read_json, run_of
 from dgl_gmpool.training.scores import scores
-from dgl_gmpool.training.table_task import TableTask
+from dgl_gmpool.training.table_task import Column, TableTask
 from dgl_gmpool.training.words import score_text
 
 
+def measured_columns(
+    table: DelimitedText, task: TableTask, *, decimal_comma: bool
+) -> dict[int, TargetColumn]:
+    """The columns of measured values that a table has, by the number of their target; whether they
+    have decimal commas is told from its first rows unless it is said that they have."""
+    there = [at for at, target in enumerate(task.targets) if table.header.count(target.name) == 1]
+    first = first_cells(table) if there else []
+    found = {}
+    for number in there:
+        target, kind = task.targets[number], task.kinds[number]
+        at = table.column(target.name)
+        if target.classes:
+            found[number] = TargetColumn(target.name, at, kind, True, classes=target.classes)
+        else:
+            found[number] = TargetColumn.from_cells(
+                target.name,
+                at,
+                [each[at] for each in first],
+                kind=kind,
+                sep=table.delimiter,
+                bounds="use",
+                decimal_comma=decimal_comma,
+            )
+    return found
+
+
 def score_lines(
-    output: OutputLines, columns: PredictionColumns, task: TableTask, model: Path
+    output: OutputLines,
+    columns: PredictionColumns,
+    measured: Mapping[int, TargetColumn],
+    task: TableTask,
+    model: Path,
 ) -> list[str]:
     """A line for each target that the table has a column of, from a finished output.
 
@@ -30,6 +60,8 @@ def score_lines(
     output : OutputLines
         The rows of the input with ``columns`` behind them.
     columns : PredictionColumns
+    measured : dict of int to TargetColumn
+        Of the input.
     task : TableTask
         Of the models.
     model : Path
@@ -39,16 +71,19 @@ def score_lines(
     wanted = read_json(config).get("training", {}).get("metric") if config.exists() else None
     wanted = [wanted] if isinstance(wanted, str) else wanted or []
     table = output.text
-    first = first_cells(table)
     targets = [
-        _MeasuredTarget(table, first, columns, task, number)
-        for number, target in enumerate(task.targets)
-        if table.header.count(target.name) == 1
+        _MeasuredTarget(
+            task.targets[number],
+            task.kinds[number],
+            column,
+            [table.width + place for place in columns.numbers[number]],
+        )
+        for number, column in measured.items()
     ]
     similarity = None if columns.similarity is None else table.width + columns.similarity
     for row in DelimitedText(output.path, delimiter=output.separator, columns=columns.names):
         known = similarity is not None and bool(row.cells[similarity])
-        known = known and float(row.cells[similarity or 0]) == 1
+        known = known and _number(row.cells[similarity or 0]) == 1
         for each in targets:
             each.add(row.cells, known=known)
     return [each.line(wanted) for each in targets]
@@ -58,23 +93,9 @@ class _MeasuredTarget:
     """What was measured and predicted of one target, row by row."""
 
     def __init__(
-        self,
-        table: DelimitedText,
-        first: Sequence[Sequence[str]],
-        columns: PredictionColumns,
-        task: TableTask,
-        number: int,
+        self, target: Column, kind: str, column: TargetColumn, places: Sequence[int]
     ) -> None:
-        self.target, self.kind = task.targets[number], task.kinds[number]
-        name, self.at = self.target.name, table.column(self.target.name)
-        if self.target.classes:
-            self.column = TargetColumn(name, self.at, self.kind, True, classes=self.target.classes)
-        else:
-            cells = [each[self.at] for each in first]
-            self.column = TargetColumn.from_cells(
-                name, self.at, cells, kind=self.kind, sep=table.delimiter, bounds="use"
-            )
-        self.places = [table.width + place for place in columns.numbers[number]]
+        self.target, self.kind, self.column, self.places = target, kind, column, places
         self.measured: list[float] = []
         self.predicted: list[list[float]] = []
         self.limits: list[tuple[float, float]] = []
@@ -86,7 +107,7 @@ class _MeasuredTarget:
         texts = [cells[place] for place in self.places]
         if not all(texts):
             return
-        cell = self.column.read(cells[self.at])
+        cell = self.column.read(cells[self.column.at])
         self.unread += bool(cell.why)
         if math.isnan(cell.value):
             return
@@ -97,7 +118,7 @@ class _MeasuredTarget:
             )
         )
         self.measured.append(math.nan if cell.relation else cell.value)
-        self.predicted.append([float(text) for text in texts])
+        self.predicted.append([_number(text) for text in texts])
         self.known += known
 
     def line(self, wanted: Sequence[str]) -> str:
@@ -129,3 +150,8 @@ class _MeasuredTarget:
                 f"; {self.known} rows are molecules that the run was trained on, or look like one"
             )
         return f"{name}, {found['cells']} measured rows: {said}{beside}"
+
+
+def _number(text: str) -> float:
+    """Of one of our own cells, with a decimal point or comma."""
+    return float(text.replace(",", "."))

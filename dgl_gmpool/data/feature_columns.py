@@ -32,9 +32,15 @@ class FeatureColumns:
 
     @classmethod
     def of(
-        cls, text: DelimitedText, names: Sequence[str], rows: Sequence[Sequence[str]]
+        cls,
+        text: DelimitedText,
+        names: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        *,
+        decimal_comma: bool = False,
     ) -> FeatureColumns:
-        """The columns of these names; ``rows`` are the cells of the table's rows.
+        """The columns of these names; ``rows`` are the cells of the table's rows, from which
+        decimal commas are told unless it is said that they are.
 
         Raises
         ------
@@ -43,7 +49,8 @@ class FeatureColumns:
         """
         at = tuple(text.column(name) for name in names)
         commas = (
-            has_decimal_commas((cells[column] for cells in rows), separator=text.delimiter)
+            decimal_comma
+            or has_decimal_commas((cells[column] for cells in rows), separator=text.delimiter)
             for column in at
         )
         return cls(tuple(names), at, tuple(commas))

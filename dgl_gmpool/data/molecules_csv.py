@@ -41,6 +41,7 @@ def load_csv(
     one_fragment: bool = False,
     strict: bool = False,
     delimiter: str | None = None,
+    decimal_comma: bool = False,
     bounds: str = "drop",
     weight_column: str | None = None,
     split_column: str | None = None,
@@ -90,6 +91,8 @@ def load_csv(
     delimiter : str, optional
         By default recognised by the columns' names: a comma, semicolon, tab or bar. Unless
         commas part the cells, a decimal comma is read where a column leaves no doubt.
+    decimal_comma : bool
+        All numbers have decimal commas, ``6,820`` too.
     bounds : str
         ``"drop"`` (default): bounds such as ``>100`` are left out and named. ``"use"``: they become
         bounds of the table, from which training learns that the value lies beyond; approximate
@@ -165,6 +168,7 @@ def load_csv(
             sep=text.delimiter,
             bounds=bounds,
             classes=names,
+            decimal_comma=decimal_comma,
         )
         for task, at, each, names in zip(tasks, map(text.column, tasks), kinds, classes)
     ]
@@ -172,7 +176,7 @@ def load_csv(
     for column in read if test_of is None else ():
         refuse_other_words(column, [cells[column.at] for cells in fitting])
     columns = settled(read)
-    conditions = FeatureColumns.of(text, feature_columns, fitting)
+    conditions = FeatureColumns.of(text, feature_columns, fitting, decimal_comma=decimal_comma)
     reader = RowReader(
         text,
         smiles,
@@ -188,7 +192,10 @@ def load_csv(
             at
             for at in (weight, split)
             if at is not None
-            and has_decimal_commas((cells[at] for cells in fitting), separator=text.delimiter)
+            and (
+                decimal_comma
+                or has_decimal_commas((cells[at] for cells in fitting), separator=text.delimiter)
+            )
         ),
     )
 

@@ -81,15 +81,17 @@ class TargetColumn:
         sep: str,
         bounds: str,
         classes: tuple[str, ...] = (),
+        decimal_comma: bool = False,
     ) -> TargetColumn:
-        """``kind`` and ``classes`` where they are given; ``sep`` is what parts the table's cells.
+        """``kind`` and ``classes`` where they are given; ``sep`` is what parts the table's cells,
+        from which decimal commas are told unless it is said that they are.
 
         Raises
         ------
         ValueError
             The kind is multiclass, and the cells hold too many different names.
         """
-        comma = has_decimal_commas(cells, separator=sep)
+        comma = decimal_comma or has_decimal_commas(cells, separator=sep)
         words = _class_words(cells) if kind in (None, "classification") else {}
         if kind == "multiclass":
             classes = classes or _classes(name, cells)

@@ -37,7 +37,8 @@ def unused_notes(cells: Sequence[Cell]) -> list[str]:
     if commas:
         notes.append(
             f"{commas} values are left out because they are written with a comma; if these are the "
-            "large ones, what is left is no random part of the data: write them without"
+            "large ones, what is left is no random part of the data: write them without, or, where "
+            "all commas are decimal marks, give --decimal-comma (decimal_comma=True)"
         )
     return notes
 
