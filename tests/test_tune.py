@@ -137,7 +137,7 @@ def chromophores(folder):
 FLAGS = {
     "featurizer": "--featurizer canonical --standardize fragment charge --replicates median",
     "columns": "--weight-column weight --feature-columns pH --bounds use --delimiter ; --units M "
-    "--kind regression --id-column name",
+    "--kind regression --id-column name --decimal-comma",
     "groups": "--split group --group-column series --folds 3 --test-fraction 0.3 --seed 4",
     "time": "--split time --split-column date",
     "parts": "--split-column part --replicates mean",
