@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from dgl_gmpool import cli
 from dgl_gmpool._io import atomic_write, check_output
 from dgl_gmpool.cli.entry import run_script
 from dgl_gmpool.cli.molecule_rows import FeatureSource
@@ -173,3 +174,19 @@ def test_what_a_message_tells_to_type_can_be_pasted(refuse, typed, tmp_path):
     with pytest.raises((ValueError, FileNotFoundError)) as error:
         refuse(folder)
     assert shlex.join(word.replace("HERE", str(folder)) for word in typed) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("train csv --hidden-feats 16", "train csv: error: there is no flag --hidden-feats. Did"),
+        ("predict --model r --csv c --output o --devise=cpu", "Did you mean --device? See dgl-"),
+        ("--debg train csv", "Did you mean --debug?"),
+    ],
+)
+def test_a_flag_that_is_not_there_names_the_closest(arguments, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments.split())
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line

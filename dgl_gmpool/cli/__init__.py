@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from dgl_gmpool._version import __version__
 from dgl_gmpool.cli.entry import run_script
+from dgl_gmpool.cli.flags import FlagParser
 
 
 class Command(NamedTuple):
@@ -59,7 +60,7 @@ COMMANDS = {
 
 def _parser(chosen: str | None) -> argparse.ArgumentParser:
     """The parser, with the flags of the chosen command only."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog="dgl-gmpool", description="Graph pooling that finds the number of groups by itself."
     )
     parser.add_argument("--version", action="version", version=f"dgl-gmpool {__version__}")

@@ -2,9 +2,36 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from dgl_gmpool._options import closest
+
+
+class FlagParser(argparse.ArgumentParser):
+    """Answers a flag that it does not know with the closest that it knows.
+
+    Examples
+    --------
+    >>> parser = FlagParser(prog="train")
+    >>> _ = parser.add_argument("--epochs")
+    >>> parser.exit = lambda status, message: print(message.strip())
+    >>> _ = parser.parse_known_args(["--epcohs=3"])
+    train: error: there is no flag --epcohs. Did you mean --epochs? See train --help
+    """
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, unknown = super().parse_known_args(args, namespace)
+        flag = next((text.split("=")[0] for text in unknown if text.startswith("--")), None)
+        if flag is not None:
+            near = closest(flag, [name for name in self._option_string_actions if len(name) > 2])
+            hint = f" Did you mean {near}?" if near else ""
+            self.exit(
+                2, f"{self.prog}: error: there is no flag {flag}.{hint} See {self.prog} --help\n"
+            )
+        return found, unknown
 
 
 def add_flag(add: Callable[..., Any], *names: str, **options: Any) -> Any:
@@ -15,7 +42,6 @@ def add_flag(add: Callable[..., Any], *names: str, **options: Any) -> Any:
 
     Examples
     --------
-    >>> import argparse
     >>> add_flag(argparse.ArgumentParser().add_argument, "--folds", default=5, help="parts").help
     'parts (default: 5)'
     """

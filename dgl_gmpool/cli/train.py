@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from dgl_gmpool.cli.datasets import DATA_SETS
+from dgl_gmpool.cli.flags import FlagParser
 from dgl_gmpool.cli.load_table import load_table
 from dgl_gmpool.cli.split_plan import plan_splits
 from dgl_gmpool.cli.train_flags import TrainFlags
@@ -70,7 +71,7 @@ def main(args: argparse.Namespace) -> int:
 
 def recipe(name: str, script: str, arguments: Sequence[str]) -> int:
     """``python recipes/SCRIPT.py``, another face of ``dgl-gmpool train NAME``."""
-    parser = argparse.ArgumentParser(prog=f"python recipes/{script}.py")
+    parser = FlagParser(prog=f"python recipes/{script}.py")
     add_train_flags(parser, name)
     parser.set_defaults(data_set=name)
     return main(parser.parse_args(arguments))
