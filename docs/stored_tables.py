@@ -94,6 +94,15 @@ def planted_paying() -> Table:
         "GMPool, no locality": "GMPool, features alone",
         "mean and max, exchange": "mean and maximum, exchange in the network",
         "planted groups": "the planted groups",
+        "NGMPool": "NGMPool",
+        "GMPool.paper": "the paper's GMPool",
+        "BN-Pool": "BN-Pool",
+        "DiffPool": "DiffPool",
+        "SAGPool": "SAGPool",
+        "DiffPool's network, DiffPool": "DiffPool in the network of DGL's example `diffpool`",
+        "DiffPool's network, GMPool": "GMPool in its place",
+        "HGP-SL's network, SAGPool": "SAGPool in the network of DGL's example `hgp_sl`",
+        "HGP-SL's network, GMPool": "GMPool in its place",
     }
     return [
         [name]
