@@ -103,7 +103,7 @@ def read_weight(text: str, *, where: str) -> float:
     Raises
     ------
     ValueError
-        It is no number of 0 or more; ``where`` names file, row and column.
+        It is no number from 0 to ``LARGEST``; ``where`` names file, row and column.
 
     Examples
     --------
@@ -114,22 +114,23 @@ def read_weight(text: str, *, where: str) -> float:
         weight = float(text)
     except ValueError:
         weight = math.nan
-    if not 0 <= weight < math.inf:
+    if not 0 <= weight <= LARGEST:
         raise ValueError(
-            f"{where} is {text.strip()!r}: expected a number of 0 or more (0 leaves the row out of "
-            "the training); correct the cell or take another --weight-column"
+            f"{where} is {text.strip()!r}: expected a number from 0 (which leaves the row out of "
+            f"the training) to {LARGEST:g}; correct the cell or take another --weight-column"
         )
     return weight
 
 
 def check_weights(weights: np.ndarray, rows: int) -> None:
-    """Raise a ValueError unless there is a finite weight of 0 or more for each row."""
+    """Raise a ValueError unless there is a weight from 0 to ``LARGEST`` for each row."""
     if weights.shape != (rows,):
         raise ValueError(f"weights have the shape {weights.shape}, expected ({rows},)")
-    odd = np.flatnonzero(~((weights >= 0) & np.isfinite(weights)))
+    odd = np.flatnonzero(~((weights >= 0) & (weights <= LARGEST)))
     if len(odd):
         raise ValueError(
-            f"the weight of row {odd[0]} is {weights[odd[0]]}; expected finite values of 0 or more"
+            f"the weight of row {odd[0]} is {weights[odd[0]]}; expected values from 0 to "
+            f"{LARGEST:g}"
         )
 
 

@@ -30,6 +30,7 @@ pre {{ background: #f4f4f4; padding: .6em .8em; border-radius: 4px; white-space:
 .sides {{ display: flex; flex-wrap: wrap; gap: 1em; align-items: flex-start; }}
 .sides > div {{ min-width: 0; max-width: 100%; }}
 .scroll td:first-child, .scroll code {{ min-width: 7em; }} .scroll code {{ display: block; }}
+.scroll td:first-child {{ overflow-wrap: anywhere; }}
 .picture {{ flex: 1 1 500px; }} .picture svg {{ max-width: 100%; height: auto; }}
 .groups {{ flex: 1 1 340px; overflow-x: auto; }}
 .plot {{ max-width: 100%; height: auto; }}
