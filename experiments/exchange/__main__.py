@@ -2,6 +2,7 @@
 
   python -m experiments.exchange --output FOLDER                      the data that RDKit carries
   python -m experiments.exchange --output FOLDER --tsv TSV --chromophores CSV --tox21 CSV
+  python -m experiments.exchange --output OTHER --variants ...        other ways to exchange
 
 A row of scores.csv is one training; what is there is not trained again, so the command can be
 stopped and started at will, with more --seeds too. Writes scores.csv, table.json and table.md.
@@ -35,6 +36,7 @@ from dgl_gmpool.data import (
 )
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.training.batches import Batch, collate
+from experiments.exchange.variants import VARIANTS
 from experiments.setting import setting
 
 WIDTH, STEPS, BATCH, PEAK = 32, 3, 40, 0.005
@@ -71,7 +73,11 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--merge", nargs="+", type=Path, default=[], metavar="FOLDER", help="train nothing"
     )
+    parser.add_argument(
+        "--variants", action="store_true", help="other ways to exchange, against the default"
+    )
     args = parser.parse_args(arguments)
+    arms = ["default", *VARIANTS] if args.variants else list(ARMS)
     torch.set_num_threads(1)
     args.output.mkdir(parents=True, exist_ok=True)
     scores = read_scores(args.output)
@@ -83,7 +89,7 @@ def main(arguments: list[str]) -> None:
     sets = {name: load() for name, load in loaders(args).items()}
     for seed in range(args.first_seed, args.first_seed + args.seeds):
         for name, dataset in sets.items():
-            missing = [arm for arm in ARMS if (name, str(seed), arm) not in scores]
+            missing = [arm for arm in arms if (name, str(seed), arm) not in scores]
             for arm, loss, seconds in train(dataset, seed, missing, EPOCHS.get(name, 20)):
                 scores[name, str(seed), arm] = (loss, seconds)
                 print(f"{name} {seed} {arm}: {loss:.4f} ({seconds:.0f} s)", flush=True)
@@ -109,7 +115,7 @@ def loaders(args: argparse.Namespace) -> dict[str, Callable[[], MoleculeDataset]
 def build(arm: str, dataset: MoleculeDataset, seed: int) -> MoleculePredictor:
     """One arm's network, started from the seed."""
     torch.manual_seed(seed)
-    options = dict(ARMS[arm])
+    options = dict(ARMS.get(arm, {}))
     if options.get("readout") != "mean_and_max" or options.get("exchange"):
         options["conductance_start"] = dataset.conductance_start
     model = MoleculePredictor(
@@ -123,6 +129,8 @@ def build(arm: str, dataset: MoleculeDataset, seed: int) -> MoleculePredictor:
         readout_norm="batch",
         **options,  # type: ignore[arg-type]
     )
+    if arm in VARIANTS:
+        VARIANTS[arm](model)
     if arm == "phi":
         model.poolings[0].matrices = identities  # type: ignore[assignment]
     return model
@@ -240,10 +248,11 @@ def interval(values: Sequence[float]) -> dict[str, float | int | None]:
 
 
 def summary(scores: Scores) -> list[dict[str, object]]:
-    """Every arm against mean and maximum, and against phi: by set, and over all sets."""
+    """Every arm against mean and maximum, and against phi, and variants against the default: by
+    set, and over all sets."""
     rows: list[dict[str, object]] = []
-    for against in ("mean_and_max", "phi"):
-        for arm in ARMS:
+    for against, arms in (("mean_and_max", ARMS), ("phi", ARMS), ("default", VARIANTS)):
+        for arm in arms:
             if arm == against:
                 continue
             by_set = changes(scores, arm, against)
@@ -275,8 +284,10 @@ def write(folder: Path, scores: Scores) -> None:
     """scores.csv, table.json and table.md."""
     write_scores(folder, scores)
     rows = summary(scores)
-    spent = {arm: [s for (_, _, which), (_, s) in scores.items() if which == arm] for arm in ARMS}
-    cost = {arm: float(np.mean(each)) for arm, each in spent.items() if each}
+    spent: dict[str, list[float]] = {}
+    for (_, _, arm), (_, seconds) in scores.items():
+        spent.setdefault(arm, []).append(seconds)
+    cost = {arm: float(np.mean(each)) for arm, each in spent.items()}
     record = {**setting(), "changes": rows, "seconds": cost}
     atomic_write_json(folder / "table.json", record)
     names = sorted({name for name, _, _ in scores})
