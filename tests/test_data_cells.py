@@ -18,7 +18,12 @@ from dgl_gmpool.data.molecule import (
     read_molecule,
     split_smiles,
 )
-from dgl_gmpool.data.number import has_decimal_commas, parse_value, read_cell
+from dgl_gmpool.data.number import (
+    has_decimal_commas,
+    parse_value,
+    read_cell,
+    with_decimal_point,
+)
 from dgl_gmpool.data.tox21 import TOX21_TASKS
 
 #: Cells that RDKit alone takes for another molecule, and what the refusal must say.
@@ -216,3 +221,18 @@ def test_a_decimal_comma_is_one_only_without_doubt(separator):
     assert found("ca. 3", "4,25", ">1,5")
     assert found("-0,123", "1,036")  # no thousands begin with 0
     assert not found("10,123", "1,036")
+    assert not found("1.036,5", "0.250")  # nor do they here: the point is the decimal mark
+
+
+@pytest.mark.parametrize("separator", [";", ","])
+def test_columns_with_points_keep_them_where_the_table_is_said_to_have_commas(separator):
+    def found(*cells):
+        return has_decimal_commas(cells, separator=separator, said=True)
+
+    assert found("6,820", "1.500")
+    assert found("5")
+    assert found("1.036", "2.000")
+    assert not found("7.125", "3.5")
+    assert not found("0.250", "7.125")
+    assert found("7,5", "3.5")
+    assert [with_decimal_point(cell) for cell in ("0.250", "1.036")] == ["0.250", "1036"]

@@ -464,7 +464,11 @@ def test_decimal_commas_in_every_column_of_numbers(tmp_path, separator):
 @pytest.mark.parametrize("separator", [";", ","])
 def test_decimal_commas_that_are_said_to_be_some(tmp_path, separator):
     """Three digits behind each, or a table with commas between its cells, leave a doubt."""
-    lines = [("smiles", "y", "pH"), ("C", "6,820", "7,400"), ("CC", "1,500", "5")]
+    lines = [
+        ("smiles", "y", "pH", "w"),
+        ("C", "6,820", "7,400", "1.125"),
+        ("CC", "1,500", "5", "2.5"),
+    ]
     with (tmp_path / "t.csv").open("w", newline="") as file:
         csv.writer(file, delimiter=separator).writerows(lines)
     read = partial(
@@ -473,8 +477,10 @@ def test_decimal_commas_that_are_said_to_be_some(tmp_path, separator):
         smiles_column="smiles",
         target_columns="y",
         feature_columns=["pH"],
+        weight_column="w",
     )
     table = read(decimal_comma=True)
+    assert table.weights.tolist() == [1.125, 2.5]  # of a column with points
     assert table.targets[:, 0].tolist() == [6.82, 1.5]
     assert table.features[0].values[:, 0].tolist() == pytest.approx([7.4, 5])
     with pytest.raises(ValueError, match="no usable row"):

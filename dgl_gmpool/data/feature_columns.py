@@ -49,8 +49,9 @@ class FeatureColumns:
         """
         at = tuple(text.column(name) for name in names)
         commas = (
-            decimal_comma
-            or has_decimal_commas((cells[column] for cells in rows), separator=text.delimiter)
+            has_decimal_commas(
+                (cells[column] for cells in rows), separator=text.delimiter, said=decimal_comma
+            )
             for column in at
         )
         return cls(tuple(names), at, tuple(commas))

@@ -92,7 +92,8 @@ def load_csv(
         By default recognised by the columns' names: a comma, semicolon, tab or bar. Unless
         commas part the cells, a decimal comma is read where a column leaves no doubt.
     decimal_comma : bool
-        All numbers have decimal commas, ``6,820`` too.
+        Every comma in a number is a decimal mark, that of ``6,820`` too, and ``2.000`` is two
+        thousand, but in columns that points such as that of ``3.5`` show to have decimal points.
     bounds : str
         ``"drop"`` (default): bounds such as ``>100`` are left out and named. ``"use"``: they become
         bounds of the table, from which training learns that the value lies beyond; approximate
@@ -192,9 +193,8 @@ def load_csv(
             at
             for at in (weight, split)
             if at is not None
-            and (
-                decimal_comma
-                or has_decimal_commas((cells[at] for cells in fitting), separator=text.delimiter)
+            and has_decimal_commas(
+                (cells[at] for cells in fitting), separator=text.delimiter, said=decimal_comma
             )
         ),
     )

@@ -32,7 +32,7 @@ _VALUE = re.compile(rf"(>>|<<|>=|<=|>|<|=|~|\u2265|\u2264|\u2248)?\s*({_NUMBER})
 #: A number in any writing, with what may stand before it.
 _DIGITS = re.compile(r"[<>=~\u2265\u2264\u2248\s]*([+-]?\d[\d.,]*(?:[eE][+-]?\d+)?)")
 #: As German and Italian spreadsheets write large numbers.
-_THOUSANDS = re.compile(r"([<>=~\u2265\u2264\u2248\s]*[+-]?)(\d{1,3}(?:\.\d{3})+)(,\d+)?")
+_THOUSANDS = re.compile(r"([<>=~\u2265\u2264\u2248\s]*[+-]?)([1-9]\d{0,2}(?:\.\d{3})+)(,\d+)?")
 #: Minus signs of printed tables and word processors.
 _MINUS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212"), "-")
 _RELATION = {"\u2265": ">", "\u2264": "<", "\u2248": "~", "=": ""}
@@ -134,25 +134,29 @@ def check_weights(weights: np.ndarray, rows: int) -> None:
         )
 
 
-def has_decimal_commas(cells: Iterable[str], *, separator: str) -> bool:
+def has_decimal_commas(cells: Iterable[str], *, separator: str, said: bool = False) -> bool:
     """Whether the commas in a column of numbers can only be decimal marks; never where commas part
-    the table's cells.
+    the table's cells. Where it is ``said`` that all commas are, whether the column may have such:
+    not where its decimal marks are points.
 
     >>> columns = ["4,1", "1,036"], ["0,123"], ["107", "1,036"], ["1.036,5", "2.000"], ["4,1", "2."]
     >>> [has_decimal_commas(cells, separator=";") for cells in columns]
     [True, True, False, True, False]
     """
-    if separator == ",":
+    if separator == "," and not said:
         return False
     # A word in one cell, such as "ca. 3", says nothing of the numbers in the others.
     texts = [
         found[1] for cell in cells if (found := _DIGITS.fullmatch(cell.strip().translate(_MINUS)))
     ]
+    dotted = [text for text in texts if "." in text]
+    thousands = all(map(_THOUSANDS.fullmatch, dotted))
+    if said:
+        return thousands or any("," in text for text in texts)
     if any(text.count(",") > 1 for text in texts):
         return False
-    dotted = [text for text in texts if "." in text]
     if dotted:  # between thousands, if a comma stands behind one of them
-        return any("," in text for text in dotted) and all(map(_THOUSANDS.fullmatch, dotted))
+        return thousands and any("," in text for text in dotted)
     return any(re.search(r"^[+-]?0+,\d|\d,(\d{1,2}|\d{4,}|\d+[eE].*)$", text) for text in texts)
 
 

@@ -91,7 +91,7 @@ class TargetColumn:
         ValueError
             The kind is multiclass, and the cells hold too many different names.
         """
-        comma = decimal_comma or has_decimal_commas(cells, separator=sep)
+        comma = has_decimal_commas(cells, separator=sep, said=decimal_comma)
         words = _class_words(cells) if kind in (None, "classification") else {}
         if kind == "multiclass":
             classes = classes or _classes(name, cells)
