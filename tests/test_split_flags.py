@@ -71,6 +71,7 @@ def test_a_molecule_is_as_old_as_its_first_measurement():
         (["01/02/2003", "03/04/2005"], "may start with the day or with the month"),
         (["12.2019", " 1.2020"], "may be dates with the year last, or numbers; write dates as 20"),
         (["31122019", "01012020"], "may be dates with the year last, or numbers"),
+        (["122019", "12020"], "write dates as .* or 2020-12, and numbers with one more decimal"),
         (["2001-01-01", "2001-01-02", "soon"], "holds '2001-01-01' and 'soon', and not all its"),
         (["2001-01-01", "31.12.2001"], "'31.12.2001', and not all its cells are numbers or dates"),
         (["inf", "1"], "not all its cells"),
@@ -98,6 +99,21 @@ def test_dates_grow(cells):
     early, late = times(cells, name="date")
     assert early < late
     assert late - early == (1.5 if cells[0] == "1" else 1)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["20190501", "20201231"],
+        ["201912", "202001"],
+        ["2019.12", "2020.01"],
+        ["43831", "43900"],
+        ["1012001.0", "1012002.0"],
+        ["9.20190", "12.20190"],
+    ],
+)
+def test_numbers_that_are_no_dates_with_the_year_last(cells):
+    assert times(cells, name="date") == [float(cell) for cell in cells]
 
 
 def test_a_cluster_is_on_one_side():

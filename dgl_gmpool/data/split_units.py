@@ -21,7 +21,7 @@ _DATES = ("%Y-%m-%d", "%Y/%m/%d", "%Y-%m", "%d.%m.%Y", "%d-%b-%Y", "%d %b %Y", "
 _DAY_OR_MONTH_FIRST = ("%d/%m/%Y", "%m/%d/%Y")
 #: As numbers these would not be in the order of time.
 _YEAR_LAST = re.compile(
-    r"(0?[1-9]|1[0-2])\.(19|20)\d\d|(0?[1-9]|[12]\d|3[01])(0[1-9]|[12]\d|3[01])(19|20)\d\d"
+    r"(0?[1-9]|1[0-2])\.?(19|20)\d\d|(0?[1-9]|[12]\d|3[01])(0[1-9]|[12]\d|3[01])(19|20)\d\d"
 )
 
 
@@ -105,7 +105,8 @@ def times(cells: Sequence[str], *, name: str, rows: Sequence[str] = ()) -> list[
         if all(_YEAR_LAST.fullmatch(cell.strip()) for cell in cells):
             raise ValueError(
                 f"the cells in the column of {name}, such as {cells[0]!r}, may be dates with the "
-                "year last, or numbers; write dates as 2020-12-31 or 2020-12"
+                "year last, or numbers; write dates as 2020-12-31 or 2020-12, and numbers with one "
+                f"more decimal: {cells[0].strip()}{'0' if '.' in cells[0] else '.0'}"
             )
         return numbers
     # Of "2020-03-01T10:00:00Z" or "2020-03-01 10:00" the day decides.
