@@ -182,6 +182,7 @@ def test_what_a_message_tells_to_type_can_be_pasted(refuse, typed, tmp_path):
         ("train csv --hidden-feats 16", "train csv: error: there is no flag --hidden-feats. Did"),
         ("predict --model r --csv c --output o --devise=cpu", "Did you mean --device? See dgl-"),
         ("--debg train csv", "Did you mean --debug?"),
+        ("train csv -- --hidde 8", "there is no flag --hidde. Did you mean --hidden?"),
     ],
 )
 def test_a_flag_that_is_not_there_names_the_closest(arguments, said, capsys):

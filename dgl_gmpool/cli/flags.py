@@ -24,7 +24,7 @@ class FlagParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         found, unknown = super().parse_known_args(args, namespace)
-        flag = next((text.split("=")[0] for text in unknown if text.startswith("--")), None)
+        flag = next((text.split("=")[0] for text in unknown if text[:2] == "--" < text), None)
         if flag is not None:
             near = closest(flag, [name for name in self._option_string_actions if len(name) > 2])
             hint = f" Did you mean {near}?" if near else ""
