@@ -191,3 +191,21 @@ def test_a_flag_that_is_not_there_names_the_closest(arguments, said, capsys):
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "predict --model none --csv none --output out.csv --debug",
+        "embed --model none --csv none --output out.csv --debug",
+        "explain --model none --smiles C --output out --debug",
+        "report --run none --debug",
+        "run --debug none.py",
+        "train csv --csv none --target y --debug",
+    ],
+)
+def test_debug_is_a_flag_of_every_command(command, tmp_path, monkeypatch):
+    """Added to the command that failed, it shows the traceback."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ValueError, FileNotFoundError), match="none"):
+        cli.main(command.split())

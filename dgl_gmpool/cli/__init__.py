@@ -64,10 +64,13 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
         prog="dgl-gmpool", description="Graph pooling that finds the number of groups by itself."
     )
     parser.add_argument("--version", action="version", version=f"dgl-gmpool {__version__}")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    shows = "show the traceback of an error"
+    parser.add_argument("--debug", action="store_true", help=shows)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (module, text, _) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        # Behind the command, too: that is where it is added to one that failed.
+        command.add_argument("--debug", action="store_true", help=shows)
         if name == chosen:
             importlib.import_module(module).add_arguments(command)
     return parser
