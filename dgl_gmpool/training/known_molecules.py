@@ -1,6 +1,6 @@
 """The molecules that a run's models know, and what they say of a new one.
 
-``training_molecules.csv`` of a run folder has a row for each molecule outside the test set:
+``training_molecules.csv`` of a run folder has a row for each molecule that was trained on:
 ``smiles``, ``rows`` (of the table) and a column for each target with the mean of what was measured
 (blank for targets of several classes).
 """
