@@ -376,3 +376,11 @@ def test_no_activation_has_two_names():
     for activation in ("none", None):
         readout = get_readout("mlp", in_feats=WIDTH, activation=activation)
         assert isinstance(readout.activation, torch.nn.Identity)
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_weave_of_runs_that_were_told_0_or_1(value):
+    """``--readout-option gaussian_expand=0``: such a run was called damaged."""
+    readout = get_readout("weave", in_feats=WIDTH, gaussian_expand=value)
+    assert readout.gaussian_expand is bool(value)
+    assert hasattr(readout, "to_out") == bool(value)

@@ -43,6 +43,8 @@ class WeaveReadout(Readout):
 
     def __init__(self, in_feats: int, *, gaussian_expand: bool = True) -> None:
         super().__init__(in_feats)
+        if gaussian_expand in (0, 1):  # as runs of earlier versions may have it
+            gaussian_expand = bool(gaussian_expand)
         self.gaussian_expand = true_or_false("gaussian_expand", gaussian_expand)
         if gaussian_expand:
             self.means = _constants(mean for mean, _ in MEMBERSHIPS)
