@@ -17,6 +17,8 @@ from dgl_gmpool.cli import main
 from dgl_gmpool.data import make_splits
 from dgl_gmpool.data.similarity import fingerprints, nearest
 from dgl_gmpool.load import load_predictor
+from dgl_gmpool.report.novelty import known_molecules
+from dgl_gmpool.report.run_data import RunData
 from dgl_gmpool.training import TrainingConfig, train_run
 from dgl_gmpool.training.calibration import Calibrator, calibration_error, choose_calibrators
 from dgl_gmpool.training.conformal import MOST_SCORES, Intervals, choose_intervals, interval_score
@@ -305,6 +307,8 @@ def test_rows_of_weight_0_are_no_training_molecules(final, tmp_path):
     assert set(known) == {table.canonical[row] for row in rows}
     found = load_predictor(run.folder).predict(table.smiles)
     assert all(found.nearest[row] in known for row in range(36))
+    of_page = known_molecules(RunData.load(run.folder)).smiles
+    assert set(of_page) == {table.canonical[row] for row in rows if row not in splits.test}
 
 
 def test_a_target_with_few_values_takes_no_intervals_from_the_others(tmp_path, capsys):

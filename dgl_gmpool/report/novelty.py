@@ -96,6 +96,9 @@ def known_molecules(run: RunData) -> Known:
         # Every row outside the test set is a validation row of one fold.
         for row in _evenly(range(len(valid)), MOST_KNOWN):
             fold_of.setdefault(valid.canonical(row), int(valid.folds[row]))
+        trained = _trained_on(run, len(valid))
+        if trained is not None:
+            fold_of = {smiles: fold for smiles, fold in fold_of.items() if smiles in trained}
     elif run.files.known_molecules.exists():
         known = KnownMolecules.read(run.files.known_molecules).smiles
         fold_of = dict.fromkeys(_evenly(known, MOST_KNOWN), -2)
@@ -109,6 +112,16 @@ def known_molecules(run: RunData) -> Known:
         )
     fold_of.pop("", None)
     return Known(tuple(fold_of), np.array(list(fold_of.values()), np.int64))
+
+
+def _trained_on(run: RunData, valid_rows: int) -> set[str] | None:
+    """The molecules of a run with rows of weight 0; None where it is not known to have such."""
+    if not run.files.known_molecules.exists():
+        return None
+    known = KnownMolecules.read(run.files.known_molecules)
+    # Final models learn from the test rows, too.
+    rows = valid_rows + (len(run.test or ()) if run.metrics.get("final") else 0)
+    return set(known.smiles) if sum(known.rows) < rows else None
 
 
 @lru_cache(maxsize=1)
