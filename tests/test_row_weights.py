@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,11 @@ from test_target_kinds import load, table_file
 from training_data import small_dataset, small_options
 
 from dgl_gmpool import cli
+from dgl_gmpool.data import AuxiliaryTargets
+from dgl_gmpool.data.features import COLUMN, Features
 from dgl_gmpool.training import TrainingConfig
 from dgl_gmpool.training.fold_data import FoldData, check_fold
+from dgl_gmpool.training.forest import _filled
 from dgl_gmpool.training.standardizer import Standardizer
 from dgl_gmpool.training.table_task import TableTask
 
@@ -43,6 +47,42 @@ def test_a_row_of_weight_two_is_two_rows_and_one_of_none_is_no_row():
     found = data.task.loss(outputs[rows], data.labels.take(torch.tensor(rows)))
     plain = data.labels.take(torch.tensor(repeated))._replace(weight=None)
     assert found.item() == pytest.approx(data.task.loss(outputs[repeated], plain).item(), rel=1e-5)
+
+
+def test_rows_of_no_weight_say_nothing_of_features():
+    """They moved the scale; a column that only they had, or that varied in them alone, counted."""
+    weights = np.resize([2.0, 0.0, 1.0], 36)
+    columns = np.random.default_rng(0).normal(size=(36, 4)).astype(np.float32)
+    columns[weights > 0, 1] = np.nan
+    columns[weights > 0, 2] = 5
+    columns[:, 3] *= 1e-13
+    dataset = with_weights(small_dataset(), weights)
+    names = ("a", "b", "c", "d")
+    table = replace(dataset.table, features=(Features(COLUMN, names, columns),))
+    data = prepared(replace(dataset, table=table), range(24))
+    repeated = np.repeat(columns[:24], weights[:24].astype(int), axis=0).astype(np.float64)
+    kept = [0, 3]
+    np.testing.assert_allclose(data.global_scaler.mean[kept], repeated[:, kept].mean(axis=0))
+    np.testing.assert_allclose(data.global_scaler.std[kept], repeated[:, kept].std(axis=0))
+    assert (data.global_feats[:, [1, 2]] == 0).all()
+    filled = _filled(columns, np.arange(24), weights)
+    assert np.array_equal(filled[weights > 0, 1], np.zeros(24))
+
+
+def test_auxiliary_targets_have_the_weights_of_their_rows():
+    weights = np.resize([2.0, 0.0, 1.0, 3.0], 36)
+    values = np.random.default_rng(0).normal(size=(36, 3)).astype(np.float32)
+    values[::5, 0] = np.nan
+    values[weights > 0, 2] = np.nan
+    dataset = with_weights(small_dataset(), weights)
+    beside = AuxiliaryTargets("sizes", "regression", ("a", "b", "c"), values)
+    table = replace(dataset.table, auxiliary=(beside,))
+    (part,) = prepared(replace(dataset, table=table), range(24), auxiliary={"sizes": 1}).auxiliary
+    repeated = np.repeat(values[:24, :2], weights[:24].astype(int), axis=0).astype(np.float64)
+    expected = (repeated - np.nanmean(repeated, axis=0)) / np.nanstd(repeated, axis=0)
+    rows = torch.arange(24)
+    found = part.task.loss(torch.zeros(24, 2), part.labels.take(rows))
+    assert found.item() == pytest.approx(np.nanmean(expected**2), rel=1e-5)
 
 
 def test_weights_of_one_size_change_nothing():

@@ -173,6 +173,14 @@ def test_rounding_around_zero_is_no_feature():
     assert abs(FeatureScaler.fit(values).transform(values)).max() < 1e-16
 
 
+def test_the_unit_of_a_measured_feature_does_not_matter():
+    """Concentrations below 1e-12 were taken for rounding, and the column for one without effect."""
+    values = np.array([[1.0], [2.0], [6.0]])
+    scaler = FeatureScaler.fit(1e-13 * values, calculated=np.array([False]))
+    expected = FeatureScaler.fit(values).transform(values)
+    np.testing.assert_allclose(scaler.transform(1e-13 * values), expected, rtol=1e-6)
+
+
 def test_standardizer_ignores_missing_cells_and_undoes_itself():
     values = np.array([[1.0, 5.0], [NAN, 5.0], [3.0, 5.0]])
     scaler = Standardizer.fit(values)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dgl_gmpool.data import AuxiliaryTargets, MoleculeDataset, MoleculeTable, Splits
-from dgl_gmpool.data.features import FeatureNames, joined_features
+from dgl_gmpool.data.features import COLUMN, FeatureNames, joined_features
 from dgl_gmpool.training.config import TrainingConfig
 from dgl_gmpool.training.metrics import choose_metric
 from dgl_gmpool.training.standardizer import FeatureScaler
@@ -27,15 +27,15 @@ class AuxiliaryPart:
         How they are learnt.
     weight : float
         Of their mean loss, beside that of the targets.
-    targets : torch.Tensor
-        ``(rows, columns)`` on the training device, standardised; NaN where not known.
+    labels : Labels
+        ``(rows, columns)`` on the training device, standardised, with the weights of rows.
     measured : numpy.ndarray
         ``(rows,)`` int, known cells per row.
     """
 
     task: Task
     weight: float
-    targets: torch.Tensor
+    labels: Labels
     measured: np.ndarray
 
 
@@ -74,7 +74,7 @@ class FoldData:
     @property
     def widths(self) -> list[int]:
         """How many of a model's outputs are for the targets, and for each auxiliary part."""
-        return [self.task.width, *(part.targets.shape[1] for part in self.auxiliary)]
+        return [self.task.width, *(part.labels.targets.shape[1] for part in self.auxiliary)]
 
     @classmethod
     def prepare(
@@ -93,15 +93,15 @@ class FoldData:
             The table lacks auxiliary targets or descriptors that the configuration names.
         """
         table, rows = dataset.table, np.asarray(train)
+        weight = None if table.weights is None else table.weights[rows]
         global_scaler, global_feats = None, None
         values, features = joined_features(table, config.descriptors)
         if values is not None:
-            global_scaler = FeatureScaler.fit(values[rows])
+            calculated = [each.source != COLUMN for each in features for _ in each.names]
+            global_scaler = FeatureScaler.fit(values[rows], weight, calculated=np.array(calculated))
             global_feats = torch.as_tensor(global_scaler.transform(values))
         task = table_task(table, config)
-        scaler = task.scaler(
-            table.targets[rows], None if table.weights is None else table.weights[rows]
-        )
+        scaler = task.scaler(table.targets[rows], weight)
         return cls(
             task,
             Labels.of(
@@ -117,7 +117,7 @@ class FoldData:
             scaler,
             global_scaler,
             tuple(
-                _auxiliary_part(table.auxiliary_targets(name), factor, rows, device)
+                _auxiliary_part(table.auxiliary_targets(name), factor, rows, table.weights, device)
                 # By name: the order in which they were asked for must not matter.
                 for name, factor in sorted(config.auxiliary.items())
             ),
@@ -126,14 +126,24 @@ class FoldData:
 
 
 def _auxiliary_part(
-    found: AuxiliaryTargets, weight: float, train: np.ndarray, device: torch.device
+    found: AuxiliaryTargets,
+    factor: float,
+    train: np.ndarray,
+    weights: np.ndarray | None,
+    device: torch.device,
 ) -> AuxiliaryPart:
     task = get_task(found.kind)
+    weight = None if weights is None else weights[train]
+    learnt = train if weight is None else train[weight > 0]
     # A column that no training row has teaches nothing.
-    values = found.values[:, ~np.isnan(found.values[train]).all(axis=0)]
-    values = task.scaler(values[train]).transform(values)
-    known = (~np.isnan(values)).sum(axis=1)
-    return AuxiliaryPart(task, weight, torch.as_tensor(values).to(device), known)
+    values = found.values[:, ~np.isnan(found.values[learnt]).all(axis=0)]
+    known = ~np.isnan(values)
+    cells = None
+    if weights is not None:
+        cells = np.tile(weights[:, None], values.shape[1])
+        cells /= cells[train][known[train]].mean() if values.shape[1] else 1
+    labels = Labels.of(values, None, None, cells, task.scaler(values[train], weight), device)
+    return AuxiliaryPart(task, factor, labels, known.sum(axis=1))
 
 
 def table_task(table: MoleculeTable, config: TrainingConfig | None = None) -> TableTask:

@@ -226,7 +226,7 @@ class FoldTrainer:
         own_loss = data.task.loss(own, data.labels.take(there))
         loss = own_loss * share(data.measured)
         for part, found in zip(data.auxiliary, others):
-            beside = part.task.loss(found, part.targets[there])
+            beside = part.task.loss(found, part.labels.take(there))
             loss = loss + part.weight * share(part.measured) * beside
         for term in pooling_losses.values():
             loss = loss + term * world.weight(len(rows), len(whole))

@@ -79,7 +79,7 @@ def forest_predictions(
     prints = morgan_fingerprints(table.smiles, radius=radius, bits=bits, counts=counts)
     beside, _ = joined_features(table)
     if beside is not None:
-        beside = _filled(beside, train)
+        beside = _filled(beside, train, table.weights)
     seen, new = _features(prints, beside, train), _features(prints, beside, asked)
     columns = []
     for task, (kind, classes) in enumerate(zip(table.kinds, table.classes)):
@@ -161,10 +161,13 @@ def _fingerprints(smiles: tuple[str, ...], radius: int, bits: int, counts: bool)
     return found
 
 
-def _filled(values: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """NaN as the mean of the training rows, or 0 where none of them is known."""
-    known = ~np.isnan(values[train])
-    mean = np.nan_to_num(values[train]).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+def _filled(values: np.ndarray, train: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """NaN as the mean of the training rows, by their weights, or 0 where none of them is known."""
+    share = ~np.isnan(values[train])
+    if weights is not None:
+        share = share * weights[train][:, None]
+    total = share.sum(axis=0)
+    mean = (np.nan_to_num(values[train]) * share).sum(axis=0) / np.where(total > 0, total, 1)
     return np.where(np.isnan(values), mean.astype(values.dtype), values)
 
 

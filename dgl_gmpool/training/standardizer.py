@@ -107,9 +107,24 @@ class FeatureScaler(Standardizer):
     limit: float = LIMIT
 
     @classmethod
-    def fit(cls, values: np.ndarray, weight: np.ndarray | None = None) -> FeatureScaler:
+    def fit(
+        cls,
+        values: np.ndarray,
+        weight: np.ndarray | None = None,
+        *,
+        calculated: np.ndarray | bool = True,
+    ) -> FeatureScaler:
         """Constants of ``values`` ``(rows, columns)``, with weights of rows; NaN cells are left
         out.
+
+        Parameters
+        ----------
+        values : numpy.ndarray
+        weight : numpy.ndarray, optional
+            As for :class:`Standardizer`.
+        calculated : numpy.ndarray or bool
+            ``(columns,)`` or of all: a spread below 1e-12 is rounding, and not the unit of numbers
+            that somebody measured.
 
         Examples
         --------
@@ -119,12 +134,14 @@ class FeatureScaler(Standardizer):
         [[-1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [5.0, 0.0, 0.0]]
         """
         values = np.asarray(values, dtype=np.float64)
+        if weight is not None:
+            values, weight = values[weight > 0], weight[weight > 0]
         # Nothing known is as good as a column that does not vary.
         values = np.where(np.isnan(values).all(axis=0), 0.0, values)
         found = Standardizer.fit(values, weight)
         varies = np.nanmax(values, axis=0) > np.nanmin(values, axis=0)
         # Rounding around 0, as of sums of charges, is no feature.
-        std = np.where(found.std <= _FLAT, 1.0, found.std)
+        std = np.where((found.std <= _FLAT) & calculated, 1.0, found.std)
         return cls(found.mean, np.where(varies, std, np.inf))
 
     def transform(self, values: np.ndarray) -> np.ndarray:
