@@ -344,6 +344,8 @@ def test_hopeless_trials_end_early(tmp_path):
     [
         (["widht"], "setting of --space 'widht'. Did you mean 'width'"),
         (["width", "width=8"], "--space width is given twice"),
+        (["width=8,8.0"], "a value is given twice"),
+        (["descriptors=rdkit+morgan,morgan+rdkit"], "a value is given twice"),
         (["width=a"], "'a' is no number; expected width=A,B,C or width=LOW:HIGH"),
         (["width=8.5"], "8.5 is not whole"),
         (["width=8:4"], "the lower number first"),

@@ -115,7 +115,7 @@ def _values(text: str, name: str, values: str) -> Choices | Range:
 
     def read(word: str) -> Any:
         if not numbers:
-            return "+".join(sorted(word.split("+"))) if name == "descriptors" else word
+            return "+".join(sorted(set(word.split("+")))) if name == "descriptors" else word
         try:
             value = float(word)
         except ValueError:
@@ -140,10 +140,10 @@ def _values(text: str, name: str, values: str) -> Choices | Range:
         if not ends[0] < ends[1]:
             raise ValueError(f"--space {text}: expected LOW:HIGH, the lower number first")
         return Range(*ends, log=name == "lr")
-    words = values.split(",")
-    if len(set(words)) < len(words):
+    found = tuple(read(word) for word in values.split(","))
+    if len(set(found)) < len(found):
         raise ValueError(f"--space {text}: a value is given twice")
-    return Choices(tuple(read(word) for word in words))
+    return Choices(found)
 
 
 def _check(text: str, name: str, values: Choices | Range) -> None:
