@@ -21,10 +21,13 @@ from explain_data import (
 from rdkit import Chem
 from training_data import small_dataset
 
+from dgl_gmpool import MoleculePredictor
 from dgl_gmpool.data import atom_order
 from dgl_gmpool.data.smiles_to_graphs import featurize_smiles
 from dgl_gmpool.explain import explain_molecule
-from dgl_gmpool.explain.masking import RefusedError
+from dgl_gmpool.explain.masking import MaskedMolecule, RefusedError
+from dgl_gmpool.explain.molecule_groups import node_weights
+from dgl_gmpool.registry import list_readouts
 from dgl_gmpool.training import load_models, predict_smiles
 
 
@@ -211,3 +214,16 @@ def test_models_trained_with_solvents(tmp_path):
         explain_molecule(models, ACID, solvent="")
     with pytest.raises(ValueError, match="give each row's solvent"):
         explain_molecule(models, ACID)
+
+
+@pytest.mark.parametrize("name", list_readouts())
+def test_every_readout_can_be_explained(name):
+    """That of a set transformer states no weights of atoms, and could not be."""
+    model = MoleculePredictor(74, 12, hidden_feats=8, num_steps=1, readout=name).eval()
+    graph = MaskedMolecule(ACID, "canonical").graph
+    weights = node_weights([model], graph, device=torch.device("cpu"))
+    if name == "set_transformer":
+        assert weights is None
+    else:
+        assert weights.shape == (graph.num_nodes(),)
+        assert np.isfinite(weights).all()

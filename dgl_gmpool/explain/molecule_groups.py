@@ -101,8 +101,8 @@ def node_weights(
     Returns
     -------
     numpy.ndarray or None
-        ``(n,)`` float64, the mean over models (and rounds of attention); None where a readout of
-        another package states none, or sees coarse nodes (several levels).
+        ``(n,)`` float64, the mean over models (and rounds of attention); None where a readout
+        states none, or sees coarse nodes (several levels).
     """
     found = []
     for model in models:
@@ -110,7 +110,12 @@ def node_weights(
         if len(model.poolings) > 1 or not isinstance(pool, Readout):
             return None
         states, conductance, whole = _first_states(model, graph, device)
-        _, weights = pool(whole, states, get_node_weight=True, conductance=conductance)
+        try:
+            _, weights = pool(whole, states, get_node_weight=True, conductance=conductance)
+        except ValueError:  # a readout without such weights refuses
+            return None
+        if not weights:
+            return None
         found.append(torch.cat(weights, 1).mean(1).double().cpu().numpy())
     return np.stack(found).mean(axis=0)
 
