@@ -118,9 +118,10 @@ class TextSource:
         offset = 0
         with self._bytes() as data:
             for number, line in enumerate(data, start=1):
-                what = next((_FORMATS[m] for m in _FORMATS if line.startswith(m)), None)
-                if number == 1 and what is not None:
-                    return ValueError(f"{self.path} is not UTF-8 text but {what}")
+                if number == 1:
+                    for beginning, what in _FORMATS.items():
+                        if line.startswith(beginning):
+                            return ValueError(f"{self.path} is not UTF-8 text but {what}")
                 try:
                     line.decode("utf-8")
                 except UnicodeDecodeError as found:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool.nn.batch import GraphBatch
-from dgl_gmpool.nn.distance import compute_dtype
-from dgl_gmpool.nn.exchange import ExchangeStep
+from dgl_gmpool.nn.exchange import ExchangeStep, diffusion_shares
 from dgl_gmpool.nn.locality import Diffusion
 from dgl_gmpool.nn.ragged import RaggedLayout
-from dgl_gmpool.nn.structure import GraphStructure
 
 
 class _NoStep(nn.Module):
@@ -53,33 +52,21 @@ def two_times(model: MoleculePredictor) -> None:
         heads = TwoTimesStep(cast(ExchangeStep, step).to_groups.in_features)
         heads.load_state_dict(step.state_dict())
         model.exchange_steps[at] = heads
-    model._exchange = partial(_exchange_of_two_times, model)  # type: ignore[method-assign]
+    model._exchange = partial(_with_two_shares, model._exchange)  # type: ignore[method-assign]
 
 
-def _exchange_of_two_times(
-    model: MoleculePredictor,
-    structure: GraphStructure,
-    node_feats: Tensor,
-    conductance: Tensor | None,
-) -> Callable[[int, Tensor], Tensor]:
-    locality = cast(Diffusion, model.poolings[0].locality)
-    batch = GraphBatch(
-        structure,
-        node_feats,
-        width=node_feats.shape[1],
-        dtype=locality.log_time.dtype,
-        conductance=conductance,
-    ).without_empty()
-    shares = []
-    for heat in locality(batch, compute_dtype(node_feats.device)):
-        size = heat.half.sum(-1, keepdim=True)
-        half = heat.half / size.clamp(min=torch.finfo(size.dtype).tiny ** 0.5)
-        shares.append((half.to(node_feats.dtype), heat.early.to(node_feats.dtype)))
+def _with_two_shares(exchange: Callable[..., Any], *given: Any) -> Any:
+    """The model's own way to exchange, by the shares of two times."""
+    with patch("dgl_gmpool.models.predictor.diffusion_shares", _two_shares):
+        return exchange(*given)
 
-    def exchange(step: int, values: Tensor) -> Tensor:
-        return cast(Tensor, model.exchange_steps[step](values, batch.layout, shares))
 
-    return exchange
+def _two_shares(
+    locality: Diffusion, batch: GraphBatch, dtype: torch.dtype
+) -> list[tuple[Tensor, Tensor]]:
+    halves = diffusion_shares(locality, batch, dtype)
+    # The diffusion of a batch is made once.
+    return [(half, heat.early.to(half.dtype)) for half, heat in zip(halves, locality(batch, dtype))]
 
 
 #: What each does to the network of the arm ``default``.
