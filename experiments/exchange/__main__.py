@@ -74,10 +74,14 @@ def main(arguments: list[str]) -> None:
         "--merge", nargs="+", type=Path, default=[], metavar="FOLDER", help="train nothing"
     )
     parser.add_argument(
-        "--variants", action="store_true", help="other ways to exchange, against the default"
+        "--variants",
+        nargs="*",
+        choices=VARIANTS,
+        metavar="NAME",
+        help=f"other ways to exchange, against the default: all, or some of {', '.join(VARIANTS)}",
     )
     args = parser.parse_args(arguments)
-    arms = ["default", *VARIANTS] if args.variants else list(ARMS)
+    arms = list(ARMS) if args.variants is None else ["default", *(args.variants or VARIANTS)]
     torch.set_num_threads(1)
     args.output.mkdir(parents=True, exist_ok=True)
     scores = read_scores(args.output)
