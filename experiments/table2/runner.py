@@ -95,7 +95,7 @@ class Comparison:
                 self._write_choice(row, found)
                 return found
             # All configurations on one split before the next one, each set in turn.
-            for seed in self.plan.search_seeds:
+            for seed in self.plan.seeds_of_search(row):
                 for data in self.plan.search_sets:
                     for configuration in found.missing:
                         text = self._search_settings(row, configuration, data)
@@ -106,7 +106,7 @@ class Comparison:
         found: list[float | None] = []
         for data in self.plan.search_sets:
             text = self._search_settings(row, configuration, data)
-            for seed in self.plan.search_seeds:
+            for seed in self.plan.seeds_of_search(row):
                 entry = self.folder.search.get((data.name, seed, text))
                 found.append(None if entry is None else loss_of(entry))
         return found

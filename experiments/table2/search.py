@@ -20,6 +20,9 @@ from experiments.table2.rows import Row
 #: One set of each kind: long chromophores, potencies, a classification.
 SEARCH_SETS = ("emission_film", "pic50", "tox21")
 SEARCH_SEEDS = (90, 91, 92)
+#: Of how many of them, the first ones, rows that are not key rows are searched: see the protocol's
+#: amendment.
+OTHER_SEARCH_SEEDS = 1
 
 Configuration = dict[str, Any]
 #: The validation losses of a configuration, one for each search set and seed: None where it is not
