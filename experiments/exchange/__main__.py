@@ -276,8 +276,8 @@ def summary(scores: Scores) -> list[dict[str, object]]:
     every layer: by set, and over all sets."""
     rows: list[dict[str, object]] = []
     families = (
-        ("mean_and_max", ARMS),
-        ("phi", ARMS),
+        ("mean_and_max", (*ARMS, *VARIANTS)),
+        ("phi", (*ARMS, *VARIANTS)),
         ("after_layers", ("default", *VARIANTS)),
     )
     for against, arms in families:
