@@ -11,9 +11,11 @@ from test_pooling import SIZES, WIDTH, batch
 
 from dgl_gmpool import GroupExchange, MoleculePredictor
 from dgl_gmpool.nn.locality import START_TIME
+from dgl_gmpool.nn.structure import GraphStructure
 from dgl_gmpool.testing import batch_members, empty_graph, molecule
 
 BACKBONES = ("dmpnn", "gcn", "attentivefp")
+PLACES = ("network", "layer")
 
 
 def trained(time=3.0):
@@ -149,9 +151,10 @@ def model_of(backbone, **options):
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("exchange", [True, False, None])
 @pytest.mark.parametrize("readout", ["gmpool", "mean"])
-def test_exchange_is_on_where_it_is_asked_for(backbone, exchange, readout):
-    model = model_of(backbone, exchange=exchange, readout=readout)
-    steps = 3 if backbone in ("dmpnn", "gcn") else 1
+@pytest.mark.parametrize("place", PLACES)
+def test_exchange_is_on_where_it_is_asked_for(backbone, exchange, readout, place):
+    model = model_of(backbone, exchange=exchange, readout=readout, exchange_after=place)
+    steps = 3 if place == "layer" and backbone in ("dmpnn", "gcn") else 1
     wanted = exchange if exchange is not None else readout == "gmpool"
     assert len(model.exchange_steps) == (steps if wanted else 0)
     # The diffusion of the exchange is that of the groups where there are groups.
@@ -176,6 +179,42 @@ def test_exchange_is_on_where_it_is_asked_for(backbone, exchange, readout):
         assert not torch.allclose(run(model, graph), out)
 
 
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_after_the_network_it_changes_what_the_network_gives(backbone):
+    """Once, on the last states: the layer of the same weights, on the network's own output."""
+    model = model_of(backbone, readout="mean", exchange=True).eval()
+    graph = graphs()
+    plain, _ = model.backbones[0](graph, graph.ndata["h"], graph.edata["e"])
+    layer = GroupExchange(SMALL["hidden_feats"]).eval()
+    layer.locality.load_state_dict(model.exchange_locality.state_dict())
+    layer.step.load_state_dict(model.exchange_steps[0].state_dict())
+    at_end = GraphStructure(graph, plain.device).at_end.to(plain.dtype)
+    conductance = model.conductance(graph.edata["e"], at_end)
+    seen = []
+    model.poolings[0].register_forward_pre_hook(lambda _, given: seen.append(given[1]))
+    run(model, graph)
+    torch.testing.assert_close(seen[0], layer(graph, plain, conductance=conductance))
+    assert not torch.allclose(seen[0], plain)
+
+
+@pytest.mark.parametrize("backbone", ["dmpnn", "gcn"])
+def test_a_network_of_one_layer_has_one_place(backbone):
+    """The same for a GCN; in a DMPNN, in front of its output layer or behind it."""
+    one = model_of(backbone, num_steps=1).eval()
+    other = MoleculePredictor(**{**one.config, "exchange_after": "layer"}).eval()
+    other.load_state_dict(one.state_dict())
+    same = torch.equal(run(one, graphs()), run(other, graphs()))
+    assert same == (backbone == "gcn")
+
+
+def test_weights_of_the_other_place_say_so():
+    older = model_of("gcn", exchange_after="layer")
+    with pytest.raises(RuntimeError, match="exchange_after='layer'"):
+        model_of("gcn").load_state_dict(older.state_dict())
+    with pytest.raises(ValueError, match="layer, network"):
+        model_of("gcn", exchange_after="atoms")
+
+
 def test_none_follows_the_readout():
     for options in ({"locality": "none"}, {"aggregate": "mean"}, {"similarity": "linear"}):
         model = model_of("gcn", readout_options=options)
@@ -183,8 +222,9 @@ def test_none_follows_the_readout():
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_order_of_atoms_and_company_do_not_matter(backbone):
-    model = model_of(backbone)
+@pytest.mark.parametrize("place", PLACES)
+def test_order_of_atoms_and_company_do_not_matter(backbone, place):
+    model = model_of(backbone, exchange_after=place)
     graph = graphs()
     for _ in range(3):
         run(model, graph)  # running statistics
@@ -203,8 +243,9 @@ def test_order_of_atoms_and_company_do_not_matter(backbone):
 
 @pytest.mark.parametrize("backbone", ["dmpnn", "attentivefp"])
 @pytest.mark.parametrize("levels", [2, 3])
-def test_more_levels(backbone, levels):
-    model = model_of(backbone, levels=levels)
+@pytest.mark.parametrize("place", PLACES)
+def test_more_levels(backbone, levels, place):
+    model = model_of(backbone, levels=levels, exchange_after=place)
     graph = dgl.batch([graphs(), empty_graph()])
     out = run(model, graph)
     out.square().sum().backward()
@@ -216,9 +257,10 @@ def test_more_levels(backbone, levels):
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_configuration_and_state_rebuild_it(backbone):
+@pytest.mark.parametrize("place", PLACES)
+def test_configuration_and_state_rebuild_it(backbone, place):
     prior = [0.0] * 12 + [5.0]
-    model = model_of(backbone, exchange=True, conductance_start=prior)
+    model = model_of(backbone, exchange=True, exchange_after=place, conductance_start=prior)
     graph = graphs()
     run(model, graph)
     other = MoleculePredictor(**model.config)
@@ -245,6 +287,9 @@ def test_norms_come_in_the_order_of_a_call(monkeypatch):
         {"readout_norm": "batch"},
         normed,
         {"exchange": False, **normed},
+        {"exchange_after": "layer"},
+        {"exchange_after": "layer", "backbone": "gcn"},
+        {"exchange_after": "layer", "levels": 2, **normed},
         {"levels": 3, "lift": True, **normed},
         {"backbone": "gcn", "levels": 2, "lift": True, "backbone_options": {"edges": True}},
     ):

@@ -20,10 +20,10 @@ def dataset(tmp_path_factory):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_it_starts_as_the_default_and_trains_to_something_else(dataset, variant):
+def test_it_starts_alike_and_trains_to_something_else(dataset, variant):
     batch = batch_of(dataset, [0, 1, 30, 31])
-    default, other = (build(arm, dataset, 3).eval() for arm in ("default", variant))
+    plain, other = (build(arm, dataset, 3).eval() for arm in ("after_layers", variant))
     with torch.no_grad():
-        assert torch.equal(default(*batch), other(*batch))
-    losses = {arm: loss for arm, loss, _ in train(dataset, 3, ["default", variant], 3)}
-    assert losses["default"] != losses[variant]
+        assert torch.equal(plain(*batch), other(*batch))
+    losses = {arm: loss for arm, loss, _ in train(dataset, 3, ["after_layers", variant], 3)}
+    assert losses["after_layers"] != losses[variant]

@@ -162,9 +162,10 @@ def run(model, graph):
     return model(graph, graph.ndata["h"], graph.edata["e"])
 
 
-def test_groups_exchange_between_the_layers_and_nothing_has_changed_at_first():
-    model, graph = predictor(readout="gmpool"), ours_of(MOLECULES)
-    assert len(model.exchange_steps) == 2
+@pytest.mark.parametrize(("place", "steps"), [("network", 1), ("layer", 2)])
+def test_groups_exchange_and_nothing_has_changed_at_first(place, steps):
+    model, graph = predictor(readout="gmpool", exchange_after=place), ours_of(MOLECULES)
+    assert len(model.exchange_steps) == steps
     plain = model.backbones[0].gnn.eval()
     states = []
     model.backbones[0].register_forward_hook(lambda module, given, out: states.append(out[0]))

@@ -111,7 +111,9 @@ def test_elsewhere_nothing_is_shared(case):
     assert seen == [4, 4, 4]
 
 
-@pytest.mark.parametrize("options", [{}, {"readout": "mean"}, {"levels": 2}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"exchange_after": "layer"}, {"readout": "mean"}, {"levels": 2}], ids=str
+)
 def test_predictions_are_the_same_to_rounding(options):
     data = featurize(load_sodium_channel().take(range(40)), progress=False)
     torch.manual_seed(0)

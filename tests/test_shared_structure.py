@@ -155,7 +155,7 @@ def test_names_follow_a_forced_number_and_the_edge_weight(batch):
 
 
 def test_a_dmpnn_of_ones_own_exchanges_as_often_as_it_steps(batch):
-    model = model_of(backbone=DMPNN(8, 4, hidden_feats=16, num_steps=4))
+    model = model_of(backbone=DMPNN(8, 4, hidden_feats=16, num_steps=4), exchange_after="layer")
     assert len(model.exchange_steps) == 4
     assert model(*batch).shape == (2, 1)
 

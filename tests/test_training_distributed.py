@@ -207,7 +207,9 @@ def test_one_folder_with_the_splits_rows_and_scores_of_one_process(pair, tmp_pat
         a, b = (np.load(run / f"fold_{k}/outputs.npz") for run in runs)
         for part in ("valid", "test"):
             np.testing.assert_array_equal(a[f"{part}_rows"], b[f"{part}_rows"])
-            np.testing.assert_allclose(a[f"{part}_outputs"], b[f"{part}_outputs"], atol=1e-4)
+            # A bias before a batch normalisation has a gradient of rounding alone where nothing is
+            # cut off behind it, and Adam makes steps of it.
+            np.testing.assert_allclose(a[f"{part}_outputs"], b[f"{part}_outputs"], atol=1e-3)
         ours, theirs = expected.metrics["folds"][k], found[0]["result"]["folds"][k]
         for part in ("valid", "test"):
             for score in ("roc_auc", "average_precision"):

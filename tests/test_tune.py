@@ -150,7 +150,8 @@ FLAGS = {
     "readout": "--readout-preset paper --readout-option tol=0.01 fragment_weight=0.1 --no-exchange "
     "--levels 2 --levels-lift",
     "other readout": "--readout mean --descriptors morgan",
-    "backbone": "--backbone gcn --backbone-option edges=true --featurizer attentivefp",
+    "backbone": "--backbone gcn --backbone-option edges=true --exchange-after layer "
+    "--featurizer attentivefp",
     "start": "--start-from first --freeze backbone",
     "solvent": "--target emission_solvent --folds 2",
 }

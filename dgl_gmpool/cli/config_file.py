@@ -10,7 +10,7 @@ from typing import Any
 from dgl_gmpool._options import option_text, unknown_name
 from dgl_gmpool.data.splits import GIVEN
 from dgl_gmpool.data.standardize import split_recipe
-from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.config import BEFORE, TrainingConfig
 from dgl_gmpool.training.run_folder import read_json, run_of
 
 #: Field of a TrainingConfig -> name of its flag.
@@ -73,6 +73,8 @@ def read_config(file: Path, name: str, data_flags: Sequence[str]) -> dict[str, A
         if not isinstance(section, dict):
             raise ValueError(f"--config {file}: {key!r} is {section!r}; expected an object")
     training, splits, source, data = sections.values()
+    if "versions" in saved:  # a run's record, and no hand-written file
+        training = {**BEFORE, **training}
     _check_keys(training, FLAGS, file)
     values = _as_flags(training, file)
     if splits.get("kind", GIVEN) != GIVEN:  # given: by what "source" says

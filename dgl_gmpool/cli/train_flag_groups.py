@@ -14,6 +14,7 @@ from dgl_gmpool.data.properties import PROPERTIES
 from dgl_gmpool.data.replicates import REPLICATES
 from dgl_gmpool.data.splits import SPLIT_KINDS
 from dgl_gmpool.data.standardize import STEPS
+from dgl_gmpool.models.backbones import EXCHANGE_PLACES
 from dgl_gmpool.models.predictor import READOUT_NORMS
 from dgl_gmpool.training.config import FREEZABLE, SCHEDULES
 
@@ -256,8 +257,15 @@ def add_model(add: Callable[..., None]) -> None:
     add(
         "--exchange",
         action=argparse.BooleanOptionalAction,
-        help="atoms exchange with their groups between the layers of the network (default: with "
-        "gmpool, unless its options leave groups out)",
+        help="atoms exchange with their groups inside the network (default: with gmpool, unless "
+        "its options leave groups out)",
+    )
+    add(
+        "--exchange-after",
+        choices=EXCHANGE_PLACES,
+        default="network",
+        help="exchange once, after the network, or after each of its layers, as before 0.7 "
+        "(default: network)",
     )
     add(
         "--levels",

@@ -26,7 +26,7 @@ from dgl_gmpool.training.distributed import current_world, main_first
 from dgl_gmpool.training.history import check_tensorboard
 from dgl_gmpool.training.model import build_model
 from dgl_gmpool.training.pretrained_gin import check_codes
-from dgl_gmpool.training.run import RunResult, run_record, train_run
+from dgl_gmpool.training.run import RunResult, as_begun, run_record, train_run
 from dgl_gmpool.training.run_folder import RunFolder, check_free_folder
 from dgl_gmpool.training.table import write_table
 
@@ -127,7 +127,8 @@ def train_all(
             files = RunFolder(args.output / config.run_name)
             files.check_free(resume=args.resume)
             if files.config.exists():
-                files.check_same(run_record(dataset, splits[config.seed], config))
+                begun = as_begun(files, config)
+                files.check_same(run_record(dataset, splits[config.seed], begun))
 
     # Without a test set there is nothing to score them on.
     names = args.baselines if all(each.test for each in splits.values()) else []

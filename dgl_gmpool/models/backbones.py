@@ -18,6 +18,9 @@ from dgl_gmpool.models.edge_gcn import EdgeGCN
 from dgl_gmpool.models.gin import ATOM_CODES, BOND_CODES, GIN
 from dgl_gmpool.nn.norm import RowNorm, row_norms
 
+#: Where the atoms exchange with their groups: once, after the network, or after each of its layers.
+EXCHANGE_PLACES = ("network", "layer")
+
 
 class Backbone(nn.Module):
     """A graph neural network with a common face.
@@ -37,8 +40,8 @@ class Backbone(nn.Module):
     edge_out_feats : int, optional
         Width of the edge states if it returns any.
     exchanges : int, optional
-        How many times it lets nodes exchange in one call: 1, at the end, for a network that cannot
-        be looked into; a DMPNN says itself.
+        Layers after each of which it can let nodes exchange: 1, at the end, for a network that
+        cannot be looked into; a DMPNN says itself.
     """
 
     def __init__(
@@ -61,18 +64,25 @@ class Backbone(nn.Module):
         self.exchanges_inside = isinstance(gnn, (DMPNN, EdgeGCN, GIN))
         if isinstance(gnn, DMPNN):
             exchanges = gnn.num_steps
-        self.exchanges = exchanges
+        self._layers = exchanges
+        #: One of :data:`EXCHANGE_PLACES`.
+        self.exchange_after = "network"
+
+    @property
+    def exchanges(self) -> int:
+        """How many times nodes exchange in one call."""
+        return self._layers if self.exchange_after == "layer" else 1
 
     def reset_parameters(self) -> None:
         """Draw new initial parameters in every layer that can."""
         reset_parameters(self.gnn)
 
     def row_norms(self, exchanges: Sequence[nn.Module] = ()) -> list[RowNorm]:
-        """Its batch normalisations and those of the exchange after each step, in the order of a
-        call."""
+        """Its batch normalisations and those of the exchanges, in the order of a call."""
         steps = getattr(self.gnn, "step_norms", ())
-        parts = [part for pair in zip_longest(steps, exchanges) for part in pair if part]
-        parts += [getattr(self.gnn, "node_norm", nn.Identity())]
+        inside, behind = (exchanges, ()) if self.exchange_after == "layer" else ((), exchanges)
+        parts = [part for pair in zip_longest(steps, inside) for part in pair if part]
+        parts += [getattr(self.gnn, "node_norm", nn.Identity()), *behind]
         return [each for part in parts for each in row_norms(part)]
 
     def forward(
@@ -87,7 +97,8 @@ class Backbone(nn.Module):
 
         ``exchange(step, values)``, if given, is called ``exchanges`` times on node states."""
         layers = getattr(self.gnn, "gnn_layers", None)
-        inside = exchange is not None and self.exchanges_inside
+        every = exchange is not None and self.exchange_after == "layer"
+        inside = every and self.exchanges_inside
         if exchange is not None and not inside and self.exchanges > 1 and layers is not None:
             for step, layer in enumerate(layers):
                 node_feats = exchange(step, layer(graph, node_feats))

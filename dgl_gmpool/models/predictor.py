@@ -13,7 +13,7 @@ from dgl import DGLGraph
 from torch import Tensor, nn
 
 from dgl_gmpool._options import check_choice, positive_int, probability
-from dgl_gmpool.models.backbones import Backbone, reset_parameters
+from dgl_gmpool.models.backbones import EXCHANGE_PLACES, Backbone, reset_parameters
 from dgl_gmpool.models.dmpnn import Exchange
 from dgl_gmpool.models.inputs import check_inputs, check_rows
 from dgl_gmpool.models.levels import (
@@ -91,9 +91,12 @@ class MoleculePredictor(nn.Module):
         Number of extra features per molecule (such as solvent descriptors) that join the readout.
         Default 0.
     exchange : bool, optional
-        Whether atoms exchange with their groups between the layers of the first backbone
-        (:class:`~dgl_gmpool.GroupExchange`, one diffusion for all layers). Default None: where the
-        readout is GMPool with local groups and its default ``aggregate``.
+        Whether atoms exchange with their groups in the first backbone
+        (:class:`~dgl_gmpool.GroupExchange`). Default None: where the readout is GMPool with local
+        groups and its default ``aggregate``.
+    exchange_after : str, optional
+        ``"network"`` (default): once, after the network's last layer. ``"layer"``: after each of
+        its layers (one diffusion for all), as in models of before 0.7.
     conductance_start : sequence of float, optional
         Where groups are local and there are edge features, bonds conduct by them
         (:class:`~dgl_gmpool.nn.locality.Conductance`): what each edge feature, and in the end a
@@ -129,6 +132,7 @@ class MoleculePredictor(nn.Module):
         readout_norm: str = "none",
         global_feats: int = 0,
         exchange: bool | None = None,
+        exchange_after: str = "network",
         conductance_start: Sequence[float] | None = None,
         backbone_options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -180,6 +184,7 @@ class MoleculePredictor(nn.Module):
             for each in (*diffusions, self.exchange_locality):
                 if each is not None:
                     each.start.fill_(CONDUCTING_TIME)
+        backbones[0].exchange_after = exchange_after
         steps = backbones[0].exchanges if exchange else 0
         self.exchange_steps = nn.ModuleList(
             ExchangeStep(backbones[0].out_feats) for _ in range(steps)
@@ -237,6 +242,13 @@ class MoleculePredictor(nn.Module):
             if getattr(pool, "group_readout", None) is None:
                 for name in [name for name in state_dict if name.startswith(unused)]:
                     del state_dict[name]
+        further = f"{prefix}exchange_steps.1."
+        if len(self.exchange_steps) == 1 and any(name.startswith(further) for name in state_dict):
+            # The last of what torch gives is its list of messages.
+            rest[-1].append(
+                "these weights are of a model whose atoms exchange after each layer, as in all of "
+                "before 0.7: build it with exchange_after='layer'"
+            )
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def freeze_backbone(self) -> None:
@@ -438,6 +450,7 @@ def _check_arguments(given: Mapping[str, Any]) -> None:
     probability("dropout", given["dropout"])
     if given["exchange"] not in (None, True, False):
         raise ValueError(f"exchange is {given['exchange']!r}; give True, False or None")
+    check_choice("exchange_after", given["exchange_after"], EXCHANGE_PLACES)
     check_choice("readout_norm", given["readout_norm"], READOUT_NORMS)
     if backbone in WEIGHT_AS_FEATURE and not given["edge_in_feats"]:
         raise ValueError(f"backbone {backbone!r} needs edge features; use 'dmpnn' or 'gcn'")

@@ -26,7 +26,7 @@ from dgl_gmpool.training import TrainedModel, TrainingConfig, load_model, save_m
 from dgl_gmpool.training.device import choose_device
 from dgl_gmpool.training.fold import fit_fold
 from dgl_gmpool.training.predict import predict_smiles
-from dgl_gmpool.training.transfer import check_start
+from dgl_gmpool.training.transfer import check_start, network_of
 
 #: Parameters that a configuration has too.
 OF_CONFIG = (
@@ -89,9 +89,14 @@ class GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         """Train on ``targets`` ``(all rows, tasks)``; validation rows hold all classes, if any."""
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        # What the estimator has no parameter for is as in the run to start from.
+        network = {} if self.start_from is None else network_of(self.start_from)
         config = TrainingConfig(
-            **{name: getattr(self, name) for name in OF_CONFIG},
-            readout_options=self.readout_options or {},
+            **{
+                **network,
+                **{name: getattr(self, name) for name in OF_CONFIG},
+                "readout_options": self.readout_options or {},
+            },
             patience=self.epochs,
             # Of a few rows the ROC-AUC is soon 1, of three classes before anything is learnt.
             metric="log_loss" if kind == "multiclass" else None,

@@ -14,13 +14,14 @@ from typing import Any
 
 from dgl_gmpool._options import check_choice, plain_value, unknown_name
 from dgl_gmpool.data.features import DESCRIPTOR_SETS
+from dgl_gmpool.models.backbones import EXCHANGE_PLACES
 from dgl_gmpool.training.metrics import METRICS
 from dgl_gmpool.training.task import loss_names
 
 #: Settings that the weights before the head hang on: of a model, and of a configuration.
 NETWORK = (
     *("backbone", "readout", "readout_options", "levels", "hidden_feats", "num_steps"),
-    *("exchange", "readout_norm", "lift", "backbone_options"),
+    *("exchange", "exchange_after", "readout_norm", "lift", "backbone_options"),
 )
 #: Characters of the name of a run's folder: encrypted folders take 143, others 255.
 LONGEST_NAME = 140
@@ -42,6 +43,9 @@ LATER = (
     "task_weights",
     "final",
 )
+
+#: What a record means that is older than a setting.
+BEFORE: dict[str, Any] = {"exchange_after": "layer"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,9 @@ class TrainingConfig:
         a dropout of 0.15, which next to a batch normalisation does harm
         (``docs/earlier-results.md``).
     exchange : bool or None
-        Passed to ``MoleculePredictor``: whether atoms exchange with their groups between layers.
+        Passed to ``MoleculePredictor``: whether atoms exchange with their groups.
+    exchange_after : str
+        Passed to ``MoleculePredictor``: ``"network"``, once, or ``"layer"``, after each layer.
         None: where the readout is GMPool with local groups.
     readout_norm : str
         ``"batch"`` or ``"none"``: batch normalisation between readout and head. Not in the paper;
@@ -137,6 +143,7 @@ class TrainingConfig:
     dropout: float = 0.0
     head_feats: int | None = None
     exchange: bool | None = None
+    exchange_after: str = "network"
     readout_norm: str = "batch"
     epochs: int = 30
     patience: int = 20
@@ -169,6 +176,7 @@ class TrainingConfig:
             self._check(name, lambda value: value != "", "a name", str)
         if self.exchange not in (None, True, False):
             raise ValueError(f"exchange={self.exchange!r}: expected true, false or none")
+        check_choice("exchange_after", self.exchange_after, EXCHANGE_PLACES)
         if type(self.final) is not bool:
             raise ValueError(f"final={self.final!r}: expected true or false")
         check_choice("schedule", self.schedule, SCHEDULES)
@@ -257,7 +265,7 @@ class TrainingConfig:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], source: str = "the record") -> TrainingConfig:
-        """What :meth:`to_dict` gave; ``source`` names it in errors.
+        """What :meth:`to_dict` gave, here or in an earlier version; ``source`` names it in errors.
 
         Raises
         ------
@@ -268,7 +276,7 @@ class TrainingConfig:
         for key in record:
             if key not in known:
                 raise unknown_name(f"setting in {source}:", key, known)
-        return cls(**record)
+        return cls(**{**BEFORE, **record})
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; ``TrainingConfig.from_dict(config.to_dict())`` is the same configuration."""

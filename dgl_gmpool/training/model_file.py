@@ -17,6 +17,7 @@ from dgl_gmpool import MoleculePredictor
 from dgl_gmpool._io import atomic_torch_save
 from dgl_gmpool._options import as_typed
 from dgl_gmpool.data.features import FeatureNames
+from dgl_gmpool.training.config import BEFORE
 from dgl_gmpool.training.model import raw_outputs
 from dgl_gmpool.training.run_folder import RunFolder, read_json, run_of
 from dgl_gmpool.training.standardizer import FeatureScaler, Standardizer
@@ -178,7 +179,7 @@ def load_model(path: str | os.PathLike[str]) -> TrainedModel:
     if missing:
         raise ValueError(f"{said}: it lacks {', '.join(missing)}; {remedy}")
     try:
-        model = MoleculePredictor(**saved["config"])
+        model = MoleculePredictor(**{**BEFORE, **saved["config"]})
         model.load_state_dict(saved["state_dict"])
         extra = saved["global_scaler"]
         trained = TrainedModel(

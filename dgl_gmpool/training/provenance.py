@@ -17,6 +17,7 @@ import torch
 import dgl_gmpool
 from dgl_gmpool.data import MoleculeDataset, Splits
 from dgl_gmpool.data.features import joined_features
+from dgl_gmpool.training.config import BEFORE
 
 _PACKAGES = ("dgl", "torch", "dgllife", "rdkit", "numpy", "scikit-learn")
 
@@ -84,6 +85,9 @@ def changed_since(stored: Mapping[str, Any], *, processes: int) -> list[str]:
     changed = [
         f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]
     ]
+    for name, value in BEFORE.items():
+        if name not in stored.get("training", {}):
+            notes.append(f"goes on with {name}={value!r}, as in the version that it was begun with")
     if changed:
         notes.append(
             f"was started with other versions ({', '.join(changed)}); its last digits may differ "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from dgl_gmpool.data import MoleculeDataset, MoleculeTable, Splits
 from dgl_gmpool.data.descriptors import with_descriptors
 from dgl_gmpool.data.featurize import with_fragments
-from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.config import BEFORE, TrainingConfig
 from dgl_gmpool.training.distributed import World, current_world
 from dgl_gmpool.training.fold_data import check_folds, table_task
 from dgl_gmpool.training.history import EpochLog
@@ -127,6 +127,7 @@ def train_run(
     files = RunFolder(folder)
     world = current_world() if world is None else world
     world.on_main(partial(files.check_free, resume=resume))
+    config = as_begun(files, config)
     splits.check(dataset.table)
     torch_device = world.device(device)
     check_task(dataset.table, config)
@@ -159,6 +160,15 @@ def train_run(
 
         run.train(world.on_main(enter))
     return world.on_main(partial(RunResult.load, files.path))
+
+
+def as_begun(files: RunFolder, config: TrainingConfig) -> TrainingConfig:
+    """The configuration, with what a run in this folder was begun with where its record is older
+    than a setting."""
+    if not files.config.exists():
+        return config
+    stored = read_json(files.config).get("training", {})
+    return replace(config, **{name: BEFORE[name] for name in BEFORE if name not in stored})
 
 
 def check_task(table: MoleculeTable, config: TrainingConfig) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from dgl_gmpool._io import atomic_write_json, check_writable, lock, without_nan
 from dgl_gmpool._options import as_typed
+from dgl_gmpool.training.config import BEFORE
 
 _LOCK = ".lock"
 _NAMES = (
@@ -117,7 +118,8 @@ class RunFolder:
         stored = read_json(self.config)
         changes = []
         for section, values in record.items():
-            old = _flat(stored.get(section, {}))
+            before = BEFORE if section == "training" else {}
+            old = _flat({**before, **stored.get(section, {})})
             # A round trip through JSON makes tuples lists, as they are in the stored file.
             new = _flat(json.loads(json.dumps(values)))
             for key in [*new, *(key for key in old if key not in new)]:

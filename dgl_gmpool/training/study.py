@@ -13,7 +13,7 @@ from typing import Any
 
 from dgl_gmpool._io import atomic_write_csv
 from dgl_gmpool._options import as_typed
-from dgl_gmpool.training.config import TrainingConfig
+from dgl_gmpool.training.config import BEFORE, TrainingConfig
 from dgl_gmpool.training.metrics import Metric
 from dgl_gmpool.training.run_folder import write_json
 from dgl_gmpool.training.search_space import Choices, Range, Space
@@ -143,7 +143,7 @@ def other_settings(study: Any, base: TrainingConfig, searched: Sequence[str]) ->
     new = base.to_dict()
     found: dict[str, None] = {}
     for trial in study.get_trials(deepcopy=False):
-        old = trial.user_attrs.get(CONFIG, new)
+        old = {**BEFORE, **trial.user_attrs.get(CONFIG, new)}
         for name in sorted({*old, *new} - own):
             if old.get(name) != new.get(name):
                 found[f"{name} {old.get(name)}, now {new.get(name)}"] = None

@@ -2,7 +2,7 @@
 
   python -m experiments.exchange --output FOLDER                      the data that RDKit carries
   python -m experiments.exchange --output FOLDER --tsv TSV --chromophores CSV --tox21 CSV
-  python -m experiments.exchange --output OTHER --variants ...        other ways to exchange
+  python -m experiments.exchange --output OTHER --variants ...        other places and reaches
 
 A row of scores.csv is one training; what is there is not trained again, so the command can be
 stopped and started at will, with more --seeds too. Writes scores.csv, table.json and table.md.
@@ -15,6 +15,7 @@ import csv
 import io
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,13 @@ ARMS: dict[str, dict[str, object]] = {
     "groups": {"readout": "gmpool", "exchange": False},
     "exchange": {"readout": "mean_and_max", "exchange": True},
     "default": {},
+    # As in all versions before 0.7.
+    "exchange_after_layers": {
+        "readout": "mean_and_max",
+        "exchange": True,
+        "exchange_after": "layer",
+    },
+    "after_layers": {"exchange_after": "layer"},
 }
 
 
@@ -78,10 +86,18 @@ def main(arguments: list[str]) -> None:
         nargs="*",
         choices=VARIANTS,
         metavar="NAME",
-        help=f"other ways to exchange, against the default: all, or some of {', '.join(VARIANTS)}",
+        help=f"other ways to exchange than after each layer: all, or of {', '.join(VARIANTS)}",
+    )
+    parser.add_argument(
+        "--arms", nargs="+", choices=ARMS, metavar="NAME", help=f"of {', '.join(ARMS)}"
+    )
+    parser.add_argument(
+        "--backbone", choices=("gcn", "dmpnn"), default="gcn", help="(default: gcn)"
     )
     args = parser.parse_args(arguments)
-    arms = list(ARMS) if args.variants is None else ["default", *(args.variants or VARIANTS)]
+    arms = args.arms or list(ARMS)
+    if args.variants is not None:
+        arms = ["after_layers", *(args.variants or VARIANTS)]
     torch.set_num_threads(1)
     args.output.mkdir(parents=True, exist_ok=True)
     scores = read_scores(args.output)
@@ -94,7 +110,9 @@ def main(arguments: list[str]) -> None:
     for seed in range(args.first_seed, args.first_seed + args.seeds):
         for name, dataset in sets.items():
             missing = [arm for arm in arms if (name, str(seed), arm) not in scores]
-            for arm, loss, seconds in train(dataset, seed, missing, EPOCHS.get(name, 20)):
+            epochs = EPOCHS.get(name, 20)
+            made = partial(build, backbone=args.backbone)
+            for arm, loss, seconds in train(dataset, seed, missing, epochs, made):
                 scores[name, str(seed), arm] = (loss, seconds)
                 print(f"{name} {seed} {arm}: {loss:.4f} ({seconds:.0f} s)", flush=True)
             write(args.output, scores)
@@ -116,16 +134,18 @@ def loaders(args: argparse.Namespace) -> dict[str, Callable[[], MoleculeDataset]
     return found
 
 
-def build(arm: str, dataset: MoleculeDataset, seed: int) -> MoleculePredictor:
+def build(
+    arm: str, dataset: MoleculeDataset, seed: int, backbone: str = "gcn"
+) -> MoleculePredictor:
     """One arm's network, started from the seed."""
     torch.manual_seed(seed)
-    options = dict(ARMS.get(arm, {}))
+    options = dict(ARMS.get(arm, ARMS["after_layers"]))
     if options.get("readout") != "mean_and_max" or options.get("exchange"):
         options["conductance_start"] = dataset.conductance_start
     model = MoleculePredictor(
         dataset.node_in_feats,
         dataset.edge_in_feats,
-        backbone="gcn",
+        backbone=backbone,
         hidden_feats=WIDTH,
         num_steps=STEPS,
         dropout=0.0,
@@ -252,10 +272,15 @@ def interval(values: Sequence[float]) -> dict[str, float | int | None]:
 
 
 def summary(scores: Scores) -> list[dict[str, object]]:
-    """Every arm against mean and maximum, and against phi, and variants against the default: by
-    set, and over all sets."""
+    """Every arm against mean and maximum, and against phi, and variants against an exchange after
+    every layer: by set, and over all sets."""
     rows: list[dict[str, object]] = []
-    for against, arms in (("mean_and_max", ARMS), ("phi", ARMS), ("default", VARIANTS)):
+    families = (
+        ("mean_and_max", (*ARMS, *VARIANTS)),
+        ("phi", (*ARMS, *VARIANTS)),
+        ("after_layers", ("default", *VARIANTS)),
+    )
+    for against, arms in families:
         for arm in arms:
             if arm == against:
                 continue

@@ -1,4 +1,4 @@
-"""Other ways to exchange than the default's, for ``python -m experiments.exchange --variants``."""
+"""Other ways to exchange than after each layer, for ``experiments.exchange --variants``."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _two_shares(
     return [(half, heat.early.to(half.dtype)) for half, heat in zip(halves, locality(batch, dtype))]
 
 
-#: What each does to the network of the arm ``default``.
+#: What each does to the network of the arm ``after_layers``.
 VARIANTS: dict[str, Callable[[MoleculePredictor], None]] = {
     "after_the_last": after_the_last,
     "before_the_last": before_the_last,

@@ -86,7 +86,7 @@ def report(results: ResultsFolder) -> dict[str, Any]:
         ),
         "ensembles": _families(table, folds, [n + ENSEMBLE for n in AGAINST], list(sets)),
         "averaging": _averaging(table, folds, list(sets)),
-        "practical": _practical(results, single),
+        "practical": _kept(results, _practical(results, single)),
         "cost": _cost(rows, single + wide),
         "choices": {n: each["configuration"] for n, each in results.choices().items()},
         "beside": beside(),
@@ -173,6 +173,20 @@ def _practical(results: ResultsFolder, names: Sequence[str]) -> dict[str, Any]:
                 entry = {k: float(np.mean([each[k] for each in sizes])) for k in sizes[0]}
                 entry |= {"noise": limit, "seeds": len(pairs)}
                 found.setdefault(data, {}).setdefault(other, {})[name] = entry
+    return found
+
+
+def _kept(results: ResultsFolder, found: dict[str, Any]) -> dict[str, Any]:
+    """These sizes, and those of an earlier table that more predictions were there for: scores are
+    stored and handed on, predictions need not be."""
+    file = results.path / "table.json"
+    before = read_json(file)["practical"] if file.exists() else {}
+    for data, others in before.items():
+        for other, rows in others.items():
+            mine = found.setdefault(data, {}).setdefault(other, {})
+            for name, entry in rows.items():
+                if entry["seeds"] > mine.get(name, {"seeds": 0})["seeds"]:
+                    mine[name] = entry
     return found
 
 
