@@ -143,17 +143,19 @@ def planted_molecules() -> Table:
 # experiments/exchange, attribution
 
 
-def exchange() -> Table:
+def exchange(trial: str = "", *arms: str) -> Table:
+    """A trial's rows, of some arms; the trial of 0.4.0, or a folder beside it."""
     sets = ("film", "pic50", "sodium", "tox21", "all")
     return [
         [row["arm"], row["against"]]
         + ["{mean:+.1f} ± {half:.1f} ({seeds})".format_map(row[name]) for name in sets]
-        for row in load("experiments/results/exchange/table.json")["changes"]
+        for row in load(f"experiments/results/exchange/{trial}/table.json")["changes"]
+        if not arms or row["arm"] in arms
     ]
 
 
-def exchange_change(arm: str, against: str) -> dict[str, float]:
-    rows = load("experiments/results/exchange/table.json")["changes"]
+def exchange_change(arm: str, against: str, trial: str = "once") -> dict[str, float]:
+    rows = load(f"experiments/results/exchange/{trial}/table.json")["changes"]
     found: dict[str, float] = pick(rows, arm=arm, against=against)["all"]
     return found
 
