@@ -245,6 +245,24 @@ def test_a_backbone_of_your_own():
     assert wrapped.poolings[0].in_feats == 7
 
 
+class _OwnOnCodes(_OwnBackbone):
+    def forward(self, graph, node_feats, edge_feats):
+        return self.layer(nn.functional.one_hot(node_feats, NODE).float())
+
+
+@pytest.mark.parametrize("readout", ["gmpool", "mean"])
+def test_a_backbone_of_your_own_may_take_codes_of_atoms(readout):
+    """And makes of them what another makes of their one-hot rows."""
+    graph = graphs()
+    codes = torch.arange(graph.num_nodes()) % NODE
+    model = make(backbone=_OwnOnCodes(), readout=readout).eval()
+    of_rows = make(backbone=_OwnBackbone(), readout=readout).eval()
+    of_rows.load_state_dict(model.state_dict())
+    rows = nn.functional.one_hot(codes, NODE).float()
+    edges = graph.edata["e"]
+    assert torch.equal(model(graph, codes, edges), of_rows(graph, rows, edges))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -419,6 +419,8 @@ class MoleculePredictor(nn.Module):
             locality = cast(Diffusion, self.poolings[0].locality)
         if locality is None:
             return None
+        if not node_feats.is_floating_point():  # codes, for a network of one's own
+            node_feats = locality.log_time.new_zeros(structure.graph.num_nodes(), 1)
         batch = GraphBatch(
             structure,
             node_feats,
