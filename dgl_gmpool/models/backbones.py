@@ -112,6 +112,13 @@ class Backbone(nn.Module):
             options["exchange"] = exchange
         states = self.gnn(*arguments, **options)
         nodes, edges = states if isinstance(states, tuple) else (states, None)
+        expected = (graph.num_nodes(), self.out_feats)
+        if not isinstance(nodes, Tensor) or nodes.shape != expected:
+            seen = tuple(nodes.shape) if isinstance(nodes, Tensor) else type(nodes).__name__
+            raise ValueError(
+                f"backbone {type(self.gnn).__name__} gave node states {seen}; expected a tensor "
+                f"{expected}: (number of nodes, its out_feats)"
+            )
         if exchange is not None and not inside:
             nodes = exchange(0, nodes)
         return nodes, edges

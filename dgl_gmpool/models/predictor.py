@@ -378,6 +378,7 @@ class MoleculePredictor(nn.Module):
         structure.shared = True
         conductance = None
         if self.conductance is not None and edge_feats is not None:
+            check_rows("edge", edge_feats, graph.num_edges(), self.edge_in_feats)
             conductance = self.conductance(edge_feats, structure.at_end.to(edge_feats.dtype))
         exchange = self._exchange(structure, node_feats, conductance)
         below: list[tuple[GraphStructure, Tensor, Tensor | None, Tensor | None, PooledGraph]] = []
