@@ -9,7 +9,8 @@ import reference
 import torch
 from test_pooling import SIZES, WIDTH, batch
 
-from dgl_gmpool import GroupExchange, MoleculePredictor
+from dgl_gmpool import DMPNN, GroupExchange, MoleculePredictor
+from dgl_gmpool.models.backbones import Backbone
 from dgl_gmpool.nn.locality import START_TIME
 from dgl_gmpool.nn.structure import GraphStructure
 from dgl_gmpool.testing import batch_members, empty_graph, molecule
@@ -205,6 +206,14 @@ def test_a_network_of_one_layer_has_one_place(backbone):
     other.load_state_dict(one.state_dict())
     same = torch.equal(run(one, graphs()), run(other, graphs()))
     assert same == (backbone == "gcn")
+
+
+def test_two_models_share_a_backbone_and_not_its_place():
+    shared = Backbone(DMPNN(16, 12, hidden_feats=12), 12, edge_out_feats=12)
+    first = model_of(shared, exchange_after="layer").eval()
+    before = run(first, graphs())
+    model_of(shared, exchange_after="network")
+    assert torch.equal(run(first, graphs()), before)
 
 
 def test_weights_of_the_other_place_say_so():

@@ -199,6 +199,18 @@ def test_gradients_lose_no_digits_to_what_all_nodes_have_in_common(similarity, o
         assert (one - exact).norm() <= 1e-6 * exact.norm()
 
 
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_a_column_that_all_nodes_have_in_common_changes_nothing(similarity):
+    """A pressure in Pa, a time: it hid what the other features say, as if nodes were equal."""
+    torch.manual_seed(0)
+    grouping = GroupingMatrix(17, similarity=similarity, feature_norm="none")
+    x = torch.rand(2, 6, 17)
+    x[..., 0] = 0
+    expected = grouping(x)
+    x[..., 0] = 1e8
+    torch.testing.assert_close(grouping(x), expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("similarity", ["gaussian", "cauchy"])
 def test_weights_of_models_of_0_2_0_mean_what_they_meant(similarity):
     module = GroupingMatrix(3, similarity=similarity)

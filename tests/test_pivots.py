@@ -187,6 +187,19 @@ def test_a_look_leaves_the_pooling_as_it_is(other):
     assert pool.grouping.norm.num_batches_tracked == 1
 
 
+def test_looks_that_overlap_leave_the_pooling_able_to_learn():
+    """As those of several threads do: the first that began is the first that ends."""
+    pool, (graph, feat) = local(), batch()
+    looks = [pool.looking(feat) for _ in range(2)]
+    for look in looks:
+        look.__enter__()
+    for look in looks:
+        look.__exit__(None, None, None)
+    before = pool.grouping.norm.running_mean.clone()
+    pool.train()(graph, feat + 3)
+    assert not torch.equal(pool.grouping.norm.running_mean, before)
+
+
 # The coarse graph. ---------------------------------------------------------------------------
 
 

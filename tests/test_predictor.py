@@ -245,6 +245,48 @@ def test_a_backbone_of_your_own():
     assert wrapped.poolings[0].in_feats == 7
 
 
+class _OwnOnCodes(_OwnBackbone):
+    def forward(self, graph, node_feats, edge_feats):
+        return self.layer(nn.functional.one_hot(node_feats, NODE).float())
+
+
+@pytest.mark.parametrize("readout", ["gmpool", "mean"])
+@pytest.mark.parametrize(
+    ("change", "seen"),
+    [
+        (lambda states: states[:, :5], r"\(\d+, 5\)"),
+        (lambda states: states.unflatten(1, (1, 7)), r"\(\d+, 1, 7\)"),
+        (lambda states: [states], "list"),
+    ],
+)
+def test_a_backbone_of_your_own_is_told_what_it_gives(readout, change, seen):
+    model = make(backbone=_OwnBackbone(), readout=readout)
+    model.backbones[0].gnn.register_forward_hook(lambda _, given, out: change(out))
+    with pytest.raises(ValueError, match=rf"_OwnBackbone gave node states {seen}; expected"):
+        run(model, graphs())
+
+
+def test_edge_features_beside_a_backbone_of_your_own_are_checked():
+    model, graph = make(backbone=_OwnBackbone()), graphs()
+    with pytest.raises(ValueError, match=r"edge_feats has shape .*edge_in_feats=12"):
+        model(graph, graph.ndata["h"], graph.edata["e"][:, :3])
+    with pytest.raises(TypeError, match="edge_feats is"):
+        model(graph, graph.ndata["h"], graph.edata["e"].long())
+
+
+@pytest.mark.parametrize("readout", ["gmpool", "mean"])
+def test_a_backbone_of_your_own_may_take_codes_of_atoms(readout):
+    """And makes of them what another makes of their one-hot rows."""
+    graph = graphs()
+    codes = torch.arange(graph.num_nodes()) % NODE
+    model = make(backbone=_OwnOnCodes(), readout=readout).eval()
+    of_rows = make(backbone=_OwnBackbone(), readout=readout).eval()
+    of_rows.load_state_dict(model.state_dict())
+    rows = nn.functional.one_hot(codes, NODE).float()
+    edges = graph.edata["e"]
+    assert torch.equal(model(graph, codes, edges), of_rows(graph, rows, edges))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -64,23 +64,18 @@ class Backbone(nn.Module):
         self.exchanges_inside = isinstance(gnn, (DMPNN, EdgeGCN, GIN))
         if isinstance(gnn, DMPNN):
             exchanges = gnn.num_steps
-        self._layers = exchanges
-        #: One of :data:`EXCHANGE_PLACES`.
-        self.exchange_after = "network"
-
-    @property
-    def exchanges(self) -> int:
-        """How many times nodes exchange in one call."""
-        return self._layers if self.exchange_after == "layer" else 1
+        self.exchanges = exchanges
 
     def reset_parameters(self) -> None:
         """Draw new initial parameters in every layer that can."""
         reset_parameters(self.gnn)
 
-    def row_norms(self, exchanges: Sequence[nn.Module] = ()) -> list[RowNorm]:
+    def row_norms(
+        self, exchanges: Sequence[nn.Module] = (), exchange_after: str = "network"
+    ) -> list[RowNorm]:
         """Its batch normalisations and those of the exchanges, in the order of a call."""
         steps = getattr(self.gnn, "step_norms", ())
-        inside, behind = (exchanges, ()) if self.exchange_after == "layer" else ((), exchanges)
+        inside, behind = (exchanges, ()) if exchange_after == "layer" else ((), exchanges)
         parts = [part for pair in zip_longest(steps, inside) for part in pair if part]
         parts += [getattr(self.gnn, "node_norm", nn.Identity()), *behind]
         return [each for part in parts for each in row_norms(part)]
@@ -92,14 +87,16 @@ class Backbone(nn.Module):
         edge_feats: Tensor | None,
         edge_weight: Tensor | None = None,
         exchange: Exchange | None = None,
+        exchange_after: str = "network",
     ) -> tuple[Tensor, Tensor | None]:
         """Node states ``(N, out_feats)`` and edge states ``(E, edge_out_feats)`` or None.
 
-        ``exchange(step, values)``, if given, is called ``exchanges`` times on node states."""
+        ``exchange(step, values)``, if given, is called on node states: once, or ``exchanges`` times
+        where ``exchange_after`` (one of :data:`EXCHANGE_PLACES`) is ``"layer"``."""
         layers = getattr(self.gnn, "gnn_layers", None)
-        every = exchange is not None and self.exchange_after == "layer"
+        every = exchange is not None and exchange_after == "layer"
         inside = every and self.exchanges_inside
-        if exchange is not None and not inside and self.exchanges > 1 and layers is not None:
+        if exchange is not None and every and not inside and self.exchanges > 1 and layers:
             for step, layer in enumerate(layers):
                 node_feats = exchange(step, layer(graph, node_feats))
             return node_feats, None
@@ -115,6 +112,13 @@ class Backbone(nn.Module):
             options["exchange"] = exchange
         states = self.gnn(*arguments, **options)
         nodes, edges = states if isinstance(states, tuple) else (states, None)
+        expected = (graph.num_nodes(), self.out_feats)
+        if not isinstance(nodes, Tensor) or nodes.shape != expected:
+            seen = tuple(nodes.shape) if isinstance(nodes, Tensor) else type(nodes).__name__
+            raise ValueError(
+                f"backbone {type(self.gnn).__name__} gave node states {seen}; expected a tensor "
+                f"{expected}: (number of nodes, its out_feats)"
+            )
         if exchange is not None and not inside:
             nodes = exchange(0, nodes)
         return nodes, edges

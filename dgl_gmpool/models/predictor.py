@@ -184,10 +184,10 @@ class MoleculePredictor(nn.Module):
             for each in (*diffusions, self.exchange_locality):
                 if each is not None:
                     each.start.fill_(CONDUCTING_TIME)
-        backbones[0].exchange_after = exchange_after
-        steps = backbones[0].exchanges if exchange else 0
+        self.exchange_after = exchange_after
+        steps = backbones[0].exchanges if exchange_after == "layer" else 1
         self.exchange_steps = nn.ModuleList(
-            ExchangeStep(backbones[0].out_feats) for _ in range(steps)
+            ExchangeStep(backbones[0].out_feats) for _ in range(steps if exchange else 0)
         )
         self.conductance = (
             Conductance(edge_in_feats, start=conductance_start)
@@ -223,7 +223,8 @@ class MoleculePredictor(nn.Module):
         """
         found: list[RowNorm] = []
         for level, gnn in enumerate(self.backbones):
-            found += cast(Backbone, gnn).row_norms([] if level else list(self.exchange_steps))
+            steps = [] if level else list(self.exchange_steps)
+            found += cast(Backbone, gnn).row_norms(steps, self.exchange_after)
             if level < len(self.backbones) - 1:
                 # To coarsen takes the grouping matrix alone.
                 found += row_norms(getattr(self.poolings[level], "grouping", self.poolings[level]))
@@ -377,11 +378,14 @@ class MoleculePredictor(nn.Module):
         structure.shared = True
         conductance = None
         if self.conductance is not None and edge_feats is not None:
+            check_rows("edge", edge_feats, graph.num_edges(), self.edge_in_feats)
             conductance = self.conductance(edge_feats, structure.at_end.to(edge_feats.dtype))
         exchange = self._exchange(structure, node_feats, conductance)
         below: list[tuple[GraphStructure, Tensor, Tensor | None, Tensor | None, PooledGraph]] = []
         for gnn, pool in zip(self.backbones[:-1], self.poolings[:-1]):
-            node_feats, states = gnn(graph, node_feats, edge_feats, edge_weight, exchange)
+            node_feats, states = gnn(
+                graph, node_feats, edge_feats, edge_weight, exchange, self.exchange_after
+            )
             edges = edge_feats if states is None else states
             coarse = cast(Pooling, pool).coarsen(
                 structure, node_feats, edges, edge_weight=edge_weight, conductance=conductance
@@ -392,7 +396,9 @@ class MoleculePredictor(nn.Module):
             edge_feats = coarse.edge_feat
             edge_weight = coarse.conv_weight
             conductance = exchange = None
-        node_feats, _ = self.backbones[-1](graph, node_feats, edge_feats, edge_weight, exchange)
+        node_feats, _ = self.backbones[-1](
+            graph, node_feats, edge_feats, edge_weight, exchange, self.exchange_after
+        )
         for step in reversed(self.lift_steps):
             structure, own, edge_weight, conductance, coarse = below.pop()
             node_feats, graph = step(own, coarse.lift(node_feats)), structure.graph
@@ -414,6 +420,8 @@ class MoleculePredictor(nn.Module):
             locality = cast(Diffusion, self.poolings[0].locality)
         if locality is None:
             return None
+        if not node_feats.is_floating_point():  # codes, for a network of one's own
+            node_feats = locality.log_time.new_zeros(structure.graph.num_nodes(), 1)
         batch = GraphBatch(
             structure,
             node_feats,

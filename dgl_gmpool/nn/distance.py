@@ -39,6 +39,9 @@ class _WeightedDistance(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         wide = x.to(weight.dtype)
         ctx.save_for_backward(x, weight)
+        # Counted from any node, distances are the same: from one of its own, or what all nodes
+        # have in common would cancel, with its digits.
+        wide = wide - wide[..., :1, :]
         scaled = wide * weight
         squares = scaled * wide
         square = squares.sum(-1, keepdim=True)
@@ -57,8 +60,7 @@ class _WeightedDistance(torch.autograd.Function):
         # The sums over nodes, where terms cancel, are done in the wide dtype.
         degree = both.sum(-1, keepdim=True)
         product = torch.baddbmm(wide * degree, both, wide, alpha=-1).to(x.dtype)
-        # The rows of the product add up to 0 in each graph, so that x counts from any node: from
-        # one of its own, or what all nodes have in common would cancel, with its digits.
+        # The rows of the product add up to 0 in each graph, so that x counts from any node again.
         grad_weight = (
             (product * (x - x[..., :1, :])).reshape(-1, x.shape[-1]).sum(0).to(weight.dtype)
         )

@@ -125,10 +125,11 @@ def row_norms(part: nn.Module) -> list[RowNorm]:
 def statistics_kept(module: nn.Module) -> Iterator[None]:
     """To look at groups is not to train: inside the block batch normalisations of ``module``
     normalise as before, but remember nothing, and ask no other process."""
-    shared = row_norms(module)
-    totals = [each.total for each in shared]
+    # In evaluation they do neither, and are left alone: several threads may look at once.
     # Those of a pooling of yours, and what SyncBatchNorm.convert_sync_batchnorm makes of ours, too.
-    norms = [each for each in module.modules() if isinstance(each, _BatchNorm)]
+    norms = [each for each in module.modules() if isinstance(each, _BatchNorm) and each.training]
+    shared = [each for each in norms if isinstance(each, RowNorm)]
+    totals = [each.total for each in shared]
     tracked = [each.track_running_stats for each in norms]
     for each in shared:
         each.total = None
