@@ -114,6 +114,9 @@ class MoleculePredictor(nn.Module):
     2
     """
 
+    #: Of modules that were pickled whole before 0.7.
+    exchange_after: str = "layer"
+
     def __init__(
         self,
         node_in_feats: int,
@@ -243,10 +246,11 @@ class MoleculePredictor(nn.Module):
             if getattr(pool, "group_readout", None) is None:
                 for name in [name for name in state_dict if name.startswith(unused)]:
                     del state_dict[name]
+        _, strict, *_, messages = rest
         further = f"{prefix}exchange_steps.1."
-        if len(self.exchange_steps) == 1 and any(name.startswith(further) for name in state_dict):
-            # The last of what torch gives is its list of messages.
-            rest[-1].append(
+        several = any(name.startswith(further) for name in state_dict)
+        if strict and several and len(self.exchange_steps) == 1:
+            messages.append(
                 "these weights are of a model whose atoms exchange after each layer, as in all of "
                 "before 0.7: build it with exchange_after='layer'"
             )
