@@ -239,6 +239,21 @@ class MoleculePredictor(nn.Module):
         """Draw new initial parameters."""
         reset_parameters(self)
 
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """As of ``torch.nn.Module``; its error says so where atoms exchange at another place."""
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError as error:
+            last = max(len(self.exchange_steps), 1)
+            if not any(name.startswith(f"exchange_steps.{last}.") for name in state_dict):
+                raise
+            raise RuntimeError(
+                "these weights are of a model whose atoms exchange after each layer, as in all of "
+                "before 0.7: build it with exchange_after='layer'"
+            ) from error
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         # In models of 0.2.0 every level had a readout, and that of the last alone was used.
         for level, pool in enumerate(self.poolings[:-1]):
@@ -246,14 +261,6 @@ class MoleculePredictor(nn.Module):
             if getattr(pool, "group_readout", None) is None:
                 for name in [name for name in state_dict if name.startswith(unused)]:
                     del state_dict[name]
-        _, strict, *_, messages = rest
-        further = f"{prefix}exchange_steps.1."
-        several = any(name.startswith(further) for name in state_dict)
-        if strict and several and len(self.exchange_steps) == 1:
-            messages.append(
-                "these weights are of a model whose atoms exchange after each layer, as in all of "
-                "before 0.7: build it with exchange_after='layer'"
-            )
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def freeze_backbone(self) -> None:
