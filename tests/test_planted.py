@@ -246,11 +246,14 @@ def test_frozen_m_has_nothing_to_learn():
     assert pool(graph, feat).requires_grad
 
 
-@pytest.mark.parametrize("residual", [True, False])
-def test_the_network_gives_each_graph_its_row(residual):
+@pytest.mark.parametrize(
+    ("residual", "exchange", "times"), [(True, "layer", 2), (True, "network", 1), (False, None, 0)]
+)
+def test_the_network_gives_each_graph_its_row(residual, exchange, times):
     torch.manual_seed(0)
     graphs = dgl.unbatch(two_graphs()[0])
-    model = PlantedNetwork(KINDS, 3, GMPool, layers=2, residual=residual, exchange=residual).eval()
+    model = PlantedNetwork(KINDS, 3, GMPool, layers=2, residual=residual, exchange=exchange).eval()
+    assert len(model.exchanges) == times
     whole = model(dgl.batch(graphs))
     assert whole.shape == (2, 3)
     torch.testing.assert_close(whole, torch.cat([model(graph) for graph in graphs]))

@@ -53,8 +53,9 @@ class PlantedNetwork(nn.Module):
     residual : bool, optional
         Normalise, rectify and add up the states of each layer, and normalise the readout.
         Otherwise convolutions have a ReLU between them, and nothing else.
-    exchange : bool, optional
-        Put a :class:`~dgl_gmpool.GroupExchange` after every convolution.
+    exchange : str, optional
+        Put a :class:`~dgl_gmpool.GroupExchange` after every ``"layer"``, or after the
+        ``"network"``. Default: none.
     """
 
     def __init__(
@@ -66,13 +67,14 @@ class PlantedNetwork(nn.Module):
         layers: int,
         hidden: int = 32,
         residual: bool = False,
-        exchange: bool = False,
+        exchange: str | None = None,
     ) -> None:
         super().__init__()
         widths = [in_feats] + [hidden] * layers
         self.convolutions = nn.ModuleList(map(GraphConv, widths[:-1], widths[1:]))
         self.norms = nn.ModuleList(RowNorm(hidden) for _ in range(layers if residual else 0))
-        self.exchanges = nn.ModuleList(GroupExchange(hidden) for _ in range(layers * exchange))
+        places = {None: (), "layer": range(layers), "network": (layers - 1,)}[exchange]
+        self.exchanges = nn.ModuleDict({str(place): GroupExchange(hidden) for place in places})
         self.pool = pooling(hidden)
         width = int(self.pool.out_feats)  # type: ignore[arg-type]
         self.head = nn.Sequential(
@@ -91,8 +93,8 @@ class PlantedNetwork(nn.Module):
             else:
                 new = self.norms[index](layer(graph, feat)).relu()
                 feat = feat + new if index else new
-            if self.exchanges:
-                feat = self.exchanges[index](graph, feat)
+            if str(index) in self.exchanges:
+                feat = self.exchanges[str(index)](graph, feat)
         return feat
 
     def forward(self, graph: dgl.DGLGraph) -> Tensor:

@@ -33,17 +33,17 @@ CONTROL = "phi of nodes, no groups"
 Network = Callable[[], nn.Module]
 
 
-def _network(pooling: Callable[[int], nn.Module], *, exchange: bool = False) -> Network:
+def _network(pooling: Callable[[int], nn.Module], *, exchange: str | None = None) -> Network:
     return lambda: PlantedNetwork(
         len(SHARES), 1, pooling, layers=2, residual=True, exchange=exchange
     )
 
 
-def _given(groups: str, *, exchange: bool = False) -> Network:
+def _given(groups: str, *, exchange: str | None = None) -> Network:
     return _network(lambda width: GivenGroups(width, given=groups), exchange=exchange)
 
 
-def _named(name: str, *, exchange: bool = False) -> Network:
+def _named(name: str, *, exchange: str | None = None) -> Network:
     return _network(lambda width: get_readout(name, in_feats=width), exchange=exchange)
 
 
@@ -55,14 +55,15 @@ def _example(network: type[HGPSLNetwork] | type[DiffPoolNetwork], name: str) -> 
 #: with their own pooling (SAGPool for HGP-SL's, which DGL's other example has) and with ours.
 METHODS: dict[str, Network] = {
     "mean and max": _named("mean_and_max"),
-    "mean and max, exchange": _named("mean_and_max", exchange=True),
+    "mean and max, exchange": _named("mean_and_max", exchange="layer"),
     CONTROL: _given("nodes"),
-    f"{CONTROL}, exchange": _given("nodes", exchange=True),
+    f"{CONTROL}, exchange": _given("nodes", exchange="layer"),
     "one group": _given("one"),
     "random groups": _given("random"),
     "planted groups": _given("planted"),
     DEFAULT: _network(GMPool),
-    "GMPool, exchange": _network(GMPool, exchange=True),
+    "GMPool, exchange": _network(GMPool, exchange="layer"),
+    "GMPool, exchange once": _network(GMPool, exchange="network"),
     "GMPool, M frozen": _network(frozen),
     "GMPool, no locality": _network(lambda width: GMPool(width, locality="none")),
     "GMPool, no features": _network(LocalityOnly),
