@@ -335,6 +335,7 @@ def test_the_page_is_one_file_that_needs_no_network(explained):
         "http://www.w3.org/1999/xlink",
     }
     assert page.count("<svg") >= 4
+    assert page.count("<svg") == page.count("<svg role='img' aria-label='structure of ")
     assert "7 rows, 4 explained" in page
     assert "not a SMILES" in page
     assert page.rstrip().endswith("</html>")

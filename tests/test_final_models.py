@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from dataclasses import replace
 
@@ -12,7 +13,8 @@ from training_data import small_dataset, small_options
 
 from dgl_gmpool import load_predictor
 from dgl_gmpool.data import make_splits
-from dgl_gmpool.training import TrainingConfig, load_models, train_run
+from dgl_gmpool.report import write_index, write_report
+from dgl_gmpool.training import TrainingConfig, load_models, train_run, write_table
 from dgl_gmpool.training import run_trainer as run_module
 from dgl_gmpool.training.fold import fit_fold
 from dgl_gmpool.training.model_file import load_model
@@ -60,6 +62,26 @@ def test_final_models_predict_and_scores_are_those_of_the_folds(dataset, run, tm
     assert plain.metrics["test"] == run.metrics["test"]
     assert "final" not in plain.metrics
     assert "final" not in json.loads((tmp_path / "plain/config.json").read_text())["training"]
+
+
+def test_pages_and_tables_do_not_take_the_folds_scores_for_those_of_predict(tmp_path):
+    dataset = small_dataset("classification")
+    splits = make_splits(dataset.table, folds=2)
+    said = {}
+    for final in (False, True):
+        folder = tmp_path / f"{final}"
+        config = config_of(final=final)
+        done = train_run(dataset, splits, config, folder / "run", progress=False)
+        table = write_table([done], folder)
+        index, page = write_index(folder).read_text(), write_report(done.folder)[0].read_text()
+        said[final] = [html.unescape(text) for text in (table, index, page)]
+    for plain, final in zip(said[False], said[True]):
+        assert "models, which is what predict returns" in plain
+        assert "predict returns that of the final models" not in plain
+        assert "models, which is what predict returns" not in final
+        assert "predict returns that of the final models" in final
+    assert "are not calibrated" not in said[False][2]
+    assert "are not calibrated" in said[True][2]
 
 
 def test_a_run_killed_in_its_final_models_goes_on(dataset, run, tmp_path, monkeypatch):

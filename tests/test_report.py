@@ -47,6 +47,7 @@ class Page(HTMLParser):
         super().__init__()
         self.parts: dict[str, str] = {"": ""}
         self.images: list[dict[str, str | None]] = []
+        self.drawn: list[str | None] = []
         self.outside: list[str] = []
         self._open: list[str] = []
         self._title = ""
@@ -64,6 +65,8 @@ class Page(HTMLParser):
             self.outside.append(tag)
         if tag == "img":
             self.images.append(dict(attrs))
+        if tag == "svg":
+            self.drawn.append(dict(attrs).get("aria-label"))
         for name, value in attrs:
             if name in ("src", "href") and not str(value).startswith(("data:", "#")):
                 self.outside.append(str(value))
@@ -115,6 +118,8 @@ def test_one_file_with_every_part(kind, request):
     assert page.outside == []
     assert [title for title in page.parts if title.strip()] == SECTIONS
     assert all(image["alt"] and image["src"].startswith("data:image/") for image in page.images)
+    assert page.drawn
+    assert all(str(alt).startswith("structure of ") for alt in page.drawn)
     text = " ".join(page.parts.values())
     assert "could not be made" not in text
     assert "nan" not in re.findall(r"[a-z]+", text)

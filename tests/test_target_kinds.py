@@ -218,6 +218,9 @@ def test_a_mixed_table_from_the_command_to_the_predictions(tmp_path, capsys):
         explain_molecule(models, "CCCO", target="colour=rde")
     with pytest.raises(ValueError, match="Did you mean 'colour'"):
         explain_molecule(models, "CCCO", target="color")
+    number = models[0].task_names[0]
+    with pytest.raises(ValueError, match=f"{number!r} has no classes to choose from"):
+        explain_molecule(models, "CCCO", target=f"{number}=1")
     # A resumed run is the same run.
     capsys.readouterr()
     assert cli.main(["train", "csv", *flags, "--resume"]) == 0

@@ -336,12 +336,23 @@ def test_the_folder_above_a_single_run_stands_for_it_and_of_several_asks_which(r
         load_models(tmp_path / "a" / "fold_0")
 
 
+@pytest.mark.parametrize("kind", ["zip", "gztar"])
+def test_a_packed_run_is_to_be_unpacked(run, tmp_path, kind):
+    packed = shutil.make_archive(str(tmp_path / "run"), kind, run)
+    with pytest.raises(ValueError, match="unpack it and give the folder of the run"):
+        load_models(packed)
+
+
 def test_a_damaged_or_foreign_model_file_is_refused(tmp_path):
     (tmp_path / "torn.pt").write_bytes(b"torn")
     with pytest.raises(ValueError, match="not a readable model file") as caught:
         load_model(tmp_path / "torn.pt")
     assert "weights_only" not in str(caught.value)  # torch's advice would run the file's code
     torch.save({"weights": torch.zeros(1)}, tmp_path / "foreign.pt")
+    whole = (tmp_path / "foreign.pt").read_bytes()
+    (tmp_path / "bits.pt").write_bytes(whole.replace(b"weights", b"w\xff\xff\xff\xffts"))
+    with pytest.raises(ValueError, match="it is damaged"):
+        load_model(tmp_path / "bits.pt")
     with pytest.raises(ValueError, match="something else than a model of dgl_gmpool"):
         load_model(tmp_path / "foreign.pt")
 

@@ -107,9 +107,17 @@ def sentence(text: str) -> str:
     return f"{escape(text[0].upper() + text[1:])}."
 
 
-def small_svg(svg: str) -> str:
-    """The same picture in half the bytes: without what is SVG's default, and names of atoms."""
-    return _NEEDLESS.sub("", svg)
+def small_svg(svg: str, alt: str) -> str:
+    """The same picture in half the bytes, without what is SVG's default and names of atoms, and
+    with a text for who cannot see it.
+
+    Examples
+    --------
+    >>> small_svg("<svg class='a' />", "C'C")
+    "<svg role='img' aria-label='C&#x27;C' />"
+    """
+    named = f"<svg role='img' aria-label='{escape(alt)}'"
+    return _NEEDLESS.sub("", svg).replace("<svg", named, 1)
 
 
 def swatch(colour: str) -> str:

@@ -143,7 +143,8 @@ def _fragments(rows: Sequence[FragmentRow], several: bool) -> Iterator[str]:
     yield f"{'<th>target</th>' * several}<th>groups</th><th>molecules</th>"
     yield "<th>mean contribution</th><th>± std</th><th></th></tr>"
     for row in shown:
-        yield f"<tr><td>{draw_fragment(row.fragment)}</td>"
+        picture = small_svg(draw_fragment(row.fragment), f"structure of {row.fragment}")
+        yield f"<tr><td>{picture}</td>"
         yield f"<td><code>{escape(row.fragment)}</code></td>"
         yield f"<td>{escape(row.target)}</td>" if several else ""
         yield f"<td class='n'>{row.count}</td>"
@@ -200,7 +201,9 @@ def molecule_part(name: str, each: Explanation, most: float) -> Iterator[str]:
         yield f"<p class='note'>{sentence(each.molecule_note)}</p>"
     yield "<div class='sides'><div class='picture'>"
     try:
-        yield small_svg(draw_svg(each, line=False))
+        shown = "atoms" if each.groups is None else "groups"
+        alt = f"structure of {each.smiles}, with what its {shown} contribute"
+        yield small_svg(draw_svg(each, line=False), alt)
     except NoPictureError as error:
         yield sentence(str(error))
     yield "</div>"

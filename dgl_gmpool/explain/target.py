@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dgl_gmpool._options import unknown_name
+from dgl_gmpool._options import as_typed, unknown_name
 from dgl_gmpool.training.model_file import TrainedModel
 
 
@@ -56,6 +56,11 @@ class ExplainedTarget:
         whole = cls(name, "classification", None, own, found.classes)
         if not class_name:
             return whole
+        if not found.classes:
+            raise ValueError(
+                f"{text!r}: {name!r} has no classes to choose from; give --target {as_typed(name)} "
+                f"(in Python target={name!r})"
+            )
         if class_name not in found.classes:
             raise unknown_name(f"class of {name!r}:", class_name, found.classes)
         return whole._of_class(found.classes.index(class_name))

@@ -15,7 +15,7 @@ from dgl_gmpool.explain.html import table
 from dgl_gmpool.report.plots import target_histogram
 from dgl_gmpool.report.run_data import RunData
 from dgl_gmpool.training.metrics import label_of
-from dgl_gmpool.training.words import duration, score_text
+from dgl_gmpool.training.words import averaged_text, duration, score_text
 
 #: What the page says of a kind of target.
 _KINDS = {
@@ -48,7 +48,7 @@ def headline(run: RunData) -> Iterator[str]:
         several = found["folds"] > 1
         yield f"</strong>{spread} ({found['folds']} single models)" if several else "</strong>"
         if several and part == "test" and average is not None:
-            yield "; their average, which <code>predict</code> returns:"
+            yield f"; of {escape(averaged_text('final' in metrics))}:"
             yield f" <strong>{score_text(average)}</strong>"
         yield "."
         break
@@ -143,8 +143,8 @@ def scores(run: RunData) -> Iterator[str]:
         rows.append(["average of the folds", *cells])
     yield table(header, rows)
     if averaged:
-        yield "<p class='quiet'>A row per single model; <em>average of the folds</em> is what"
-        yield " <code>predict</code> returns.</p>"
+        yield "<p class='quiet'>A row per single model; <em>average of the folds</em> is that of"
+        yield f" {escape(averaged_text('final' in metrics))}.</p>"
     per_task = (average or {}).get("per_task", [])
     if len(per_task) > 1:
         yield "<h3>Per target, average of the folds, test rows</h3>"

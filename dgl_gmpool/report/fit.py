@@ -120,6 +120,9 @@ def uncertainty(run: RunData) -> Iterator[str]:
         of_kind = [task for task in checked if (task["kind"] == "regression") is numbers]
         if of_kind:
             yield from show(of_kind)
+    if saved.get("final") and any(task["kind"] != "regression" for task in checked):
+        yield "<p class='quiet'>Final models predict, which have no validation rows: probabilities"
+        yield " of <code>predict</code> are not calibrated.</p>"
     domain = saved.get("domain")
     if domain:
         yield "<p class='quiet'><code>predict</code> marks molecules as outside the domain that are"

@@ -175,12 +175,14 @@ def _card(
     elif task in part.classes:
         what = "its predicted probability"
     yield "<div class='card'>"
-    yield small_svg(draw_fragment(part.smiles[row], width=240, height=150, bond=22))
+    smiles = part.smiles[row]
+    picture = draw_fragment(smiles, width=240, height=150, bond=22)
+    yield small_svg(picture, f"structure of {smiles}")
     yield f"<div>measured <strong>{escape(shown)}</strong>, {what}"
     yield f" <strong>{score_text(predicted)}</strong></div>"
     if near is not None:
         yield f"<div class='quiet'>similarity to training {near:.2f}</div>"
-    yield f"<div class='quiet'>{escape(part.ids[row])}<br><code>{escape(part.smiles[row])}</code>"
+    yield f"<div class='quiet'>{escape(part.ids[row])}<br><code>{escape(smiles)}</code>"
     yield "</div></div>"
 
 

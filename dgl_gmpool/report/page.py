@@ -17,6 +17,7 @@ from dgl_gmpool.report.groups import groups
 from dgl_gmpool.report.run_data import RunData
 from dgl_gmpool.training.run_folder import read_json
 from dgl_gmpool.training.table_text import effort_cells, score_cells, score_titles
+from dgl_gmpool.training.words import averaged_text
 
 
 def write_report(folder: str | os.PathLike[str], *, device: str = "auto") -> tuple[Path, list[str]]:
@@ -104,9 +105,9 @@ def write_index(folder: str | os.PathLike[str]) -> Path:
     body = [head(f"Runs in {folder.resolve().name}")]
     body.append("<p>Mean and spread of the test scores of single models, over all folds and seeds,")
     body.append(
-        " and <em>averaged</em> the score of their mean prediction, which <code>predict</code>"
+        f" and <em>averaged</em> that of {escape(averaged_text(first.get('final', False)))}."
     )
-    body.append(" returns. Each page has one run's plots, errors and molecules.</p>")
+    body.append(" Each page has one run's plots, errors and molecules.</p>")
     body.append(table(header, [_row(folder, row) for row in rows], text=2))
     body.append(END)
     path = folder / NAME

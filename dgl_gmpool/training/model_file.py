@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tarfile
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -157,6 +159,10 @@ def load_model(path: str | os.PathLike[str]) -> TrainedModel:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many kinds for a damaged file
+        if _is_packed(path):
+            raise ValueError(
+                f"{path} is an archive of files: unpack it and give the folder of the run"
+            ) from error
         # Not torch's text: it suggests weights_only=False, which runs whatever the file says.
         raise ValueError(
             f"{path} is not a readable model file ({type(error).__name__}): it is damaged or was "
@@ -200,6 +206,14 @@ def load_model(path: str | os.PathLike[str]) -> TrainedModel:
         # Options, layers or shapes of another version; torch's list of keys is many lines long.
         raise ValueError(f"{said}: {_first_lines(error)}; {remedy}") from error
     return trained
+
+
+def _is_packed(path: Path) -> bool:
+    """Whether it is an archive of other files than those that make up a model's."""
+    if not zipfile.is_zipfile(path):
+        return tarfile.is_tarfile(path)
+    with zipfile.ZipFile(path) as archive:
+        return not any(name.endswith("/data.pkl") for name in archive.namelist())
 
 
 def _first_lines(error: Exception) -> str:

@@ -59,6 +59,7 @@ def comparison_rows(results: Sequence[RunResult]) -> list[dict[str, Any]]:
                 "parameters": runs[0].metrics["parameters"],
                 "seconds": float(sum(run.metrics["seconds"] for run in runs)),
                 "folders": [run.folder.name for run in runs],
+                "final": runs[0].config.final,
             }
         )
     return rows

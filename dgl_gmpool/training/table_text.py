@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dgl_gmpool.training.metrics import METRICS, label_of
-from dgl_gmpool.training.words import duration, score_text
+from dgl_gmpool.training.words import averaged_text, duration, score_text
 
 
 def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
@@ -23,7 +23,7 @@ def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
         cells += [score_text(_bounds(row))] if bounds else []
         lines.append([_readout(row), _text(row["levels"]), *cells, *effort_cells(row)])
     text = _aligned(lines, left=1)
-    text += "\n\naveraged: the mean prediction of a run's models, which is what predict returns"
+    text += f"\n\naveraged: {averaged_text(models[0].get('final', False))}"
     return text + _by_target(rows)
 
 

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers as people read them, and what they are of."""
 
 from __future__ import annotations
 
@@ -19,6 +19,17 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def averaged_text(final: bool) -> str:
+    """Of which models the scores called "averaged" are; ``final``: whether the run has others that
+    predict."""
+    if not final:
+        return "the mean prediction of a run's models, which is what predict returns"
+    return (
+        "the mean prediction of the folds' models (predict returns that of the final models, which "
+        "know the test rows)"
+    )
 
 
 def score_text(value: float | None) -> str:
