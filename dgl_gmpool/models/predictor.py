@@ -246,8 +246,8 @@ class MoleculePredictor(nn.Module):
         try:
             return super().load_state_dict(state_dict, strict, assign)
         except RuntimeError as error:
-            last = max(len(self.exchange_steps), 1)
-            if not any(name.startswith(f"exchange_steps.{last}.") for name in state_dict):
+            several = any(name.startswith("exchange_steps.1.") for name in state_dict)
+            if self.exchange_after == "layer" or not several:
                 raise
             raise RuntimeError(
                 "these weights are of a model whose atoms exchange after each layer, as in all of "

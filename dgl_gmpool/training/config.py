@@ -72,9 +72,9 @@ class TrainingConfig:
         (``docs/earlier-results.md``).
     exchange : bool or None
         Passed to ``MoleculePredictor``: whether atoms exchange with their groups.
+        None: where the readout is GMPool with local groups.
     exchange_after : str
         Passed to ``MoleculePredictor``: ``"network"``, once, or ``"layer"``, after each layer.
-        None: where the readout is GMPool with local groups.
     readout_norm : str
         ``"batch"`` or ``"none"``: batch normalisation between readout and head. Not in the paper;
         what it brings is in ``docs/earlier-results.md``.
