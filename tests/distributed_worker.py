@@ -1,7 +1,7 @@
 """What every process of test_training_distributed.py does; started by torchrun, never collected.
 
-``distributed_worker.py FOLDER FLAGS`` writes what a healthy pair finds to FOLDER/<rank>.pt and
-then runs a recipe with FLAGS into an error.
+``distributed_worker.py FOLDER FLAGS`` writes what a healthy pair finds to FOLDER/<rank>.pt, goes on
+with the killed run in FOLDER/killed, and then runs a recipe with FLAGS into an error.
 """
 
 from __future__ import annotations
@@ -226,7 +226,9 @@ def session(folder: Path, flags: list[str]) -> None:
         pass
     found["totals"] = world.totals(1.5, world.rank)
 
-    recipe("molecules_csv").main([*flags, "--output", str(folder / "recipe")])
+    csv = recipe("molecules_csv").main
+    csv([*flags, "--output", str(folder / "recipe")])
+    csv([*flags, "--output", str(folder / "killed"), "--resume"])
     streamed.CHUNK = 5
     for name in ("predict", "embed"):
         asked(name, folder, folder / f"{name}.csv")

@@ -140,16 +140,21 @@ def test_alone(home):
 
 
 def test_the_package_and_its_version_load_neither_torch_nor_dgl(home):
-    """So that --version is quick, and Ctrl-C is answered from the first moment. What is asked for
-    later comes, and bringing in dgllife leaves RDKit's log switches."""
+    """So that --version is quick, and Ctrl-C is answered from the first moment; nor do the commands
+    load, before their first score, what takes another second. What is asked for later comes, and
+    bringing in dgllife leaves RDKit's log switches."""
     out = run(
         """
+        import pathlib
         import dgl_gmpool, dgl_gmpool.cli
         try:
             dgl_gmpool.cli.main(["--version"])
         except SystemExit as end:
             assert end.code == 0
         assert not {"torch", "dgl", "numpy", "rdkit"} & set(sys.modules)
+        for path in pathlib.Path(dgl_gmpool.cli.__file__).parent.glob("[!_]*.py"):
+            importlib.import_module(f"dgl_gmpool.cli.{path.stem}")
+        assert not {"sklearn", "scipy.stats", "pandas", "matplotlib", "optuna"} & set(sys.modules)
         # Every public name is there when it is asked for, and in dir().
         for name in dgl_gmpool.__all__:
             assert getattr(dgl_gmpool, name) is not None and name in dir(dgl_gmpool)

@@ -179,47 +179,34 @@ def test_model_files_hold_tensors_and_plain_values_and_predict_the_same(finished
         trained.predict(regression.graphs[:2])
 
 
-class Killed(BaseException):
-    """Stands for the end of the process: nothing of ours catches it."""
-
-
-@pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.slow
 def test_killed_at_any_write_it_continues_to_the_same_numbers(
-    moment, finished, regression, config, tmp_path, monkeypatch
+    finished, regression, config, tmp_path, monkeypatch
 ):
+    """From what is on the disk before and after each write, temporary files and all."""
     expected = content(finished.folder)
-    real = os.replace
-    number, last = 0, 0
-    while True:
-        number += 1
-        writes = []
+    folder, real, writes = tmp_path / "whole", os.replace, []
 
-        def replace(source, target, number=number, writes=writes):
-            writes.append(str(target))
-            if len(writes) == number and moment == "before":
-                # A killed process leaves its temporary file behind.
-                shutil.copy(source, f"{source}x")
-                raise Killed
-            real(source, target)
-            if len(writes) == number:
-                raise Killed
+    def replace(source, target):
+        writes.append(Path(target).name)
+        shutil.copytree(folder, tmp_path / f"{len(writes)} before")
+        real(source, target)
+        shutil.copytree(folder, tmp_path / f"{len(writes)} after")
 
-        folder = tmp_path / f"kill{number}"
-        with monkeypatch.context() as patch:
-            patch.setattr("os.replace", replace)
-            try:
-                train(regression, config, folder, resume=True)
-            except Killed:
-                last = number
-        if last < number:
-            break
-        resumed = train(regression, config, folder, resume=True)
-        assert content(folder) == expected, writes[-1]
-        assert without_seconds(resumed.metrics) == without_seconds(finished.metrics)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", replace)
+        train(regression, config, folder)
     # config, splits; per fold history at its start and end, 2 epochs, model, outputs, result,
     # metrics; predictions of test and validation, training molecules, uncertainty
-    assert last == 2 + 2 * 8 + 4
+    assert len(writes) == 2 + 2 * 8 + 4
+    for number, name in enumerate(writes, start=1):
+        for moment in ("before", "after"):
+            killed = tmp_path / f"{number} {moment}"
+            # A killed process leaves its temporary file behind.
+            assert len(list(killed.rglob(f".{name}.*"))) == (moment == "before")
+            resumed = train(regression, config, killed, resume=True)
+            assert content(killed) == expected, (moment, name)
+            assert without_seconds(resumed.metrics) == without_seconds(finished.metrics)
 
 
 def test_a_finished_run_is_read_not_repeated(finished, regression, config, monkeypatch, capsys):

@@ -7,7 +7,6 @@ from html import escape
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from dgl_gmpool.explain.drawing import draw_fragment
 from dgl_gmpool.explain.html import Raw, small_svg, table
@@ -15,6 +14,7 @@ from dgl_gmpool.report.fit import and_others, shown_tasks
 from dgl_gmpool.report.novelty import MOST_KNOWN, Novelty, novelty
 from dgl_gmpool.report.plots import COLOURS
 from dgl_gmpool.report.run_data import PredictedRows, RunData
+from dgl_gmpool.training.score_functions import roc_auc
 from dgl_gmpool.training.words import score_text
 
 #: Molecules that are drawn, for a single target and for each of several.
@@ -134,7 +134,7 @@ def _binned(
         area = float("nan")
         labels = part.measured[rows, task]
         if not regression and len(np.unique(labels)) == 2:
-            area = float(roc_auc_score(labels, part.predicted[rows, task]))
+            area = roc_auc(labels, part.predicted[rows, task])
         found[low] = len(rows), float(errors[rows].mean()), area
     return found
 

@@ -16,9 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
 
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.training.task import probabilities
@@ -59,6 +56,8 @@ class Calibrator:
         check_choice("calibration", method, cls.METHODS)
         x = _logits(predicted)
         if method == "platt":
+            from sklearn.linear_model import LogisticRegression
+
             with warnings.catch_warnings():
                 # Perfectly parted classes: the curve is then as steep as its penalty lets it be.
                 warnings.simplefilter("ignore")
@@ -68,6 +67,8 @@ class Calibrator:
                 slope, intercept = 0.0, float(np.log(labels.mean() / (1 - labels.mean())))
             return cls(method, {"slope": slope, "intercept": intercept})
         if method == "isotonic":
+            from sklearn.isotonic import IsotonicRegression
+
             fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(x, labels)
             return cls(
                 method,
@@ -116,6 +117,8 @@ def choose_calibrators(
 def _left_out(
     kind: type[Calibrator], method: str, predicted: np.ndarray, labels: np.ndarray
 ) -> np.ndarray:
+    from sklearn.model_selection import StratifiedKFold
+
     found = np.full(predicted.shape, np.nan)
     if np.unique(labels, return_counts=True)[1].max() < PARTS:
         strata = np.zeros(len(labels))  # no class has a row for each part

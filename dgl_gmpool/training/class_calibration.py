@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from dgl_gmpool._options import check_choice
@@ -62,6 +61,8 @@ class ClassCalibrator(Calibrator):
         """From probabilities ``(rows, classes)`` and numbers of classes of validation rows."""
         check_choice("calibration", method, cls.METHODS)
         if method == "temperature":
+            from scipy.optimize import minimize_scalar
+
             logs, rows, measured = _logs(predicted), np.arange(len(labels)), labels.astype(np.int64)
 
             def loss(log_temperature: float) -> float:

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import nnls
 
 #: Errors that are kept; of more, as many order statistics evenly apart.
 MOST_SCORES = 2000
@@ -63,6 +62,8 @@ class Intervals:
         """
         constant, slope = 1.0, 0.0
         if vary and errors.max() > 0:
+            from scipy.optimize import nnls
+
             (constant, slope), _ = nnls(np.stack([np.ones_like(errors), 1 - similarity], 1), errors)
             # A molecule of the training set has an error too.
             constant = max(constant, 0.1 * errors.mean())

@@ -9,16 +9,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from dgl_gmpool.data import MoleculeTable
 from dgl_gmpool.data.features import joined_features
 from dgl_gmpool.data.molecule import read_molecule
 from dgl_gmpool.data.similarity import morgan
 from dgl_gmpool.training.batches import derived_seed
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import RandomForestClassifier
 
 
 def forest_predictions(
@@ -76,6 +78,8 @@ def forest_predictions(
     >>> forest_predictions(table, np.arange(30), np.arange(30, 40), seed=0, trees=5).shape
     (10, 1)
     """
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
     prints = morgan_fingerprints(table.smiles, radius=radius, bits=bits, counts=counts)
     beside, _ = joined_features(table)
     if beside is not None:

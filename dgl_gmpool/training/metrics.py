@@ -6,19 +6,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import average_precision_score, mean_absolute_error, r2_score, roc_auc_score
 
 from dgl_gmpool._options import check_choice, unknown_name
 from dgl_gmpool.training.score_functions import (
     accuracy,
+    average_precision,
     balanced_accuracy,
     explained_by_classes,
     f1,
     log_loss,
+    mae,
     mcc,
     one_against_rest,
     pearson,
+    r2,
     rmse,
+    roc_auc,
     spearman,
 )
 
@@ -74,13 +77,13 @@ class Metric:
 _NUMBERS, _CLASSES = ("regression",), ("classification", "multiclass")
 _ALL = (
     Metric(
-        *("roc_auc", "ROC-AUC", _CLASSES, True, one_against_rest(roc_auc_score)),
+        *("roc_auc", "ROC-AUC", _CLASSES, True, one_against_rest(roc_auc)),
         two_values=True,
         ranks=True,
     ),
     Metric(
         *("average_precision", "average precision", _CLASSES, True),
-        one_against_rest(average_precision_score),
+        one_against_rest(average_precision),
         two_values=True,
         ranks=True,
     ),
@@ -93,14 +96,14 @@ _ALL = (
     Metric("accuracy", "accuracy", _CLASSES, True, accuracy),
     Metric("log_loss", "log loss", _CLASSES, False, log_loss),
     Metric("rmse", "RMSE", _NUMBERS, False, rmse, in_units=True),
-    Metric("mae", "MAE", _NUMBERS, False, mean_absolute_error, in_units=True),
-    Metric("r2", "R2", _NUMBERS, True, r2_score, two_values=True),
+    Metric("mae", "MAE", _NUMBERS, False, mae, in_units=True),
+    Metric("r2", "R2", _NUMBERS, True, r2, two_values=True),
     Metric("pearson", "Pearson's r", _NUMBERS, True, pearson, two_values=True),
     Metric("spearman", "Spearman's rho", _NUMBERS, True, spearman, two_values=True),
     Metric(
         *("explained", "share explained", (*_CLASSES, *_NUMBERS), True, explained_by_classes),
         two_values=True,
-        of_numbers=r2_score,
+        of_numbers=r2,
     ),
 )  # fmt: skip
 METRICS = {metric.name: metric for metric in _ALL}

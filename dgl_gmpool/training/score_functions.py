@@ -2,6 +2,8 @@
 
 Targets are ``(cells,)``; so are predictions, but for the probabilities of several classes, which
 are ``(cells, classes)``. Two values or classes are there where a score needs them.
+
+scikit-learn and ``scipy.stats`` take a second to load: they are, with the first score.
 """
 
 from __future__ import annotations
@@ -9,12 +11,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.stats import rankdata
-from sklearn.metrics import f1_score, matthews_corrcoef
 
 
 def rmse(targets: np.ndarray, predictions: np.ndarray) -> float:
     return float(np.sqrt(np.mean((targets - predictions) ** 2)))
+
+
+def mae(targets: np.ndarray, predictions: np.ndarray) -> float:
+    from sklearn.metrics import mean_absolute_error
+
+    return float(mean_absolute_error(targets, predictions))
+
+
+def r2(targets: np.ndarray, predictions: np.ndarray) -> float:
+    from sklearn.metrics import r2_score
+
+    return float(r2_score(targets, predictions))
 
 
 def pearson(targets: np.ndarray, predictions: np.ndarray) -> float:
@@ -24,7 +36,21 @@ def pearson(targets: np.ndarray, predictions: np.ndarray) -> float:
 
 
 def spearman(targets: np.ndarray, predictions: np.ndarray) -> float:
+    from scipy.stats import rankdata
+
     return pearson(rankdata(targets), rankdata(predictions))
+
+
+def roc_auc(targets: np.ndarray, predictions: np.ndarray) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(targets, predictions))
+
+
+def average_precision(targets: np.ndarray, predictions: np.ndarray) -> float:
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(targets, predictions))
 
 
 def one_against_rest(
@@ -58,6 +84,8 @@ def balanced_accuracy(targets: np.ndarray, predictions: np.ndarray) -> float:
 
 
 def f1(targets: np.ndarray, predictions: np.ndarray) -> float:
+    from sklearn.metrics import f1_score
+
     average = "macro" if predictions.ndim == 2 else "binary"
     return float(
         f1_score(targets, predicted_classes(predictions), average=average, zero_division=0)
@@ -65,6 +93,8 @@ def f1(targets: np.ndarray, predictions: np.ndarray) -> float:
 
 
 def mcc(targets: np.ndarray, predictions: np.ndarray) -> float:
+    from sklearn.metrics import matthews_corrcoef
+
     return float(matthews_corrcoef(targets, predicted_classes(predictions)))
 
 

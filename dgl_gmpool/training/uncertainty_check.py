@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from dgl_gmpool.training.calibration import (
     FEWEST,
@@ -65,7 +65,7 @@ def check_intervals(
                 "mean_width": float(2 * half.mean()),
                 "std_over_models": None
                 if std is None
-                else float(np.mean(errors <= norm.ppf((1 + coverage) / 2) * std)),
+                else float(np.mean(errors <= ndtri((1 + coverage) / 2) * std)),
             }
         )
 
