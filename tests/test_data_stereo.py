@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
 
 import networkx as nx
 import numpy as np
@@ -12,15 +11,14 @@ import pytest
 import torch
 from rdkit import Chem
 from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, StereoEnumerationOptions
-from test_data_splits import sides, table_of
 from test_recipes import SMALL
+from test_twins import TWINS
 
 from dgl_gmpool import cli
-from dgl_gmpool.data import featurize, load_csv, make_splits
+from dgl_gmpool.data import featurize, load_csv
 from dgl_gmpool.data import stereo as module
 from dgl_gmpool.data.featurize import featurize_smiles
 from dgl_gmpool.data.featurizers import CanonicalEncoder
-from dgl_gmpool.data.stereo import with_twins_noted, without_stereo
 from dgl_gmpool.explain.masking import MaskedMolecule
 
 #: Without marks -> how many stereoisomers there are.
@@ -136,46 +134,6 @@ def test_a_cage_without_an_end_gets_the_older_labels(monkeypatch):
 
     monkeypatch.setattr(module.rdCIPLabeler, "AssignCIPLabels", no_end)
     assert signature(Chem.MolFromSmiles("C[C@H](N)C(=O)O")) == whole
-
-
-def test_without_stereo():
-    assert without_stereo("[2H][C@H](C)O") == "[2H]C(C)O"
-    assert without_stereo("F/C=C/F") == without_stereo("F/C=C\\F") == "FC=CF"
-    assert without_stereo("CCO") == "CCO"
-    assert without_stereo("no @ SMILES") == "no @ SMILES"
-
-
-TWINS = ["C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O", "C[C@H](O)CC", "C[C@@H](O)CC", "CCO", "CCN"]
-
-
-def test_twins_are_counted_and_those_that_differ():
-    table = replace(table_of(TWINS), targets=np.array([[1.0], [2], [3], [3], [5], [6]]))
-    (note,) = with_twins_noted(table, told_apart=True).report.notes
-    assert note == (
-        "4 molecules in 2 sets differ in stereochemistry alone, in 1 of the sets with different "
-        "targets; the features tell them apart"
-    )
-    (note,) = with_twins_noted(table, told_apart=False).report.notes
-    assert note.endswith("so a set stays on one side of every split")
-    apart = replace(table, targets=np.array([[np.nan], [2], [np.nan], [3], [5], [6]]))
-    assert "in 0 of the sets" in str(with_twins_noted(apart, told_apart=True).report)
-    assert with_twins_noted(table.take([0, 2, 4]), told_apart=True).report.notes == ()
-    # The same molecule twice is a repeat, not a twin.
-    assert with_twins_noted(table.take([0, 0, 4]), told_apart=True).report.notes == ()
-
-
-def test_twins_stay_on_one_side_where_features_do_not_tell_them_apart():
-    pairs = [f"{'C' * n}[C@{h}H](N)C(=O)O" for n in range(1, 21) for h in ("", "@")]
-    table = table_of([Chem.CanonSmiles(s) for s in pairs])
-    for seed in range(5):
-        for parts in sides(make_splits(table, seed=seed, stereo=False)):
-            for rows in parts.values():
-                assert {row ^ 1 for row in rows} == set(rows)
-    assert any(
-        {row ^ 1 for row in make_splits(table, seed=seed).test}
-        != set(make_splits(table, seed=seed).test)
-        for seed in range(5)
-    )
 
 
 def test_a_mask_takes_the_label_of_a_centre_away():

@@ -13,8 +13,8 @@ from dgl_gmpool.data.featurizers import TELL_TWINS_APART
 from dgl_gmpool.data.held_out_table import without_test_molecules
 from dgl_gmpool.data.replicates import merged_replicates
 from dgl_gmpool.data.standardize import standardized_table
-from dgl_gmpool.data.stereo import with_twins_noted
 from dgl_gmpool.data.table_cache import cached_table
+from dgl_gmpool.data.twins import with_twins_noted
 from dgl_gmpool.training.distributed import main_first
 
 

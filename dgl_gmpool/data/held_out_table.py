@@ -9,8 +9,8 @@ import numpy as np
 
 from dgl_gmpool.data.features import AuxiliaryTargets, Features
 from dgl_gmpool.data.report import LEFT_OUT, MERGED, SelectionReport
-from dgl_gmpool.data.stereo import without_stereo
 from dgl_gmpool.data.table import OF_THE_TABLE, MoleculeTable
+from dgl_gmpool.data.twins import as_features_see
 
 TRAIN, TEST = "train", "test"
 ALSO_IN_TEST = "the same molecule or group is in the test table"
@@ -58,16 +58,14 @@ def without_test_molecules(table: MoleculeTable, *, stereo: bool = True) -> Mole
     table : MoleculeTable
     stereo : bool
         False: molecules that differ in stereochemistry alone are equal, as they are for features
-        that do not tell them apart.
+        that do not tell them apart. Those that differ in isotopes alone are equal anyway.
 
     Raises
     ------
     ValueError
         Nothing is left to train on.
     """
-    columns = [table.canonical, table.groups]
-    if not stereo:
-        columns.append(tuple(without_stereo(smiles) for smiles in table.canonical))
+    columns = [table.canonical, table.groups, as_features_see(table.canonical, stereo=stereo)]
     testing = [part == TEST for part in table.split_values]
     held = [{value for value, test in zip(column, testing) if test} for column in columns]
     rows = [

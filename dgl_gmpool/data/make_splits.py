@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from dgl_gmpool._options import check_choice, positive_int
+from dgl_gmpool.data.equal_rows import once_each, rows_of
 from dgl_gmpool.data.molecule import is_missing
 from dgl_gmpool.data.split_units import clusters, scaffolds, tied, times
 from dgl_gmpool.data.splits import GIVEN, PARTS, SPLIT_KINDS, Splits, are_parts
-from dgl_gmpool.data.stereo import without_stereo
 from dgl_gmpool.data.table import MoleculeTable
+from dgl_gmpool.data.twins import as_features_see, without_isotopes, without_stereo
 
 
 def make_splits(
@@ -30,7 +32,7 @@ def make_splits(
     """One test set of about ``test_fraction`` of the rows; the rest in ``folds`` equal parts.
 
     Rows that share a canonical SMILES or a group always stay together, whatever the kind, so no
-    molecule is ever on both sides.
+    molecule is ever on both sides; nor are molecules that differ in isotopes alone.
 
     Parameters
     ----------
@@ -87,7 +89,7 @@ def make_splits(
     columns, notes = _ties(table, kind, stereo=stereo)
     units = tied(len(table), columns)
     if test is not None:
-        held = _check_test(table, tied(len(table), columns[: 2 if stereo else 3]), test)
+        held = _check_test(table, tied(len(table), _one_molecule(table, stereo=stereo)), test)
         # What the kind keeps together binds the rest alone: the test set is as it is given.
         outside = [row for row in range(len(table)) if row not in held]
         within = tied(len(outside), [[column[row] for row in outside] for column in columns])
@@ -167,17 +169,15 @@ def splits_of_parts(
     rows = {part: [i for i, each in enumerate(parts) if each == part] for part in PARTS.values()}
     if not rows["train"]:
         raise ValueError("no row is for training; give some rows the part 'train'")
-    columns = [table.canonical, table.groups]
-    if not options.get("stereo", True):
-        columns.append(tuple(without_stereo(smiles) for smiles in table.canonical))
-    for unit in tied(len(table), columns):
+    for unit in tied(len(table), _one_molecule(table, stereo=options.get("stereo", True))):
         other = next((row for row in unit if parts[row] != parts[unit[0]]), None)
         if other is not None:
             raise _torn(table, unit[0], other, f"{parts[unit[0]]} and {parts[other]}")
     if not rows["valid"]:
         if not rows["test"]:
             raise ValueError("all rows are 'train'; give some rows the part 'test' or 'valid'")
-        return make_splits(table, seed=seed, test=rows["test"], **options)
+        splits = make_splits(table, seed=seed, test=rows["test"], **options)
+        return replace(splits, notes=(*splits.notes, *_isotope_notes(table, parts)))
     splits = Splits(
         seed=seed,
         kind=GIVEN,
@@ -185,24 +185,41 @@ def splits_of_parts(
         folds=[(rows["train"], rows["valid"])],
         rows=len(table),
         fingerprint=table.fingerprint(),
-        notes=("the validation rows are given: one model",),
+        notes=("the validation rows are given: one model", *_isotope_notes(table, parts)),
     )
     splits.check(table)
     return splits
+
+
+def _one_molecule(table: MoleculeTable, *, stereo: bool) -> list[Sequence[Hashable]]:
+    """What ties rows that somebody gave a part, column by column."""
+    columns: list[Sequence[Hashable]] = [table.canonical, table.groups]
+    if not stereo:
+        columns.append([without_stereo(smiles) for smiles in table.canonical])
+    return columns
+
+
+def _isotope_notes(table: MoleculeTable, parts: Sequence[str]) -> list[str]:
+    """What somebody wrote down stays as it is."""
+    alike = rows_of(once_each(without_isotopes, table.canonical)).values()
+    torn = sum(len({parts[row] for row in rows}) > 1 for rows in alike)
+    return [f"{torn} sets of molecules that differ in isotopes alone are in several parts"] * (
+        torn > 0
+    )
 
 
 def _ties(
     table: MoleculeTable, kind: str, *, stereo: bool
 ) -> tuple[list[Sequence[Hashable]], list[str]]:
     """What ties rows to each other, column by column, and notes about it."""
-    columns: list[Sequence[Hashable]] = [table.canonical, table.groups]
+    columns: list[Sequence[Hashable]] = [
+        *(table.canonical, table.groups, as_features_see(table.canonical, stereo=stereo))
+    ]
     notes = []
     if kind == "time" and not table.split_values:
         raise ValueError(
             "a split by time needs dates or numbers; name their column: --split-column"
         )
-    if not stereo:
-        columns.append([without_stereo(smiles) for smiles in table.canonical])
     if kind == "scaffold":
         found = scaffolds(table.canonical)
         columns.append(found)

@@ -23,6 +23,8 @@ _DAY_OR_MONTH_FIRST = ("%d/%m/%Y", "%m/%d/%Y")
 _YEAR_LAST = re.compile(
     r"(0?[1-9]|1[0-2])\.?(19|20)\d\d|(0?[1-9]|[12]\d|3[01])(0[1-9]|[12]\d|3[01])(19|20)\d\d"
 )
+#: 2019.12 is before 2019.2 as a number.
+_YEAR_FIRST = re.compile(r"(?:19|20)\d\d\.(0?[1-9]|1[0-2])")
 
 
 def scaffolds(canonical: Sequence[str]) -> list[str]:
@@ -107,6 +109,13 @@ def times(cells: Sequence[str], *, name: str, rows: Sequence[str] = ()) -> list[
                 f"the cells in the column of {name}, such as {cells[0]!r}, may be dates with the "
                 "year last, or numbers; write dates as 2020-12-31 or 2020-12, and numbers with one "
                 f"more decimal: {cells[0].strip()}{'0' if '.' in cells[0] else '.0'}"
+            )
+        months = [found and found[1] for found in map(_YEAR_FIRST.fullmatch, map(str.strip, cells))]
+        if all(months) and len({len(month) for month in months if month}) > 1:
+            raise ValueError(
+                f"the cells in the column of {name}, such as {cells[0]!r}, may be years with their "
+                "months, or numbers; write months as 2020-02, and numbers with equally many "
+                "decimals: 2020.10"
             )
         return numbers
     # Of "2020-03-01T10:00:00Z" or "2020-03-01 10:00" the day decides.

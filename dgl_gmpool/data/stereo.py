@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
-import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdCIPLabeler, rdqueries
-
-from dgl_gmpool.data.equal_rows import once_each, rows_of
-from dgl_gmpool.data.molecule import read_molecule
-from dgl_gmpool.data.table import MoleculeTable
 
 #: CIP labels of atoms. R and S change places in the mirror image; r and s (a centre between groups
 #: that are mirror images of each other, cis and trans on a ring) do not.
@@ -80,59 +74,3 @@ def stereo_labels(
 def _clear(mol: Chem.Mol, atoms: Sequence[int]) -> None:
     for atom in atoms:
         mol.GetAtomWithIdx(atom).ClearProp(_LABEL)
-
-
-def without_stereo(smiles: str) -> str:
-    """The canonical SMILES without its stereochemistry; isotopes stay.
-
-    >>> without_stereo("C[C@H](N)C(=O)O")
-    'CC(N)C(=O)O'
-    """
-    if not any(mark in smiles for mark in "@/\\"):
-        return smiles
-    mol, _ = read_molecule(smiles)
-    if mol is None:
-        return smiles
-    Chem.RemoveStereochemistry(mol)
-    return Chem.MolToSmiles(mol)
-
-
-def with_twins_noted(table: MoleculeTable, *, told_apart: bool) -> MoleculeTable:
-    """The table, with a note in its report if molecules differ in stereochemistry alone.
-
-    Parameters
-    ----------
-    table : MoleculeTable
-    told_apart : bool
-        Whether the features that will be made differ.
-    """
-    alike = rows_of(once_each(without_stereo, table.canonical)).values()
-    sets = [rows for rows in alike if len({table.canonical[row] for row in rows}) > 1]
-    if not sets:
-        return table
-    molecules = sum(len({table.canonical[row] for row in rows}) for rows in sets)
-    differ = sum(_differ(table, rows) for rows in sets)
-    return table.with_notes(
-        f"{molecules} molecules in {len(sets)} sets differ in stereochemistry alone, in {differ} "
-        "of the sets with different targets; "
-        + (
-            "the features tell them apart"
-            if told_apart
-            else "the features do not tell mirror images apart, so a set stays on one side of "
-            "every split"
-        )
-    )
-
-
-def _differ(table: MoleculeTable, rows: Sequence[int]) -> bool:
-    """Whether the stereoisomers among ``rows`` differ in a target, by their medians."""
-    targets = table.targets[rows]
-    isomers = rows_of(table.canonical[row] for row in rows).values()
-    with warnings.catch_warnings():  # of a target that a molecule does not have
-        warnings.simplefilter("ignore", RuntimeWarning)
-        medians = [np.nanmedian(targets[own], axis=0) for own in isomers]
-    for column in np.array(medians).T:
-        known = column[~np.isnan(column)]
-        if len(known) > 1 and not np.isclose(known, known[0], rtol=1e-9, atol=0).all():
-            return True
-    return False
