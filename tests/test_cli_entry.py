@@ -183,14 +183,29 @@ def test_what_a_message_tells_to_type_can_be_pasted(refuse, typed, tmp_path):
         ("predict --model r --csv c --output o --devise=cpu", "Did you mean --device? See dgl-"),
         ("--debg train csv", "Did you mean --debug?"),
         ("train csv -- --hidde 8", "there is no flag --hidde. Did you mean --hidden?"),
+        # The flag that is missing for it comes second.
+        ("predict --mdoel r --csv c --output o", "no flag --mdoel. Did you mean --model?"),
+        ("prdict --model r --csv c --output o", "invalid choice: 'prdict'"),
+        ("predict --modle=r --csv c --output o", "no flag --modle. Did you mean --model?"),
     ],
 )
 def test_a_flag_that_is_not_there_names_the_closest(arguments, said, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments.split())
     assert ended.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert said in line
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["explain --model r --smiles C", "train csv --csv t --target y", "tune csv", "quickstart"],
+)
+def test_a_folder_is_not_standard_output(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        cli.main([*command.split(), "--output", "-"])
+    assert "--output: - is standard output, and this writes a folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

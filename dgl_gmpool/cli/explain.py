@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from dgl_gmpool._options import as_typed
+from dgl_gmpool.cli.flags import output_folder
 from dgl_gmpool.cli.molecule_rows import (
     FeatureSource,
     MoleculeRow,
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_table_flags(parser)
     parser.add_argument(
         "--output",
-        type=Path,
+        type=output_folder,
         required=True,
         metavar="FOLDER",
         help="index.html, atoms.csv, groups.csv, molecules.csv, fragments.csv, pairs.csv and a "

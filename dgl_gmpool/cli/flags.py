@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dgl_gmpool._options import closest
 
@@ -23,15 +23,41 @@ class FlagParser(argparse.ArgumentParser):
     """
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._given = [] if args is None else list(args)
         found, unknown = super().parse_known_args(args, namespace)
-        flag = next((text.split("=")[0] for text in unknown if text[:2] == "--" < text), None)
+        self._refuse_unknown(unknown)
+        return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """A flag that is missing may be one that is misspelt."""
+        if "required" in message and self._subparsers is None:
+            known = " ".join(self._option_string_actions)
+            self._refuse_unknown([text for text in self._given if text.split("=")[0] not in known])
+        super().error(message)
+
+    def _refuse_unknown(self, texts: Sequence[str]) -> None:
+        flag = next((text.split("=")[0] for text in texts if text[:2] == "--" < text), None)
         if flag is not None:
             near = closest(flag, [name for name in self._option_string_actions if len(name) > 2])
             hint = f" Did you mean {near}?" if near else ""
             self.exit(
                 2, f"{self.prog}: error: there is no flag {flag}.{hint} See {self.prog} --help\n"
             )
-        return found, unknown
+
+
+def output_folder(text: str) -> Path:
+    """The type of ``--output`` where it is a folder, which standard output is not.
+
+    Examples
+    --------
+    >>> output_folder("runs").name
+    'runs'
+    """
+    if text == "-":
+        raise argparse.ArgumentTypeError(
+            "- is standard output, and this writes a folder; give its name (./- if it is that)"
+        )
+    return Path(text)
 
 
 def add_flag(add: Callable[..., Any], *names: str, **options: Any) -> Any:

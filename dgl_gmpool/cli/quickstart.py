@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from dgl_gmpool._options import as_typed
-from dgl_gmpool.cli.flags import add_flag
+from dgl_gmpool.cli.flags import add_flag, output_folder
 from dgl_gmpool.cli.train_plan import check_numbers, in_words_of_the_flags, train_all
 from dgl_gmpool.data import featurize, load_sodium_channel, make_splits
 from dgl_gmpool.training.config import TrainingConfig
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of ``dgl-gmpool quickstart``."""
     parser.add_argument(
         "--output",
-        type=Path,
+        type=output_folder,
         default=Path("dgl_gmpool_quickstart"),
         metavar="FOLDER",
         help="where the run goes; run again, it continues there (default: ./dgl_gmpool_quickstart)",

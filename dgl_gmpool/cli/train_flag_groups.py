@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dgl_gmpool.cli.flags import output_folder
 from dgl_gmpool.data.features import DESCRIPTOR_SETS
 from dgl_gmpool.data.featurizers import FEATURIZER_NAMES, STEREO
 from dgl_gmpool.data.properties import PROPERTIES
@@ -170,7 +171,7 @@ def add_training(
 
 def add_machine(add: Callable[..., None], *, output: str) -> None:
     """Files, and what the machine does."""
-    add("--output", type=Path, default=Path(output), help="output folder")
+    add("--output", type=output_folder, default=Path(output), help="output folder")
     add(
         "--config",
         type=Path,
