@@ -25,8 +25,10 @@ from dgl_gmpool.data.similarity import morgan
 
 #: Radius 2 is that of ECFP4; how many columns its environments are folded to.
 MORGAN_RADIUS, MORGAN_SIZE = 2, 1024
-#: Left out: it grows as an exponential of the size, to 1e94 for 300 atoms. AvgIpc is per atom.
-_LEFT_OUT = "Ipc"
+#: Left out: the coefficients of a characteristic polynomial are an exponential of the size, and
+#: more than float64 holds from some 60 atoms on. ``Ipc`` is 1e94 for 300 atoms, and ``AvgIpc``, per
+#: atom, what is left after rounding: up to half of it hangs on the processor.
+_LEFT_OUT = ("Ipc", "AvgIpc")
 #: Of the cached files: raise it when values are calculated another way.
 _FORMAT = 1
 #: Molecules per piece of work, and from how many on several processes are faster: a set of
@@ -45,14 +47,14 @@ def descriptor_names(source: str) -> tuple[str, ...]:
     check_choice("set of descriptors", source, DESCRIPTOR_SETS)
     if source == "morgan":
         return tuple(f"morgan {bit}" for bit in range(MORGAN_SIZE))
-    return tuple(name for name, _ in Descriptors.descList if name != _LEFT_OUT)
+    return tuple(name for name, _ in Descriptors.descList if name not in _LEFT_OUT)
 
 
 def calculate(names: FeatureNames, smiles: Sequence[str]) -> np.ndarray:
     """Descriptors of molecules, ``(rows, columns)`` float32; NaN where one is not defined.
 
-    ``rdkit``: each of RDKit's ``Descriptors.descList`` but ``Ipc``. ``morgan``: how often each
-    environment of radius 2 is there, folded to 1,024 columns.
+    ``rdkit``: each of RDKit's ``Descriptors.descList`` but ``Ipc`` and ``AvgIpc``. ``morgan``:
+    how often each environment of radius 2 is there, folded to 1,024 columns.
 
     Parameters
     ----------
