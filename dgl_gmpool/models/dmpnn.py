@@ -164,8 +164,8 @@ class DMPNN(nn.Module):
         Raises
         ------
         TypeError, ValueError
-            On integer or misshapen features, missing edge features, and weights that do not
-            match the edges.
+            On integer or misshapen features, double ones for a network that is not, missing edge
+            features, and weights that do not match the edges.
         """
         edge_feats = check_inputs(
             graph,
@@ -173,6 +173,7 @@ class DMPNN(nn.Module):
             edge_feats,
             node_in_feats=self.node_in_feats,
             edge_in_feats=self.edge_in_feats,
+            network=self,
         )
         # Where the graph is: a graph in the memory of the host makes no GPU wait for the answer.
         source, destination = edge_ends(graph)
