@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import dgl
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -117,6 +118,21 @@ def test_configuration_round_trip(backbone, levels):
     extra = torch.randn(2, 3)
     found = run(other.eval(), graph, global_feats=extra)
     assert torch.equal(found, run(model.eval(), graph, global_feats=extra))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.tensor])
+def test_configuration_of_arrays_and_tensors_is_that_of_their_numbers(kind):
+    start = [0.5] * EDGE + [2.0]
+    model = make(
+        conductance_start=kind(start, dtype=kind(0.5).dtype),
+        readout_options={"rank_weight": np.float64(0.25)},
+        exchange=np.bool_(True),
+    )
+    config = json.loads(json.dumps(model.config))
+    assert (config["conductance_start"], config["exchange"]) == (start, True)
+    assert config["readout_options"] == {"rank_weight": 0.25}
+    other = MoleculePredictor(**config)
+    assert torch.equal(other.conductance.weight, model.conductance.weight)
 
 
 def test_configuration_is_a_copy():

@@ -12,7 +12,7 @@ import torch
 from dgl import DGLGraph
 from torch import Tensor, nn
 
-from dgl_gmpool._options import check_choice, positive_int, probability
+from dgl_gmpool._options import check_choice, plain_value, positive_int, probability
 from dgl_gmpool.models.backbones import EXCHANGE_PLACES, Backbone, reset_parameters
 from dgl_gmpool.models.dmpnn import Exchange
 from dgl_gmpool.models.inputs import check_finite, check_inputs, check_rows
@@ -149,12 +149,15 @@ class MoleculePredictor(nn.Module):
         self.edge_in_feats = edge_in_feats
         self.n_tasks = n_tasks
         self.global_feats = global_feats
-        self._config: dict[str, Any] = {
-            **{name: given[name] for name in given if name not in ("self", "__class__")},
-            "readout_options": options,
-            "conductance_start": None if conductance_start is None else list(conductance_start),
-            "backbone_options": of_backbone,
-        }
+        start = None if conductance_start is None else [float(each) for each in conductance_start]
+        self._config: dict[str, Any] = plain_value(
+            {
+                **{name: given[name] for name in given if name not in ("self", "__class__")},
+                "readout_options": options,
+                "conductance_start": start,
+                "backbone_options": of_backbone,
+            }
+        )
         backbones = make_backbones(
             backbone,
             node_in_feats,
