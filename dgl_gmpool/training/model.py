@@ -31,7 +31,8 @@ def build_model(
     from the same weights whatever readout follows it.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(config.seed, fold))
+        # Of the CPU, where weights are drawn: torch.manual_seed would seed every GPU as well.
+        torch.default_generator.manual_seed(derived_seed(config.seed, fold))
         return MoleculePredictor(
             node_in_feats,
             edge_in_feats,
