@@ -161,8 +161,28 @@ def test_lift_refuses_other_rows():
     coarse = make("cholesky", "cauchy").coarsen(graph, feat)
     with pytest.raises(ValueError, match=rf"{coarse.graph.num_nodes()} coarse nodes"):
         coarse.lift(torch.zeros(coarse.graph.num_nodes() + 1, WIDTH))
+    with pytest.raises(TypeError, match="feat is ndarray; give a floating-point tensor"):
+        coarse.lift(coarse.feat.detach().numpy())
     with pytest.raises(TypeError, match="int64"):
         coarse.lift(torch.ones(coarse.graph.num_nodes(), WIDTH, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("other", [torch.float64, torch.int64, torch.ones(2), None])
+def test_it_moves_to_devices_alone(other):
+    """A dtype would be that of indices too, and cut features down to whole numbers."""
+    coarse = GMPool(4).coarsen(dgl.graph(([0, 1], [1, 0])), torch.randn(2, 4))
+    for device in ("cpu", torch.device("cpu")):
+        assert torch.equal(coarse.to(device).feat, coarse.feat)
+    with pytest.raises(TypeError, match="give a device, such as 'cpu'"):
+        coarse.to(other)
+
+
+def test_results_are_told_apart_as_objects():
+    graph, feat = dgl.graph(([0, 1], [1, 0])), torch.randn(2, 4)
+    one, other = (GMPool(4).coarsen(graph, feat, torch.ones(2, 1)) for _ in range(2))
+    assert one == one
+    assert one != other
+    assert len({one, other, one}) == 2
 
 
 def test_negligible_entries_make_no_edge():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 
 import dgl
 import pytest
 import torch
 from torch.autograd import functional
+from torch.nn.utils import prune
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dgl_gmpool import (
@@ -488,16 +490,60 @@ def test_detect_anomaly_finds_none(name):
         (total + sum(losses.values())).backward()
 
 
-@pytest.mark.parametrize("options", [{}, {"backbone_options": {"norm": "batch"}}, {"levels": 2}])
-def test_backward_hooks_on_every_layer(options):
-    graph = batch_of("aspirin", "methane")
-    model = MoleculePredictor(IN_FEATS, 0, hidden_feats=8, **options)
-    seen = set()
-    for layer in model.modules():
-        if isinstance(layer, torch.nn.Linear):
-            layer.register_full_backward_hook(lambda layer, *_: seen.add(layer))
-    model(graph, graph.ndata["h"]).sum().backward()
-    assert {each.edge_update for each in model.modules() if isinstance(each, DMPNN)} <= seen
+#: Networks, and every readout.
+WITH_LAYERS = [
+    {"backbone_options": {"norm": "batch"}},
+    {"levels": 2, "lift": True},
+    {"backbone": "gcn", "backbone_options": {"edges": True}},
+    *({"readout": name} for name in list_readouts()),
+]
+
+
+def with_layers(**options):
+    """A model with hooks, and its layers of torch."""
+    torch.manual_seed(0)
+    model = MoleculePredictor(IN_FEATS, 12, hidden_feats=8, **options)
+    kinds = (torch.nn.Linear, torch.nn.Conv2d)
+    return model, {name: each for name, each in model.named_modules() if isinstance(each, kinds)}
+
+
+@pytest.mark.parametrize("options", WITH_LAYERS)
+def test_hooks_on_every_layer(options):
+    graph, (model, layers) = batch_of("aspirin", "ethane"), with_layers(**options)
+    there, back = set(), set()
+    for name, layer in layers.items():
+        layer.register_forward_hook(lambda *_, name=name: there.add(name))
+        layer.register_full_backward_hook(lambda *_, name=name: back.add(name))
+    nodes, edges = (each.requires_grad_() for each in (graph.ndata["h"], graph.edata["e"]))
+    model(graph, nodes, edges).sum().backward()
+    assert there == back == {*layers}
+
+
+@pytest.mark.parametrize("options", [{}, {"readout": "mempool"}])
+def test_layers_with_weights_that_are_made_before_each_call(options):
+    """As torch's pruning does it, in a hook: what is cut stays cut, the rest is learnt."""
+    graph, (model, layers) = batch_of("aspirin", "ethane"), with_layers(**options)
+    for layer in layers.values():
+        prune.random_unstructured(layer, "weight", amount=0.5)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(graph, graph.ndata["h"], graph.edata["e"]).square().sum().backward()
+        optimizer.step()
+    model.eval()(graph, graph.ndata["h"], graph.edata["e"])
+    for layer in layers.values():
+        assert torch.equal(layer.weight, layer.weight_orig * layer.weight_mask)
+
+
+@pytest.mark.parametrize("options", [{}, {"readout": "mempool"}])
+def test_whole_modules_of_before_0_7_1(options):
+    graph, (model, _) = batch_of("aspirin", "ethane"), with_layers(**options)
+    expected = model.eval()(graph, graph.ndata["h"], graph.edata["e"])
+    model.backbones[0].gnn.edge_init.__class__ = torch.nn.Linear
+    if options:
+        model.poolings[0].conv.__class__ = torch.nn.Conv2d
+    again = pickle.loads(pickle.dumps(model))
+    assert torch.equal(again(graph, graph.ndata["h"], graph.edata["e"]), expected)
 
 
 @pytest.mark.parametrize(("kind", "options"), [*RIGHT, *WRONG_OTHERWISE])

@@ -231,6 +231,8 @@ def test_reverse_edges_of_molecules_are_their_bonds():
     [
         ({"node_feats": torch.ones(3, 8).long()}, TypeError, "node_feats is torch.int64"),
         ({"edge_feats": torch.ones(4, 4).long()}, TypeError, "edge_feats is torch.int64"),
+        ({"node_feats": torch.ones(3, 8).double()}, TypeError, r"node_feats is torch\.float64 and"),
+        ({"edge_feats": torch.ones(4, 4).numpy()}, TypeError, "edge_feats is ndarray"),
         ({"edge_weight": torch.ones(3)}, ValueError, "each of the 4 edges"),
     ],
 )

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from dgl_gmpool import GMPool, MoleculePredictor, get_readout, swap_readout
+from dgl_gmpool import GMPool, GroupExchange, MoleculePredictor, get_readout, swap_readout
 from dgl_gmpool._environment import import_dgllife
 from dgl_gmpool.lifesci.pooled_head import PooledHead
 from dgl_gmpool.lifesci.readout_sites import find_sites, get_path, set_path
@@ -514,6 +514,7 @@ def test_a_readout_that_does_not_state_its_width():
         (lambda m: swap_readout(m, GMPool(6), tol=0.1), "module has its own"),
         (lambda m: swap_readout(m, GMPool(5)), "make it with in_feats=6"),
         (lambda m: swap_readout(m, nn.Identity()), "states no out_feats"),
+        (lambda m: swap_readout(m, GroupExchange(6)), "a row for each node and none"),
         (lambda m: swap_readout(m, "gmpool", layer="predict.predict.0"), r"torch\.nn\.Linear"),
         (lambda m: swap_readout(m, "gmpool", layer="predict.predikt"), "it has predict"),
         (lambda m: swap_readout(m, "gmpool", in_feats=9), "leave in_feats out"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -121,6 +122,30 @@ def test_another_thread_may_ask_the_same_model_meanwhile(predictor, monkeypatch)
         found = predictor.explain("CCO")
     np.testing.assert_array_equal(found.memberships, expected.memberships)
     np.testing.assert_array_equal(found.weights, expected.weights)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda predictor: predictor.predict(["CCO", "c1ccccc1O"]).mean,
+        lambda predictor: predictor.embed(["CCO", "c1ccccc1O"]),
+        lambda predictor: predictor.explain("c1ccccc1O").memberships,
+        lambda predictor: predictor.explain("c1ccccc1O").weights,
+    ],
+    ids=["predict", "embed", "memberships", "weights"],
+)
+def test_a_model_that_is_being_trained_further_answers_as_one_that_is_not(run, answer):
+    expected, found = load_predictor(run), load_predictor(run)
+    for trained in found.models:
+        trained.model.train()
+        trained.model.head.eval()  # somebody's own choice, which stays
+    states = [copy.deepcopy(trained.model.state_dict()) for trained in found.models]
+    np.testing.assert_array_equal(answer(found), answer(expected))
+    for trained, state in zip(found.models, states):
+        assert trained.model.training
+        assert not trained.model.head.training
+        for name, value in trained.model.state_dict().items():
+            torch.testing.assert_close(value, state[name], rtol=0, atol=0)
 
 
 def test_a_table_of_one_column_is_a_list_and_several_are_refused(predictor):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import dgl
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -119,6 +120,21 @@ def test_configuration_round_trip(backbone, levels):
     assert torch.equal(found, run(model.eval(), graph, global_feats=extra))
 
 
+@pytest.mark.parametrize("kind", [np.asarray, torch.tensor])
+def test_configuration_of_arrays_and_tensors_is_that_of_their_numbers(kind):
+    start = [0.5] * EDGE + [2.0]
+    model = make(
+        conductance_start=kind(start, dtype=kind(0.5).dtype),
+        readout_options={"rank_weight": np.float64(0.25)},
+        exchange=np.bool_(True),
+    )
+    config = json.loads(json.dumps(model.config))
+    assert (config["conductance_start"], config["exchange"]) == (start, True)
+    assert config["readout_options"] == {"rank_weight": 0.25}
+    other = MoleculePredictor(**config)
+    assert torch.equal(other.conductance.weight, model.conductance.weight)
+
+
 def test_configuration_is_a_copy():
     model = make()
     model.config["levels"] = 7
@@ -223,6 +239,12 @@ def test_global_features_join_the_readout():
     for wrong in (None, torch.zeros(2, 3), torch.zeros(3, 2)):
         with pytest.raises(ValueError, match=r"expected \(2, 2\)"):
             run(model, graph, global_feats=wrong)
+    with pytest.raises(ValueError, match=r"global_feats\[1, 0\] is nan, in graph 1 of the batch"):
+        run(model, graph, global_feats=torch.tensor([[0.0, 0.0], [torch.nan, 1.0]]))
+    with pytest.raises(TypeError, match="global_feats is list; give a tensor"):
+        run(model, graph, global_feats=[[0.0, 0.0], [3.0, 1.0]])
+    with pytest.raises(ValueError, match=r"shape \(2, 2\); expected \(2, 0\).*global_feats=0"):
+        run(make(), graph, global_feats=torch.zeros(2, 2))
 
 
 class _OwnBackbone(nn.Module):
@@ -272,6 +294,11 @@ def test_edge_features_beside_a_backbone_of_your_own_are_checked():
         model(graph, graph.ndata["h"], graph.edata["e"][:, :3])
     with pytest.raises(TypeError, match="edge_feats is"):
         model(graph, graph.ndata["h"], graph.edata["e"].long())
+    with pytest.raises(TypeError, match=r"edge_feats is torch\.float64 and the network"):
+        model(graph, graph.ndata["h"], graph.edata["e"].double())
+    graph.edata["e"][7, 1] = torch.nan
+    with pytest.raises(ValueError, match=r"edge_feats\[7, 1\] is nan, in graph 0"):
+        run(model, graph)
 
 
 @pytest.mark.parametrize("readout", ["gmpool", "mean"])
@@ -348,6 +375,65 @@ def test_wrong_features_are_named_for_every_backbone(backbone, nodes, edges, err
         return
     with pytest.raises(error, match=message):
         model(graph, node_feats, edge_feats)
+
+
+#: And whether it looks at edge features.
+TAKERS = [
+    *((dict(backbone=name, readout="mean"), name != "gcn") for name in NETWORKS),
+    (dict(backbone="gcn"), True),  # its bonds conduct
+    (dict(backbone="gcn", readout="mean", backbone_options={"edges": True}), True),
+    (dict(backbone_options={"norm": "batch"}, readout="mean"), True),
+]
+
+
+@pytest.mark.parametrize(("options", "edges"), TAKERS)
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_a_value_that_is_not_finite_is_named_and_leaves_the_statistics(options, edges, value):
+    graph, model = graphs(), make(**options).train()
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    for data, name, counts in (
+        (graph.ndata["h"], "node_feats", graph.batch_num_nodes()),
+        (graph.edata["e"], "edge_feats", graph.batch_num_edges()),
+    ):
+        if name == "edge_feats" and not edges:
+            continue
+        row = int(counts[:5].sum())  # the first of graph 5
+        kept = float(data[row, 3])
+        data[row, 3] = value
+        with pytest.raises(ValueError, match=rf"{name}\[{row}, 3\] is {value:g}, in graph 5 of"):
+            run(model, graph)
+        data[row, 3] = kept
+    for name, each in model.state_dict().items():
+        assert torch.equal(each, before[name]), name
+    assert bool(torch.isfinite(run(model, graph)).all())
+
+
+@pytest.mark.parametrize(("options", "edges"), TAKERS)
+def test_double_features_and_arrays_are_told_with_a_remedy(options, edges):
+    graph, model = graphs(), make(**options)
+    nodes, bonds = graph.ndata["h"], graph.edata["e"]
+    told = r"node_feats is torch.float64 and the network torch.float32; .*\.to\(torch.float32\)"
+    for call in (model, model.embed):
+        with pytest.raises(TypeError, match=told):
+            call(graph, nodes.double(), bonds)
+        with pytest.raises(TypeError, match="node_feats is ndarray; give a floating-point tensor"):
+            call(graph, nodes.numpy(), bonds)
+        with pytest.raises(ValueError, match="node_in_feats=16"):
+            call(graph, nodes[:, :3], bonds)
+        with pytest.raises(TypeError, match="graph is list; give a DGLGraph"):
+            call([graph], nodes, bonds)
+        if edges:
+            with pytest.raises(TypeError, match=r"edge_feats is torch\.float64 and the network"):
+                call(graph, nodes, bonds.double())
+            with pytest.raises(TypeError, match="edge_feats is ndarray"):
+                call(graph, nodes, bonds.numpy())
+            with pytest.raises(ValueError, match="edge_feats is missing"):
+                call(graph, nodes)
+    with pytest.raises(TypeError, match=r"node_feats is torch\.float32 and the network"):
+        model.double()(graph, nodes, bonds)
+    expected = make(**options).eval()(graph, nodes, bonds)
+    found = model.eval()(graph, nodes.double(), bonds.double())
+    torch.testing.assert_close(found.float(), expected, rtol=1e-4, atol=1e-5)
 
 
 # DGL says so itself when a graph has no edges.

@@ -14,6 +14,7 @@ from dgl_gmpool import DMPNN, GMPool, MoleculePredictor, NGMPool
 from dgl_gmpool.data.featurize import atom_order, with_fragments
 from dgl_gmpool.data.fragments import brics_fragments
 from dgl_gmpool.data.molecule import read_molecule
+from dgl_gmpool.nn import locality
 from dgl_gmpool.nn.structure import GraphStructure
 from dgl_gmpool.training import TrainingConfig, train_run
 from dgl_gmpool.training.run_folder import RunFolder
@@ -117,15 +118,43 @@ def test_a_shared_diffusion_is_never_stale():
         pool(structure, feat, batch_num_nodes=torch.tensor([5]))
 
 
-def test_the_exchange_and_the_groups_take_one_diffusion(batch, monkeypatch):
-    from dgl_gmpool.nn import locality
-
+@pytest.fixture
+def diffusions(monkeypatch):
+    """A list that grows with each diffusion in a bucket."""
     calls = []
     original = locality.heat_kernel
     monkeypatch.setattr(locality, "heat_kernel", lambda *a: calls.append(1) or original(*a))
+    return calls
+
+
+def test_the_exchange_and_the_groups_take_one_diffusion(batch, diffusions):
     model = model_of()
     model(*batch)
-    assert len(calls) == 1  # one bucket
+    assert len(diffusions) == 1  # one bucket
+
+
+@pytest.mark.parametrize("options", [{}, {"readout": "ngmpool"}, {"levels": 2}])
+def test_a_model_that_is_made_in_inference_mode(batch, diffusions, options):
+    expected = model_of(**options).eval()(*batch)
+    once = len(diffusions)
+    with torch.inference_mode():
+        model = model_of(**options).eval()
+        torch.testing.assert_close(model(*batch), expected)
+        assert len(diffusions) == 2 * once
+    with torch.no_grad():
+        torch.testing.assert_close(model(*batch), expected)
+
+
+def test_a_shared_diffusion_is_never_stale_in_inference_mode():
+    with torch.inference_mode():
+        feat, pool = torch.randn(5, 8), GMPool(8, aggregate="mean").eval()
+        structure = GraphStructure(chain(5), torch.device("cpu"))
+        structure.shared = True
+        first = pool(structure, feat)
+        pool.locality.log_time.fill_(-20)
+        found = pool(structure, feat)
+        torch.testing.assert_close(found, pool(chain(5), feat))
+        assert not torch.allclose(found, first)
 
 
 def test_end_bonds_of_a_graph_of_single_directions():

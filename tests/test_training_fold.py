@@ -57,6 +57,17 @@ def test_a_repeated_fit_gives_the_same_bits_and_leaves_the_random_state(readout,
     assert other.history[0]["train_loss"] != first.history[0]["train_loss"]
 
 
+def test_a_new_model_leaves_the_random_state_of_every_device(monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    torch.manual_seed(99)
+    assert seeded == [99]  # what torch seeds beside the CPU
+    before = torch.get_rng_state()
+    build_model(TrainingConfig(**small_options()), node_in_feats=4, edge_in_feats=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert seeded == [99]
+
+
 def test_all_readouts_start_from_the_same_backbone():
     states = []
     for readout in ("mean", "ngmpool", "gmpool"):

@@ -25,6 +25,7 @@ from dgl_gmpool.explain.shapley import (
 )
 from dgl_gmpool.explain.target import ExplainedTarget
 from dgl_gmpool.training import TrainedModel, choose_device
+from dgl_gmpool.training.model import evaluating
 from dgl_gmpool.training.model_features import (
     RowFeatures,
     check_feature_names,
@@ -213,11 +214,12 @@ def explain_molecule(
     node_of = np.argsort(masked.order)
     groups = memberships = None
     agreement = float("nan")
-    if names_groups(networks[0]):
-        found = consensus_groups(networks, masked.graph, device=torch_device)
-        groups, memberships = found.groups[node_of], found.memberships[node_of]
-        agreement = found.agreement
-    weights = node_weights(networks, masked.graph, device=torch_device)
+    with evaluating(*networks):
+        if names_groups(networks[0]):
+            found = consensus_groups(networks, masked.graph, device=torch_device)
+            groups, memberships = found.groups[node_of], found.memberships[node_of]
+            agreement = found.agreement
+        weights = node_weights(networks, masked.graph, device=torch_device)
 
     def predictions(present: np.ndarray) -> np.ndarray:
         rows = None if feats is None else np.repeat(feats, len(present), axis=0)

@@ -11,6 +11,7 @@ from torch import nn
 
 from dgl_gmpool.lifesci.pooled_head import PooledHead
 from dgl_gmpool.lifesci.readout_sites import ReadoutSite, find_sites, get_path, set_path
+from dgl_gmpool.nn.exchange import GroupExchange
 from dgl_gmpool.nn.locality import Diffusion
 from dgl_gmpool.poolings.mlp import MLPReadout
 from dgl_gmpool.registry import check_options, get_readout, readout_entry
@@ -144,6 +145,11 @@ def _check_readout(readout: str | nn.Module, options: dict[str, Any]) -> None:
     if not isinstance(readout, nn.Module):
         raise TypeError(
             f"readout is {readout!r}; give a name from list_readouts() or a torch.nn.Module"
+        )
+    if isinstance(readout, GroupExchange):
+        raise ValueError(
+            "GroupExchange makes a row for each node and none for each graph: it stands between "
+            "two layers. Give a readout, such as one of list_readouts() by name"
         )
     if options:
         raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from dgl import DGLGraph
@@ -24,6 +25,20 @@ Exchange = Callable[[int, Tensor], Tensor]
 
 #: What normalises the states of a layer before they are rectified.
 NORMS = ("none", "batch")
+
+
+class EdgeInit(nn.Linear):
+    """W_i [x_i, e_ij], with the part of x_i computed once per node, not once per edge."""
+
+    def forward(
+        self, input: Tensor, edge_feats: Tensor | None = None, source: Tensor | None = None
+    ) -> Tensor:
+        """``(N, Dn)``, ``(E, De)`` and ``(E,)`` to ``(E, out_features)``; of one tensor, as any
+        linear layer."""
+        if edge_feats is None or source is None:
+            return super().forward(input)
+        of_node, of_edge = self.weight.split([input.shape[1], edge_feats.shape[1]], 1)
+        return F.linear(input, of_node)[source] + F.linear(edge_feats, of_edge)
 
 
 class DMPNN(nn.Module):
@@ -107,7 +122,7 @@ class DMPNN(nn.Module):
         self.edge_in_feats = edge_in_feats
         self.hidden_feats = hidden_feats
         self.num_steps = num_steps
-        self.edge_init = nn.Linear(node_in_feats + edge_in_feats, hidden_feats, bias=False)
+        self.edge_init = EdgeInit(node_in_feats + edge_in_feats, hidden_feats, bias=False)
         self.edge_update = nn.Linear(hidden_feats, hidden_feats, bias=False)
         self.node_update = nn.Linear(node_in_feats + hidden_feats, hidden_feats)
         self.activation = ReLUDropout(dropout)
@@ -164,8 +179,8 @@ class DMPNN(nn.Module):
         Raises
         ------
         TypeError, ValueError
-            On integer or misshapen features, missing edge features, and weights that do not
-            match the edges.
+            On integer or misshapen features, double ones for a network that is not, missing edge
+            features, and weights that do not match the edges.
         """
         edge_feats = check_inputs(
             graph,
@@ -173,6 +188,7 @@ class DMPNN(nn.Module):
             edge_feats,
             node_in_feats=self.node_in_feats,
             edge_in_feats=self.edge_in_feats,
+            network=self,
         )
         # Where the graph is: a graph in the memory of the host makes no GPU wait for the answer.
         source, destination = edge_ends(graph)
@@ -199,7 +215,7 @@ class DMPNN(nn.Module):
             trees = Trees.of(node_feats, edge_feats, source, destination, own)
         done = 0
         if trees is None:
-            initial = hidden = F.relu(self._initial(node_feats, edge_feats, source))
+            initial = hidden = F.relu(self.edge_init(node_feats, edge_feats, source))
         else:
             # After an exchange every molecule's states are its own.
             done = self.num_steps if exchange is None else 1
@@ -235,7 +251,7 @@ class DMPNN(nn.Module):
         start = kinds = trees.start
         each = torch.arange(len(start.first))
         nodes = node_feats[source[start.first]]
-        initial = states = F.relu(self._initial(nodes, edge_feats[start.first], each))
+        initial = states = F.relu(self.edge_init(nodes, edge_feats[start.first], each))
         for step in range(steps):
             before, kinds = kinds, trees.deeper(kinds)
             edges = kinds.first
@@ -259,10 +275,10 @@ class DMPNN(nn.Module):
         out: Tensor = self.activation(self.node_norm(nodes))
         return out
 
-    def _initial(self, node_feats: Tensor, edge_feats: Tensor, source: Tensor) -> Tensor:
-        """W_i [x_i, e_ij], with the part of x_i computed once per node, not once per edge."""
-        of_node, of_edge = self.edge_init.weight.split([self.node_in_feats, self.edge_in_feats], 1)
-        return F.linear(node_feats, of_node)[source] + F.linear(edge_feats, of_edge)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if type(self.edge_init) is nn.Linear:  # pickled whole before 0.7.1
+            self.edge_init.__class__ = EdgeInit
 
     def extra_repr(self) -> str:
         return (

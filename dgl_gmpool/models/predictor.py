@@ -12,10 +12,10 @@ import torch
 from dgl import DGLGraph
 from torch import Tensor, nn
 
-from dgl_gmpool._options import check_choice, positive_int, probability
+from dgl_gmpool._options import check_choice, plain_value, positive_int, probability
 from dgl_gmpool.models.backbones import EXCHANGE_PLACES, Backbone, reset_parameters
 from dgl_gmpool.models.dmpnn import Exchange
-from dgl_gmpool.models.inputs import check_inputs, check_rows
+from dgl_gmpool.models.inputs import check_finite, check_inputs, check_rows
 from dgl_gmpool.models.levels import (
     WEIGHT_AS_FEATURE,
     check_levels,
@@ -149,12 +149,15 @@ class MoleculePredictor(nn.Module):
         self.edge_in_feats = edge_in_feats
         self.n_tasks = n_tasks
         self.global_feats = global_feats
-        self._config: dict[str, Any] = {
-            **{name: given[name] for name in given if name not in ("self", "__class__")},
-            "readout_options": options,
-            "conductance_start": None if conductance_start is None else list(conductance_start),
-            "backbone_options": of_backbone,
-        }
+        start = None if conductance_start is None else [float(each) for each in conductance_start]
+        self._config: dict[str, Any] = plain_value(
+            {
+                **{name: given[name] for name in given if name not in ("self", "__class__")},
+                "readout_options": options,
+                "conductance_start": start,
+                "backbone_options": of_backbone,
+            }
+        )
         backbones = make_backbones(
             backbone,
             node_in_feats,
@@ -337,7 +340,7 @@ class MoleculePredictor(nn.Module):
         edge_feats : Tensor, optional
             Shape ``(E, edge_in_feats)``.
         global_feats : Tensor, optional
-            Shape ``(B, global_feats)``; required if the model was built with any.
+            Shape ``(B, global_feats)``; required if the model was built with any, refused if not.
 
         Returns
         -------
@@ -347,49 +350,66 @@ class MoleculePredictor(nn.Module):
         Raises
         ------
         TypeError, ValueError
-            On integer or misshapen features, and on missing edge or global features.
+            On integer, misshapen or, on a CPU, non-finite features, double ones for a model that is
+            not, and on missing edge or global features.
         """
-        if isinstance(self._config["backbone"], str):
-            edge_feats = self._check_features(graph, node_feats, edge_feats)
         vector = self.embed(graph, node_feats, edge_feats)
         raw, normalised = vector[:, : self._raw_feats], vector[:, self._raw_feats :]
         vector = self.norm(raw)
         if normalised.shape[1]:
             vector = torch.cat([vector, normalised], dim=1)
-        if self.global_feats:
+        if self.global_feats or global_feats is not None:
+            if global_feats is not None and not isinstance(global_feats, Tensor):
+                raise TypeError(f"global_feats is {type(global_feats).__name__}; give a tensor")
             expected = (vector.shape[0], self.global_feats)
             if global_feats is None or tuple(global_feats.shape) != expected:
                 seen = None if global_feats is None else tuple(global_feats.shape)
-                raise ValueError(f"global_feats has shape {seen}; expected {expected}")
+                raise ValueError(
+                    f"global_feats has shape {seen}; expected {expected}, as many as the model was "
+                    f"made with (global_feats={self.global_feats})"
+                )
+            check_finite("global", global_feats, graph)
             vector = torch.cat([vector, global_feats.to(vector.dtype)], dim=1)
         return self.head(vector)
 
     def _check_features(
         self, graph: DGLGraph, node_feats: Tensor, edge_feats: Tensor | None
     ) -> Tensor | None:
-        """dgllife's networks would fail on these deep inside. Molecules without any bond may come
-        without edge features."""
-        if self.backbones[0].takes_edges or self.conductance is not None:
-            return check_inputs(
+        """dgllife's networks would fail on these deep inside, or keep them in their statistics.
+        Molecules without any bond may come without edge features."""
+        if not isinstance(self._config["backbone"], str):
+            # It takes what it likes; what bonds conduct by is ours.
+            if self.conductance is None or edge_feats is None:
+                return edge_feats
+            check_rows("edge", edge_feats, graph, self.edge_in_feats, self.conductance)
+        else:
+            network = self.conductance if self._config["backbone"] == "gin" else self.backbones[0]
+            check_rows("node", node_feats, graph, self.node_in_feats, network)
+            check_finite("node", node_feats, graph)
+            if not self.backbones[0].takes_edges and self.conductance is None:
+                return edge_feats
+            edge_feats = check_inputs(
                 graph,
                 node_feats,
                 edge_feats,
                 node_in_feats=self.node_in_feats,
                 edge_in_feats=self.edge_in_feats,
+                network=network,
             )
-        check_rows("node", node_feats, graph.num_nodes(), self.node_in_feats)
+        check_finite("edge", edge_feats, graph)
         return edge_feats
 
     def embed(
         self, graph: DGLGraph, node_feats: Tensor, edge_feats: Tensor | None = None
     ) -> Tensor:
-        """The readout that the head sees. Shape ``(B, out_feats of the readout)``."""
+        """The readout that the head sees. Shape ``(B, out_feats of the readout)``. Errors as
+        :meth:`forward`."""
+        edge_feats = self._check_features(graph, node_feats, edge_feats)
         edge_weight: Tensor | None = None
         structure = GraphStructure(graph, node_feats.device)
         structure.shared = True
         conductance = None
         if self.conductance is not None and edge_feats is not None:
-            check_rows("edge", edge_feats, graph.num_edges(), self.edge_in_feats)
             conductance = self.conductance(edge_feats, structure.at_end.to(edge_feats.dtype))
         exchange = self._exchange(structure, node_feats, conductance)
         below: list[tuple[GraphStructure, Tensor, Tensor | None, Tensor | None, PooledGraph]] = []

@@ -125,7 +125,10 @@ class Diffusion(nn.Module):
         dtype = batch.feat.dtype if dtype is None else dtype
         given = batch.given_conductance
         # What it hangs on: a parameter that has changed, or that is learned now, makes it anew.
-        state = (id(self), self.log_time._version, torch.is_grad_enabled(), dtype)
+        held = self.log_time
+        # What is made in inference mode does not count its changes.
+        change = held.item() if held.is_inference() else held._version
+        state = (id(self), change, torch.is_grad_enabled(), dtype)
         known = batch.structure.heat
         if known is not None and known[0] == state and known[1] is given:
             return known[2]

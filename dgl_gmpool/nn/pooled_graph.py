@@ -45,7 +45,7 @@ class AssignmentOrigin:
         return self.assignment.spectrum(self.layout, self.dtype, self.layout.position.device)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class PooledGraph:
     """A coarsened batch of graphs (eq. 13-15), the same for every pooling.
 
@@ -135,12 +135,13 @@ class PooledGraph:
         Raises
         ------
         TypeError
-            If ``feat`` holds integers: they would cut S down to zeros and ones.
+            If ``feat`` is no floating-point tensor: integers would cut S down to zeros and ones.
         ValueError
             If it does not have one row per coarse node.
         """
-        if not feat.is_floating_point():
-            raise TypeError(f"feat is {feat.dtype}; give a floating-point tensor")
+        if not isinstance(feat, Tensor) or not feat.is_floating_point():
+            kind = feat.dtype if isinstance(feat, Tensor) else type(feat).__name__
+            raise TypeError(f"feat is {kind}; give a floating-point tensor")
         if feat.dim() != 2 or feat.shape[0] != self.graph.num_nodes():
             raise ValueError(
                 f"feat has shape {tuple(feat.shape)}; expected one row for each of the "
@@ -179,7 +180,19 @@ class PooledGraph:
 
     def to(self, device: torch.device | str) -> PooledGraph:
         """The same with its tensors on another device; the graph stays where it is if DGL has no
-        build for that device, which our modules do not mind."""
+        build for that device, which our modules do not mind.
+
+        Raises
+        ------
+        TypeError
+            If ``device`` is none, such as a dtype: the tensors have that of the features that were
+            pooled, and indices are among them.
+        """
+        if not isinstance(device, (torch.device, str, int)):
+            raise TypeError(
+                f"device is {device!r}; give a device, such as 'cpu'. Another dtype follows from "
+                "features of it: coarsen those"
+            )
         return self._map(lambda tensor: tensor.to(device))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> PooledGraph:

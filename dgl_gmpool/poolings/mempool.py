@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,14 @@ from dgl_gmpool._options import finite_number, positive_int
 from dgl_gmpool.nn.assignment import Assignment
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.pooling import Pooling, check_weight, mean_over_graphs
+
+
+class OverHeads(nn.Conv2d):
+    """The convolution of kernel size 1 over heads, in the dtype of its input."""
+
+    def forward(self, shares: Tensor) -> Tensor:
+        """``(N, heads, K)`` to ``(N, K)``."""
+        return (self.weight.view(1, -1, 1).to(shares.dtype) * shares).sum(1)
 
 
 class MemPool(Pooling):
@@ -71,7 +81,7 @@ class MemPool(Pooling):
         self.kl_weight = check_weight("kl_weight", kl_weight)
         # Named and shaped as in PyTorch Geometric.
         self.k = nn.Parameter(torch.empty(heads, num_clusters, in_feats))
-        self.conv = nn.Conv2d(heads, 1, kernel_size=1, bias=False)
+        self.conv = OverHeads(heads, 1, kernel_size=1, bias=False)
         self.lin = nn.Linear(in_feats, in_feats, bias=False)
         self.reset_parameters()
 
@@ -79,6 +89,11 @@ class MemPool(Pooling):
         """Draw keys uniformly from [-1, 1], and the linear maps anew."""
         nn.init.uniform_(self.k, -1, 1)
         super().reset_parameters()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        if type(self.conv) is nn.Conv2d:  # pickled whole before 0.7.1
+            self.conv.__class__ = OverHeads
 
     def assign(self, batch: GraphBatch) -> Assignment:
         # torch has no distances in half precision, which would not do for the divergence either.
@@ -89,7 +104,7 @@ class MemPool(Pooling):
         kernel = -(1 + self.tau) / 2 * (distance.square() / self.tau).log1p()
         # A power normalised over the keys is a softmax of its logarithm, which cannot underflow.
         shares = kernel.unflatten(1, (self.heads, self.num_clusters)).softmax(2)
-        logits = (self.conv.weight.view(1, -1, 1).to(wide) * shares).sum(1)
+        logits = self.conv(shares)
         return Assignment.from_rows(
             batch.layout, logits.softmax(1), losses=self._auxiliary(batch, logits.log_softmax(1))
         )

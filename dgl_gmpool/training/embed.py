@@ -14,6 +14,7 @@ from dgl_gmpool.data.parsed_rows import ParsedRows, parse_rows
 from dgl_gmpool.models.shared_states import sharing_states
 from dgl_gmpool.training import TrainedModel, choose_device
 from dgl_gmpool.training.batches import collate, row_batches
+from dgl_gmpool.training.model import evaluating
 
 #: Rows in memory at a time.
 CHUNK = 2000
@@ -105,7 +106,7 @@ def embed_rows(
                 edge_in_feats=model.edge_in_feats,
                 device=torch_device,
             )
-            with torch.no_grad(), sharing_states(model):
+            with torch.no_grad(), evaluating(model), sharing_states(model):
                 found.append(model.embed(batch.graph, batch.node_feats, batch.edge_feats))
         vectors[places.numpy()] = torch.cat(found, 1).float().cpu().numpy()
     values = np.full((len(parsed), vectors.shape[1]), np.nan, np.float32)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import dgl
@@ -30,7 +31,8 @@ def build_model(
     from the same weights whatever readout follows it.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(config.seed, fold))
+        # Of the CPU, where weights are drawn: torch.manual_seed would seed every GPU as well.
+        torch.default_generator.manual_seed(derived_seed(config.seed, fold))
         return MoleculePredictor(
             node_in_feats,
             edge_in_feats,
@@ -51,6 +53,20 @@ def count_parameters(model: torch.nn.Module) -> int:
 def detached_state(module: torch.nn.Module) -> dict[str, Any]:
     """A copy of the weights on the CPU, safe from later training steps."""
     return {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
+
+
+@contextmanager
+def evaluating(*models: torch.nn.Module) -> Iterator[None]:
+    """Inside the block models are in evaluation mode; afterwards each of their parts is in the mode
+    in which it was."""
+    before = [(part, part.training) for model in models for part in model.modules()]
+    for model in models:
+        model.eval()
+    try:
+        yield
+    finally:
+        for part, mode in before:
+            part.training = mode
 
 
 def raw_outputs(
@@ -83,19 +99,14 @@ def raw_outputs(
     """
     device = torch.device("cpu") if device is None else device
     extra = None if global_feats is None else torch.as_tensor(global_feats, dtype=torch.float32)
-    was_training = model.training
-    model.eval()
     parts = [torch.zeros(0, model.config["n_tasks"])]
-    try:
-        with torch.no_grad():
-            for rows in row_batches(torch.arange(len(graphs)), batch_size):
-                batch = collate(
-                    pick(graphs, rows),
-                    edge_in_feats=model.config["edge_in_feats"],
-                    device=device,
-                    global_feats=None if extra is None else extra[rows],
-                )
-                parts.append(model(*batch).float().cpu())
-    finally:
-        model.train(was_training)
+    with torch.no_grad(), evaluating(model):
+        for rows in row_batches(torch.arange(len(graphs)), batch_size):
+            batch = collate(
+                pick(graphs, rows),
+                edge_in_feats=model.config["edge_in_feats"],
+                device=device,
+                global_feats=None if extra is None else extra[rows],
+            )
+            parts.append(model(*batch).float().cpu())
     return torch.cat(parts).numpy()
