@@ -49,11 +49,12 @@ def plain_value(value: Any) -> Any:
     return value
 
 
-def positive_int(name: str, value: object) -> int:
-    """Return ``value`` if it is an integer >= 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} is {value!r}; give an integer >= 1")
-    return value
+def positive_int(name: str, value: object, *, least: int = 1) -> int:
+    """Return ``value``, NumPy's too, as Python's if it is an integer >= ``least``."""
+    number = plain_value(value)
+    if not isinstance(number, int) or isinstance(number, bool) or number < least:
+        raise ValueError(f"{name} is {value!r}; give an integer >= {least}")
+    return number
 
 
 def whole_number(text: str, *, least: int = 1) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from dgl_gmpool._options import closest, unknown_name
+from dgl_gmpool._options import closest, plain_value, unknown_name
 
 #: Other packages add readouts through this entry-point group, name = module:factory.
 ENTRY_POINT_GROUP = "dgl_gmpool.readouts"
@@ -174,7 +174,7 @@ normalize, num_clusters, rank_weight, similarity, tol.
     """
     entry = readout_entry(name)
     check_options(entry, options)
-    module = entry.factory(in_feats, **options)
+    module = entry.factory(plain_value(in_feats), **plain_value(options))
     if not isinstance(module, nn.Module):
         raise ValueError(f"readout {name!r} made a {type(module).__name__}, not a torch.nn.Module")
     width = getattr(module, "out_feats", None)

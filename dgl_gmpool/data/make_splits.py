@@ -80,9 +80,7 @@ def make_splits(
     (102, [183, 183, 183, 183, 183])
     """
     check_choice("kind of split", kind, SPLIT_KINDS)
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be an int of 0 or more, got {seed!r}")
-    positive_int("folds", folds)
+    seed, folds = positive_int("seed", seed, least=0), positive_int("folds", folds)
     if not 0 <= test_fraction < 1:
         raise ValueError(f"test_fraction must be 0 or more and below 1, got {test_fraction!r}")
 

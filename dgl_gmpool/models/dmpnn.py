@@ -10,7 +10,7 @@ from dgl import DGLGraph
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dgl_gmpool._options import check_choice, true_or_false
+from dgl_gmpool._options import check_choice, positive_int, true_or_false
 from dgl_gmpool.models.directed_messages import DirectedMessage, LessReverse, arriving_sum
 from dgl_gmpool.models.inputs import check_inputs
 from dgl_gmpool.models.relu_dropout import ReLUDropout
@@ -110,18 +110,10 @@ class DMPNN(nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("node_in_feats", node_in_feats, 1),
-            ("edge_in_feats", edge_in_feats, 0),
-            ("hidden_feats", hidden_feats, 1),
-            ("num_steps", num_steps, 1),
-        ):
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} is {value!r}; give an integer >= {least}")
-        self.node_in_feats = node_in_feats
-        self.edge_in_feats = edge_in_feats
-        self.hidden_feats = hidden_feats
-        self.num_steps = num_steps
+        self.node_in_feats = positive_int("node_in_feats", node_in_feats)
+        self.edge_in_feats = positive_int("edge_in_feats", edge_in_feats, least=0)
+        self.hidden_feats = positive_int("hidden_feats", hidden_feats)
+        self.num_steps = positive_int("num_steps", num_steps)
         self.edge_init = EdgeInit(node_in_feats + edge_in_feats, hidden_feats, bias=False)
         self.edge_update = nn.Linear(hidden_feats, hidden_feats, bias=False)
         self.node_update = nn.Linear(node_in_feats + hidden_feats, hidden_feats)

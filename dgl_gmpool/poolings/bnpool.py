@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Beta, kl_divergence
 from torch.nn import functional as F
 
-from dgl_gmpool._options import finite_number
+from dgl_gmpool._options import finite_number, positive_int
 from dgl_gmpool.nn.assignment import Assignment
 from dgl_gmpool.nn.batch import GraphBatch
 from dgl_gmpool.nn.pooling import Pooling, check_weight, mean_over_graphs
@@ -85,9 +85,7 @@ class BNPool(Pooling):
         aggregate: str = "max",
     ) -> None:
         super().__init__(in_feats, aggregate=aggregate)
-        if not isinstance(max_clusters, int) or max_clusters < 2:
-            raise ValueError(f"max_clusters is {max_clusters!r}; give an integer >= 2")
-        self.max_clusters = max_clusters
+        self.max_clusters = positive_int("max_clusters", max_clusters, least=2)
         self.concentration = finite_number("concentration", concentration, above=0)
         self.link_init = finite_number("link_init", link_init)
         self.link_mean = finite_number("link_mean", link_mean)

@@ -68,9 +68,9 @@ class RandomPool(Pooling):
     ) -> None:
         super().__init__(in_feats, aggregate=aggregate)
         self.num_clusters = positive_int("num_clusters", num_clusters)
-        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        self.seed = positive_int("seed", seed, least=0)
+        if self.seed >= 2**63:
             raise ValueError(f"seed is {seed!r}; give an integer >= 0 of at most 63 bits")
-        self.seed = seed
 
     def assign(self, batch: GraphBatch) -> Assignment:
         owner = batch.segments.owner
