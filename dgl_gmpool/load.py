@@ -11,7 +11,13 @@ import numpy as np
 
 from dgl_gmpool._options import as_typed
 from dgl_gmpool.data.smiles_values import one_column, smiles_of_value
-from dgl_gmpool.training import Predictions, TrainedModel, load_models, predict_smiles
+from dgl_gmpool.training import (
+    Predictions,
+    TrainedModel,
+    choose_device,
+    load_models,
+    predict_smiles,
+)
 from dgl_gmpool.training.embed import embed_smiles, embedding_width
 from dgl_gmpool.training.row_bounds import COVERAGE
 from dgl_gmpool.training.uncertainty import RunUncertainty
@@ -55,6 +61,7 @@ class Predictor:
         if not models:
             raise ValueError("no model given; load some with load_predictor(RUN_FOLDER)")
         self.models = tuple(models)
+        choose_device(device)  # told here, not with the first prediction
         self.device = device
         self.uncertainty = uncertainty
         self._source = source
@@ -228,7 +235,7 @@ def load_predictor(path: str | os.PathLike[str], *, device: str = "auto") -> Pre
     FileNotFoundError
         Nothing of the kind is there.
     ValueError
-        A file is damaged or holds something else.
+        A file is damaged or holds something else, or there is no such device.
     """
     return Predictor(
         load_models(path),

@@ -234,6 +234,7 @@ def test_reverse_edges_of_molecules_are_their_bonds():
         ({"node_feats": torch.ones(3, 8).double()}, TypeError, r"node_feats is torch\.float64 and"),
         ({"edge_feats": torch.ones(4, 4).numpy()}, TypeError, "edge_feats is ndarray"),
         ({"edge_weight": torch.ones(3)}, ValueError, "each of the 4 edges"),
+        ({"edge_weight": 1.0}, TypeError, "edge_weight is float; give a tensor"),
     ],
 )
 def test_wrong_dtypes_and_weights_are_named(change, error, message):

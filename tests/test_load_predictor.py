@@ -49,6 +49,11 @@ def test_predictions_are_those_of_the_models(run, predictor):
     assert predictor.predict([]).mean.shape == (0, 2)
 
 
+def test_a_device_that_is_none_is_told_at_once(run):
+    with pytest.raises(ValueError, match="unknown device 'gpu': expected auto, cpu or cuda"):
+        load_predictor(run, device="gpu")
+
+
 def test_what_it_says_of_itself(run, predictor):
     assert repr(predictor) == (
         f"Predictor({str(run)!r}, regression of task0, task1, models=2, readout='gmpool')"

@@ -138,6 +138,10 @@ def test_it_is_the_cross_entropy_of_pairs_in_one_fragment(kind):
     assert all(torch.isfinite(p.grad).all() for p in pool.parameters() if p.grad is not None)
     graph.ndata["fragment"] = fragment[:, None].int()  # a column, another integer type
     torch.testing.assert_close(pool.coarsen(graph, x).losses["fragment"], found)
+    for odd in (fragment[:, None].expand(-1, 2), fragment.double()):
+        graph.ndata["fragment"] = odd
+        with pytest.raises(ValueError, match="give an integer for each of the"):
+            pool.coarsen(graph, x)
 
 
 def test_descent_draws_the_matrix_to_the_fragments():

@@ -195,6 +195,8 @@ class DMPNN(nn.Module):
         else:
             source, destination, reverse = (each.to(device, torch.int64) for each in ends)
         if edge_weight is not None:
+            if not isinstance(edge_weight, Tensor):
+                raise TypeError(f"edge_weight is {type(edge_weight).__name__}; give a tensor")
             if edge_weight.numel() != graph.num_edges():
                 raise ValueError(
                     f"edge_weight has shape {tuple(edge_weight.shape)}; expected one weight for "

@@ -171,7 +171,13 @@ class GroupingPool(Pooling):
                 f"fragment_weight={self.fragment_weight} needs graph.ndata[{FRAGMENT!r}], the "
                 "number of each node's fragment (dgl_gmpool.data.fragments.brics_fragments)"
             )
-        number = batch.graph.ndata[FRAGMENT].to(batch.feat.device).reshape(-1)
+        number = batch.graph.ndata[FRAGMENT].to(batch.feat.device)
+        if number.numel() != len(number) or number.is_floating_point():
+            raise ValueError(
+                f"graph.ndata[{FRAGMENT!r}] has shape {tuple(number.shape)} and type "
+                f"{number.dtype}; give an integer for each of the {len(number)} nodes"
+            )
+        number = number.reshape(-1)
         parts = []
         for bucket, matrix, each in zip(
             batch.layout.buckets, matrices, batch.layout.blocks(number)
