@@ -182,11 +182,14 @@ def _change(entry: Row | None) -> str:
 
 
 def table2_over_all(*rows: str) -> Table:
-    """These rows of width 64 against each of the four, and by average rank."""
+    """These rows of width 64 against each of four that all seeds have, and by average rank."""
     against, labels, ranks = table2("against"), table2("labels"), table2("ranks")
     return [
         [labels[name]]
-        + [_change(found.get(name, {}).get("all")) for found in against.values()]
+        + [
+            _change(against[other].get(name, {}).get("all"))
+            for other in ("mean_and_max", "phi", "frozen", "forest")
+        ]
         + [f"{ranks[name]['mean']:.1f}"]
         for name in rows
     ]
@@ -199,6 +202,17 @@ def table2_by_set(other: str, *rows: str) -> Table:
         [labels[name]]
         + [_change(found[name]["sets"].get(data)) for data in sets]
         + [_change(found[name]["all"])]
+        for name in rows
+    ]
+
+
+def table2_few_seeds(other: str, *rows: str) -> Table:
+    """Mean changes of rows that few seeds have, without intervals, and how many seeds over all."""
+    found, labels, sets = table2("against")[other], table2("labels"), table2("sets")
+    return [
+        [labels[name]]
+        + [f"{found[name]['sets'][data]['mean']:+.1f}" for data in sets]
+        + [f"{found[name]['all']['mean']:+.1f}", str(found[name]["all"]["seeds"])]
         for name in rows
     ]
 
