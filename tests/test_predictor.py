@@ -92,6 +92,27 @@ def test_every_pooling_at_two_levels(name):
     check_gradients(model)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [*({"readout": name} for name in list_readouts()), *({"backbone": name} for name in NETWORKS)],
+    ids=str,
+)
+def test_made_without_memory_it_is_filled_by_reset_parameters(options):
+    """As large models are made: on "meta", ``to_empty``, ``reset_parameters``."""
+    with torch.device("meta"):
+        model = make(**options)
+    model = model.to_empty(device="cpu")
+    with torch.no_grad():
+        for each in [*model.parameters(), *model.buffers()]:
+            each.fill_(-77)  # what was in the memory before
+    model.reset_parameters()
+    for name, value in model.state_dict().items():
+        assert not (value == -77).any(), name
+    fresh = dict(make(**options).named_buffers())
+    for name, value in model.named_buffers():
+        assert torch.equal(value, fresh[name]), name
+
+
 @pytest.mark.parametrize("decomposition", ["sqrtm", "eigen", "cholesky"])
 def test_two_levels_with_a_root(decomposition):
     options = {"decomposition": decomposition, "locality": "none", "aggregate": "mean_and_max"}

@@ -124,14 +124,14 @@ class Backbone(nn.Module):
         return nodes, edges
 
 
-def reset_parameters(module: nn.Module) -> None:
-    """Call ``reset_parameters`` on the outermost submodules that have it."""
-    for child in module.children():
-        reset = getattr(child, "reset_parameters", None)
+def reset_parameters(*modules: nn.Module) -> None:
+    """Call ``reset_parameters`` on these, or on their outermost submodules that have it."""
+    for module in modules:
+        reset = getattr(module, "reset_parameters", None)
         if callable(reset):
             reset()
         else:
-            reset_parameters(child)
+            reset_parameters(*module.children())
 
 
 def _dmpnn(

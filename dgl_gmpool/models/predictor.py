@@ -240,7 +240,7 @@ class MoleculePredictor(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw new initial parameters."""
-        reset_parameters(self)
+        reset_parameters(*self.children())
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False

@@ -151,7 +151,7 @@ class GroupingMatrix(nn.Module):
             self.bias = nn.Parameter(torch.empty(1))
         #: 1 in models of 0.2.0, which did not store it.
         self.pace: Tensor
-        self.register_buffer("pace", torch.tensor(1.0 if similarity == "linear" else PACE))
+        self.register_buffer("pace", torch.empty(()))
         self.reset_parameters()
 
     @property
@@ -170,6 +170,7 @@ class GroupingMatrix(nn.Module):
         the same weight and b with 0."""
         if isinstance(self.norm, RowNorm):
             self.norm.reset_parameters()
+        nn.init.constant_(self.pace, 1.0 if self.similarity == "linear" else PACE)
         if self.similarity == "linear":
             bound = 1 / math.sqrt(self.in_feats)
             nn.init.uniform_(self.weight, -bound, bound)

@@ -94,10 +94,11 @@ class Diffusion(nn.Module):
         super().__init__()
         if not isinstance(time, (int, float)) or not SHORTEST <= time <= LONGEST:
             raise ValueError(f"time is {time!r}; give a number from {SHORTEST} to {LONGEST}")
+        self._initial = float(time)
         self.start: Tensor
         self.paths_power: Tensor
-        self.register_buffer("start", torch.tensor(float(time)))
-        self.register_buffer("paths_power", torch.tensor(PATHS_POWER))
+        self.register_buffer("start", torch.empty(()))
+        self.register_buffer("paths_power", torch.empty(()))
         #: log(t / initial t), divided by ``PACE``.
         self.log_time = nn.Parameter(torch.empty(()))
         self.reset_parameters()
@@ -108,7 +109,9 @@ class Diffusion(nn.Module):
         return (self.start * (PACE * self.log_time).exp()).clamp(SHORTEST, LONGEST)
 
     def reset_parameters(self) -> None:
-        """Set t to its initial value."""
+        """Set t to its initial value, whatever file was loaded since."""
+        nn.init.constant_(self.start, self._initial)
+        nn.init.constant_(self.paths_power, PATHS_POWER)
         nn.init.zeros_(self.log_time)
 
     def forward(self, batch: GraphBatch, dtype: torch.dtype | None = None) -> list[Heat]:

@@ -52,6 +52,14 @@ class WeaveReadout(Readout):
             self.to_out = nn.Linear(in_feats * len(MEMBERSHIPS), in_feats)
             self.activation = nn.Tanh()
 
+    def reset_parameters(self) -> None:
+        """Draw new initial parameters, and set the bins again, which are constants."""
+        super().reset_parameters()
+        if self.gaussian_expand:
+            for mean, std, bin_of in zip(self.means, self.stds, MEMBERSHIPS):
+                nn.init.constant_(mean, bin_of[0])
+                nn.init.constant_(std, bin_of[1])
+
     def read(self, batch: GraphBatch) -> Reading:
         feat, segments = batch.feat, batch.segments
         ones = feat.new_ones(feat.shape[0], 1)
