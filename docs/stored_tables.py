@@ -207,12 +207,12 @@ def table2_by_set(other: str, *rows: str) -> Table:
 
 
 def table2_few_seeds(other: str, *rows: str) -> Table:
-    """Mean changes of rows that few seeds have, without intervals, and how many seeds over all."""
+    """Mean changes of rows that few seeds have; over all sets with an interval, and of how many."""
     found, labels, sets = table2("against")[other], table2("labels"), table2("sets")
     return [
         [labels[name]]
         + [f"{found[name]['sets'][data]['mean']:+.1f}" for data in sets]
-        + [f"{found[name]['all']['mean']:+.1f}", str(found[name]["all"]["seeds"])]
+        + [_change(found[name]["all"]), str(found[name]["all"]["seeds"])]
         for name in rows
     ]
 
