@@ -311,6 +311,9 @@ def test_the_report_says_what_the_scores_say(finished, tmp_path):
     } | {"mean_and_max" + WIDE + ENSEMBLE}
     assert record["cost"]["mean"]["parameters"] > 0
     assert record["cost"]["forest"]["parameters"] is None
+    single = [key for key in rows if not key[1].endswith(ENSEMBLE)]
+    assert record["hours"]["trainings"] == len(single)
+    assert 0 < record["hours"]["of_trainings"] * 3600 < 60 * len(single)
     assert set(record["beside"]) == {"step", "explanation", "planted"}
     for line in text.splitlines():
         assert "nan" not in line.lower().split("|")[-2:], line

@@ -88,6 +88,7 @@ def report(results: ResultsFolder) -> dict[str, Any]:
         "averaging": _averaging(table, folds, list(sets)),
         "practical": _kept(results, _practical(results, single)),
         "cost": _cost(rows, single + wide),
+        "hours": _hours(results),
         "choices": {n: each["configuration"] for n, each in results.choices().items()},
         "beside": beside(),
     }
@@ -209,6 +210,23 @@ def _cost(rows: Sequence[FoldScore], names: Sequence[str]) -> dict[str, Any]:
             "by_baseline": float(np.median(pairs)) if pairs else None,
         }
     return found
+
+
+def _hours(results: ResultsFolder) -> dict[str, Any]:
+    """Of all trainings and of the search, and their numbers; of one core. A training counts with
+    the median of its row and set: some were stopped for a while, and the clock went on."""
+    spent: dict[tuple[str, str], list[float]] = {}
+    for row in results.scores.values():
+        if row.seconds and not row.method.endswith(ENSEMBLE):
+            spent.setdefault((row.dataset, row.method), []).append(row.seconds)
+    trained = sum(len(each) * float(np.median(each)) for each in spent.values())
+    searched = sum(entry.get("seconds") or 0 for entry in results.search.values())
+    return {
+        "trainings": sum(map(len, spent.values())),
+        "of_trainings": trained / 3600,
+        "searched": len(results.search),
+        "of_search": searched / 3600,
+    }
 
 
 def _entry(mean: Mean) -> dict[str, Any]:

@@ -170,9 +170,12 @@ def _cost(record: Mapping[str, Any]) -> str:
         count = _DASH if entry["parameters"] is None else f"{entry['parameters']:,}"
         by_baseline = _number(entry["by_baseline"], 2)
         lines.append([record["labels"][name], count, f"{entry['seconds']:.1f}", by_baseline])
+    hours = record["hours"]
     return (
         _table(lines) + "\n\nEach with the configuration that was chosen for it, on a machine that "
-        "did other work beside; the last column is the median over sets and seeds."
+        "did other work beside; the last column is the median over sets and seeds.\n\n"
+        f"In all {hours['trainings']:,} trainings, {hours['of_trainings']:.0f} hours of one core, "
+        f"after {hours['searched']:,} of the search, {hours['of_search']:.0f} hours."
     )
 
 
