@@ -217,6 +217,17 @@ def table2_few_seeds(other: str, *rows: str) -> Table:
     ]
 
 
+def table2_wide(*rows: str) -> Table:
+    """These rows of width 200 against four others, chemprop's width 200 as well."""
+    found, labels = table2("wide"), table2("labels")
+    against = ("mean_and_max@200", "phi@200", "chemprop@200", "forest")
+    return [
+        [labels[name]]
+        + [_change(found[other].get(name, {}).get("all")) for other in against]
+        for name in rows
+    ]
+
+
 def table2_change(row: str, other: str, data: str = "all") -> Row:
     """Mean, interval and seeds of the change of a row against another, on one set or all."""
     entry = table2("against")[other][row]
