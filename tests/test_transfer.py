@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 
 import pytest
@@ -9,6 +10,8 @@ import torch
 from training_data import small_dataset, small_options
 
 from dgl_gmpool import cli, load_predictor
+from dgl_gmpool.cli.datasets import DATA_SETS
+from dgl_gmpool.cli.train_flags import TrainFlags
 from dgl_gmpool.data import make_splits
 from dgl_gmpool.training import TrainingConfig, load_model, load_models, train_run
 from dgl_gmpool.training.transfer import _flags_of
@@ -135,6 +138,23 @@ def test_the_command_takes_the_network_from_the_run(run, tmp_path, capsys):
         for place in (folder, tmp_path / "again" / folder.name)
     ]
     assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize("readout", ["gmpool", "mean"])
+def test_the_network_of_the_run_counts_more_than_that_of_config(run, readout, tmp_path):
+    """Options came from the file, with the advice to give nothing on the command line."""
+    file = tmp_path / "config.json"
+    options = {} if readout == "mean" else {"readout_options": {"similarity": "cauchy"}}
+    options |= {"readout": readout, "backbone_options": {"norm": "batch"}, "weight_decay": 1e-5}
+    file.write_text(json.dumps(options))
+    parser = argparse.ArgumentParser()
+    flags = TrainFlags(parser, DATA_SETS["csv"], output="out")
+    given = ["--start-from", str(run), "--config", str(file)]
+    found = flags.resolve(parser.parse_args(given))
+    assert (found.readout, found.readout_option, found.backbone_option) == (["gmpool"], [], [])
+    assert (found.hidden, found.weight_decay) == (8, 1e-5)
+    found = flags.resolve(parser.parse_args([*given, "--option", "tol=1e-3", "--hidden", "16"]))
+    assert (found.readout_option[-1], found.hidden) == ("tol=1e-3", 16)
 
 
 @pytest.mark.parametrize(

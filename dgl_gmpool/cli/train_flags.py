@@ -85,14 +85,14 @@ class TrainFlags:
         saved: dict[str, Any] = {}
         if given.get("config") is not None:
             saved = read_config(given["config"], name, self.data_flags)
-            for key in ("readout_option", "backbone_option", *NAMED_WEIGHTS):
-                if key in saved:
-                    given[key] = merged(key, saved, given)
         start = given.get("start_from", saved.get("start_from"))
+        of_run: dict[str, Any] = {}
         if start is not None:
-            given["start_from"] = os.path.abspath(start)
             of_run = network_flags(start)
-            saved = {**saved, **{key: of_run[key] for key in of_run if key not in given}}
+            given = {**of_run, **given, "start_from": os.path.abspath(start)}
+        for key in ("readout_option", "backbone_option", *NAMED_WEIGHTS):
+            if key in saved and (key not in of_run or key in vars(args)):
+                given[key] = merged(key, saved, given)
         values = {**self._defaults, **saved, **given}
         if values["backbone"] == "gin" and "featurizer" not in {**saved, **given}:
             values["featurizer"] = CODES
