@@ -20,6 +20,7 @@ from dgl_gmpool.training import (
 )
 from dgl_gmpool.training.embed import embed_smiles, embedding_width
 from dgl_gmpool.training.row_bounds import COVERAGE
+from dgl_gmpool.training.run_folder import RunFolder, run_of
 from dgl_gmpool.training.uncertainty import RunUncertainty
 
 if TYPE_CHECKING:
@@ -121,10 +122,7 @@ class Predictor:
         if self.uncertainty is None and self._source and not self._warned:
             self._warned = True
             warnings.warn(
-                f"{self._source} lacks what tells its errors (uncertainty.json, written since "
-                "0.3.0), so intervals, calibrated probabilities and nearest molecules are NaN or "
-                "blank; this works them out once and keeps them in the run: dgl-gmpool predict "
-                f"{as_typed('--model', self._source)} --csv FILE --output FILE",
+                f"{self._source} {_lack(self._source)}",
                 UserWarning,
                 stacklevel=2,
             )
@@ -242,6 +240,18 @@ def load_predictor(path: str | os.PathLike[str], *, device: str = "auto") -> Pre
         source=os.fspath(path),
         device=device,
         uncertainty=RunUncertainty.load(path),
+    )
+
+
+def _lack(source: str) -> str:
+    """Why there are no intervals of what stands there, and what to do."""
+    without = "so intervals, calibrated probabilities and nearest molecules are NaN or blank"
+    if not RunFolder(run_of(source)[0]).config.exists():
+        return f"is a model without its run, {without}; the folder of its run has them"
+    return (
+        f"lacks what tells its errors (uncertainty.json, written since 0.3.0), {without}; this "
+        "works them out once and keeps them in the run: dgl-gmpool predict "
+        f"{as_typed('--model', source)} --csv FILE --output FILE"
     )
 
 

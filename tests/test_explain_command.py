@@ -425,6 +425,10 @@ def test_solvents_of_the_command(with_solvents, tmp_path, capsys):
     common = ["explain", "--model", str(with_solvents), "--csv", str(table)]
     assert main([*common, "--output", str(tmp_path / "none")]) == 2
     assert "give each row's solvent" in capsys.readouterr().err
+    # A table's column was all that it named.
+    given = ["--smiles", "CCO", "--output", str(tmp_path / "no")]
+    assert main([*common[:3], *given]) == 2
+    assert "--solvent SMILES" in capsys.readouterr().err
     own = [*common, "--solvent-column", "solvent", "--output", str(tmp_path / "own")]
     assert main(own) == 0
     rows = rows_of((tmp_path / "own" / "molecules.csv").read_text())

@@ -288,6 +288,10 @@ def test_a_run_that_does_not_know_its_errors_says_so_once(run, tmp_path):
         warnings.simplefilter("error")
         old.predict(["CCO"])
         load_predictor(run).predict(["CCO"])
+    # A file alone has no run to keep them in: the command would not work them out.
+    shutil.copy(run / "fold_0" / "model.pt", tmp_path / "mine.pt")
+    with pytest.warns(UserWarning, match="mine.pt is a model without its run, so intervals"):
+        load_predictor(tmp_path / "mine.pt").predict(["CCO"])
 
 
 def test_scores_of_several_targets_come_from_one_reading_of_the_output(

@@ -49,6 +49,26 @@ def test_a_row_of_weight_two_is_two_rows_and_one_of_none_is_no_row():
     assert found.item() == pytest.approx(data.task.loss(outputs[repeated], plain).item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["classification", "multiclass"])
+def test_balanced_classes_are_counted_by_the_weights_of_their_rows(kind):
+    """Rows of weight 0 had a share in the balance, and one of weight 2 counted once."""
+    names = ("a", "b", "c") if kind == "multiclass" else ()
+    targets = np.resize([0.0, 0, 1, 0, 2 if names else 1, np.nan], (36, 1))
+    weights = np.random.default_rng(0).integers(0, 4, 36).astype(float)
+    task = TableTask.of(["y"], [kind], [names])
+    found = task.cell_weights("balanced", targets, np.arange(24), weights[:24] / 8)
+    repeated = np.repeat(np.arange(24), weights[:24].astype(int))
+    np.testing.assert_allclose(found, task.cell_weights("balanced", targets, repeated))
+    dataset = small_dataset()
+    table = replace(
+        dataset.table, kind=kind, kinds=(), classes=(names,), targets=targets, weights=weights
+    )
+    data = prepared(replace(dataset, table=table), range(24), positive_weight="balanced")
+    cells = data.labels.weight.numpy()
+    sums = [cells[:24][targets[:24] == each].sum() for each in range(len(names) or 2)]
+    np.testing.assert_allclose(sums, sums[0], rtol=1e-6)
+
+
 def test_rows_of_no_weight_say_nothing_of_features():
     """They moved the scale; a column that only they had, or that varied in them alone, counted."""
     weights = np.resize([2.0, 0.0, 1.0], 36)

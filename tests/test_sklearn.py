@@ -286,10 +286,11 @@ def test_rows_that_are_no_molecules(regressor, classifier):
     assert np.isnan(skip.predict(rows)).tolist() == [False] * 36 + [True] * 2
     with pytest.raises(ValueError, match="row 0 is no molecule: not a SMILES"):
         regressor.predict(["C1CC"])
-    lenient = clone(classifier).set_params(invalid="skip").fit(SMILES, LABELS)
-    assert np.isnan(lenient.predict_proba(["C1CC", "CC"])).all(axis=1).tolist() == [True, False]
-    with pytest.raises(ValueError, match="row 0 is no molecule and so has no class"):
-        lenient.predict(["C1CC", "CC"])
+    for labels in (LABELS, THIRDS):
+        lenient = clone(classifier).set_params(invalid="skip").fit(SMILES, labels)
+        assert np.isnan(lenient.predict_proba(["C1CC", "CC"])).all(axis=1).tolist() == [True, False]
+        with pytest.raises(ValueError, match="row 0 is no molecule and so has no class"):
+            lenient.predict(["C1CC", "CC"])
     with pytest.raises(ValueError, match="none of 1 rows is a molecule"):
         GMPoolRegressor(**SMALL, invalid="skip").fit(["C1CC"], [1.0])
 

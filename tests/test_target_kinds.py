@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from training_data import rows_of, small_dataset, small_options
 from dgl_gmpool import cli
 from dgl_gmpool.data import featurize, load_csv, make_splits
 from dgl_gmpool.explain import explain_molecule
+from dgl_gmpool.explain.target import ExplainedTarget
 from dgl_gmpool.training import TrainingConfig, load_models, train_run
 from dgl_gmpool.training.model_file import load_model, save_model
 from dgl_gmpool.training.scores import scores
@@ -146,6 +148,17 @@ def test_probabilities_and_ranks_of_classes():
     odds = task.ranks(logits)
     np.testing.assert_allclose(odds[0], np.log(expected[0] / (1 - expected[0])))
     assert odds[2, 0] > odds[1, 0]  # both probabilities are 1
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "column"),
+    [("a=x=1", "a=x=1", 1), ("a=b=c", "a=b=c", 3), ("a=b=x=1", "a=b=x=1", 2), ("a=b", "a=b", None)],
+)
+def test_a_class_is_named_also_where_it_holds_an_equals_sign(text, shown, column):
+    """Its own name in molecules.csv was refused as an unknown target."""
+    task = TableTask.of(["a", "a=b"], ["multiclass"] * 2, [("0", "x=1"), ("x=1", "c")])
+    found = ExplainedTarget.of(SimpleNamespace(task=task, task_names=("a", "a=b")), text)
+    assert (found.name, found.column) == (shown, column)
 
 
 def test_balanced_classes_count_alike():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from test_training_run import content
 from dgl_gmpool import cli
 from dgl_gmpool.cli.config_file import FLAGS, read_config
 from dgl_gmpool.cli.datasets import DATA_SETS
+from dgl_gmpool.cli.train_flags import TrainFlags
 from dgl_gmpool.training import RunResult, TrainingConfig
 from dgl_gmpool.training.config import LONGEST_NAME
 
@@ -193,6 +195,21 @@ class TestConfig:
             assert read_config(tmp_path / name, "csv", [])["epochs"] == 7
         assert cli.main(["train", "csv", "--config", str(tmp_path / "two")]) == 2
         assert "holds 2 runs; give one of them: " in capsys.readouterr().err
+
+    def test_fewer_targets_than_those_of_the_file(self, tmp_path):
+        """What it said of the others was an error that no flag could take back."""
+        file = tmp_path / "config.json"
+        source = {"data_set": "csv", "target": ["a", "b"], "kind": ["a=regression", "b=multiclass"]}
+        parser = argparse.ArgumentParser()
+        flags = TrainFlags(parser, DATA_SETS["csv"], output="out")
+        for weights, left in (({"a": 2.0, "b": 3.0}, [("a", 2.0)]), ({"b": 3.0}, [])):
+            file.write_text(json.dumps({"training": {"task_weights": weights}, "source": source}))
+            given = parser.parse_args(["--config", str(file), "--target", "a"])
+            found = flags.resolve(given, name="csv")
+            assert (found.task_weights, found.kind) == (left, ["a=regression"])
+        # A name that is no target of the file's run is a slip.
+        file.write_text(json.dumps({"task_weights": {"A": 2.0}}))
+        assert flags.resolve(given, name="csv").task_weights == [("A", 2.0)]
 
     def test_a_file_that_is_not_there_or_not_json(self, tmp_path, capsys):
         for text, message in ((None, "there is no such file"), ("{", "not readable JSON")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 
 import pytest
@@ -9,9 +10,11 @@ import torch
 from training_data import small_dataset, small_options
 
 from dgl_gmpool import cli, load_predictor
+from dgl_gmpool.cli.datasets import DATA_SETS
+from dgl_gmpool.cli.train_flags import TrainFlags
 from dgl_gmpool.data import make_splits
 from dgl_gmpool.training import TrainingConfig, load_model, load_models, train_run
-from dgl_gmpool.training.transfer import _flags_of
+from dgl_gmpool.training.transfer import _flags_of, known_already
 
 SMALL = ["--epochs", "1", "--folds", "2", "--batch-size", "8"]
 
@@ -135,6 +138,35 @@ def test_the_command_takes_the_network_from_the_run(run, tmp_path, capsys):
         for place in (folder, tmp_path / "again" / folder.name)
     ]
     assert scores[0] == scores[1]
+
+
+def test_test_molecules_are_known_to_final_models_alone(tmp_path):
+    """The folds' weights, from which a run starts, were said to know them as well."""
+    dataset = small_dataset()
+    splits = make_splits(dataset.table, seed=0, folds=2)
+    config = TrainingConfig(**small_options(epochs=1, readout="mean", final=True))
+    train_run(dataset, splits, config, tmp_path, progress=False)
+    for start, count in (("", 0), ("fold_1/model.pt", 0), ("final_0/model.pt", len(splits.test))):
+        again = TrainingConfig(**small_options(start_from=str(tmp_path / start)))
+        said = known_already(dataset, splits, again)
+        assert f"trained on {count} of the {count} test" in said if count else said == ""
+
+
+@pytest.mark.parametrize("readout", ["gmpool", "mean"])
+def test_the_network_of_the_run_counts_more_than_that_of_config(run, readout, tmp_path):
+    """Options came from the file, with the advice to give nothing on the command line."""
+    file = tmp_path / "config.json"
+    options = {} if readout == "mean" else {"readout_options": {"similarity": "cauchy"}}
+    options |= {"readout": readout, "backbone_options": {"norm": "batch"}, "weight_decay": 1e-5}
+    file.write_text(json.dumps(options))
+    parser = argparse.ArgumentParser()
+    flags = TrainFlags(parser, DATA_SETS["csv"], output="out")
+    given = ["--start-from", str(run), "--config", str(file)]
+    found = flags.resolve(parser.parse_args(given))
+    assert (found.readout, found.readout_option, found.backbone_option) == (["gmpool"], [], [])
+    assert (found.hidden, found.weight_decay) == (8, 1e-5)
+    found = flags.resolve(parser.parse_args([*given, "--option", "tol=1e-3", "--hidden", "16"]))
+    assert (found.readout_option[-1], found.hidden) == ("tol=1e-3", 16)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,17 @@ def merged(key: str, saved: Mapping[str, Any], given: Mapping[str, Any]) -> list
     return kept + added
 
 
+def without_targets(saved: Mapping[str, Any], targets: Sequence[str]) -> dict[str, Any]:
+    """The file's values without what they say of its targets that are not among these."""
+    found, gone = dict(saved), set(saved.get("target") or ()) - set(targets)
+    if isinstance(saved.get("kind"), list):
+        kept = [text for text in saved["kind"] if text.rpartition("=")[0] not in gone]
+        found["kind"] = kept or None
+    if "task_weights" in saved:
+        found["task_weights"] = [pair for pair in saved["task_weights"] if pair[0] not in gone]
+    return found
+
+
 def read_config(file: Path, name: str, data_flags: Sequence[str]) -> dict[str, Any]:
     """A run's ``config.json`` as values of flags."""
     if file.is_dir():  # of a run, or of a training with one run in it

@@ -11,7 +11,13 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from dgl_gmpool.cli.config_file import NAMED_WEIGHTS, merged, network_flags, read_config
+from dgl_gmpool.cli.config_file import (
+    NAMED_WEIGHTS,
+    merged,
+    network_flags,
+    read_config,
+    without_targets,
+)
 from dgl_gmpool.cli.datasets import DataSet
 from dgl_gmpool.cli.flags import add_flag
 from dgl_gmpool.cli.train_flag_groups import add_machine, add_model, add_training
@@ -85,14 +91,16 @@ class TrainFlags:
         saved: dict[str, Any] = {}
         if given.get("config") is not None:
             saved = read_config(given["config"], name, self.data_flags)
-            for key in ("readout_option", "backbone_option", *NAMED_WEIGHTS):
-                if key in saved:
-                    given[key] = merged(key, saved, given)
+            if isinstance(given.get("target"), list):
+                saved = without_targets(saved, given["target"])
         start = given.get("start_from", saved.get("start_from"))
+        of_run: dict[str, Any] = {}
         if start is not None:
-            given["start_from"] = os.path.abspath(start)
             of_run = network_flags(start)
-            saved = {**saved, **{key: of_run[key] for key in of_run if key not in given}}
+            given = {**of_run, **given, "start_from": os.path.abspath(start)}
+        for key in ("readout_option", "backbone_option", *NAMED_WEIGHTS):
+            if key in saved and (key not in of_run or key in vars(args)):
+                given[key] = merged(key, saved, given)
         values = {**self._defaults, **saved, **given}
         if values["backbone"] == "gin" and "featurizer" not in {**saved, **given}:
             values["featurizer"] = CODES

@@ -46,9 +46,16 @@ class ExplainedTarget:
         task = trained.task
         name, class_name = task.targets[0].name if text is None else str(text), ""
         if name not in trained.task_names:
-            name, _, class_name = name.rpartition("=")
-        if name not in trained.task_names:
-            raise unknown_name("target", text, trained.task_names)
+            # Names of targets and classes may hold a "=" themselves.
+            found_in = [
+                (name[len(each.name) + 1 :] in each.classes, len(each.name), each.name)
+                for each in task.targets
+                if name.startswith(f"{each.name}=")
+            ]
+            if not found_in:
+                raise unknown_name("target", text, trained.task_names)
+            _, length, target = max(found_in)
+            name, class_name = target, name[length + 1 :]
         number = trained.task_names.index(name)
         found, own = task.targets[number], task.outputs_of(number)
         if not class_name and not found.classes:

@@ -109,7 +109,7 @@ class GMPoolClassifier(ClassifierMixin, GMPoolEstimator):  # type: ignore[misc]
             return np.hstack([1 - found, found])
         # Models of 0.3.0 tell each class from the others; all of them 0: nothing speaks for any.
         total = found.sum(axis=1, keepdims=True)
-        return np.where(total > 0, found / np.where(total > 0, total, 1), 1 / len(self.classes_))
+        return np.where(total == 0, 1 / len(self.classes_), found / np.where(total == 0, 1, total))
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """``(rows,)`` labels.

@@ -157,7 +157,8 @@ def _cell_weights(
 ) -> np.ndarray | None:
     """``(rows, tasks)``: of row and target, with the mean 1 over known training cells, so that
     weights of one size change nothing; times that of the class."""
-    by_class = task.cell_weights(config.positive_weight, table.targets, train)
+    weight = None if table.weights is None else table.weights[train]
+    by_class = task.cell_weights(config.positive_weight, table.targets, train, weight)
     by_task = task.weights_of(config.task_weights)
     if table.weights is None and by_task is None:
         return by_class

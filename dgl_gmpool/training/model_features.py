@@ -169,7 +169,8 @@ def check_solvents(trained: TrainedModel, *, given: bool) -> None:
         )
     if bool(width) != given:
         raise ValueError(
-            "the model was trained with solvents: give each row's solvent (--solvent-column)"
+            "the model was trained with solvents: give each row's solvent (solvents=[SMILES, ...], "
+            "--solvent-column NAME; to explain, also solvent=SMILES, --solvent SMILES)"
             if width
             else "the model was trained without solvents: leave them out"
         )

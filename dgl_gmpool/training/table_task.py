@@ -185,9 +185,14 @@ class TableTask:
         return found
 
     def cell_weights(
-        self, wanted: str | float | None, targets: np.ndarray, train: np.ndarray
+        self,
+        wanted: str | float | None,
+        targets: np.ndarray,
+        train: np.ndarray,
+        weight: np.ndarray | None = None,
     ) -> np.ndarray | None:
-        """``(rows, targets)`` factors of the cells' classes, from the rows ``train``; or None.
+        """``(rows, targets)`` factors of the cells' classes, from the rows ``train`` and their
+        weights; or None.
 
         Raises
         ------
@@ -202,7 +207,7 @@ class TableTask:
             if column.task.kind == "regression" and set(kinds) != {"regression"}:
                 continue  # numbers beside classes
             own = targets[:, [number]]
-            weights = column.task.class_weights(wanted, own[train], column.width)
+            weights = column.task.class_weights(wanted, own[train], column.width, weight)
             if weights is not None:
                 held = np.nan_to_num(own[:, 0]).astype(int)
                 found[:, number] = weights[0, held]

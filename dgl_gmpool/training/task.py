@@ -48,18 +48,21 @@ class CrossEntropy(Task):
         return outputs
 
     def class_weights(
-        self, wanted: str | float | None, targets: np.ndarray, classes: int = 2
+        self,
+        wanted: str | float | None,
+        targets: np.ndarray,
+        classes: int = 2,
+        weight: np.ndarray | None = None,
     ) -> np.ndarray | None:
         if wanted is None:
             return None
         weights = np.ones((targets.shape[1], 2))
         weights[:, 1] = wanted if not isinstance(wanted, str) else 1.0
         if isinstance(wanted, str):
-            positive = np.nansum(targets, axis=0)
-            negative = (~np.isnan(targets)).sum(axis=0) - positive
+            negative, positive = _class_sizes(targets, 2, weight).T
             # A task with one class only has no balance to restore: it stays at 1.
             both = (positive > 0) & (negative > 0)
-            weights[:, 1] = np.where(both, negative / np.maximum(positive, 1), 1.0)
+            weights[:, 1] = np.where(both, negative / np.where(both, positive, 1), 1.0)
         return weights
 
 
@@ -86,7 +89,11 @@ class ClassCrossEntropy(CrossEntropy):
         return outputs - np.stack(rest, axis=-1)
 
     def class_weights(
-        self, wanted: str | float | None, targets: np.ndarray, classes: int = 2
+        self,
+        wanted: str | float | None,
+        targets: np.ndarray,
+        classes: int = 2,
+        weight: np.ndarray | None = None,
     ) -> np.ndarray | None:
         if wanted is None:
             return None
@@ -95,10 +102,11 @@ class ClassCrossEntropy(CrossEntropy):
                 f"positive_weight={wanted!r}: expected 'balanced', because a target with several "
                 "classes has no actives for one number"
             )
-        counts = np.stack([(targets == each).sum(axis=0) for each in range(classes)], axis=1)
-        there = (counts > 0).sum(axis=1, keepdims=True)
-        found: np.ndarray = counts.sum(axis=1, keepdims=True) / (there * np.maximum(counts, 1))
-        return np.where(counts > 0, found, 1.0)
+        sizes = _class_sizes(targets, classes, weight)
+        there = (sizes > 0).sum(axis=1, keepdims=True)
+        total = sizes.sum(axis=1, keepdims=True)
+        found: np.ndarray = total / np.where(sizes > 0, there * sizes, 1)
+        return np.where(sizes > 0, found, 1.0)
 
     def columns(self, target: str, classes: tuple[str, ...] = ()) -> list[str]:
         return [f"{target} probability of {name}" for name in classes]
@@ -174,6 +182,12 @@ def get_task(kind: str, loss: str | None = None) -> Task:
     check_choice("kind of task", kind, KINDS)
     known = {task.name: task for task in TASKS if task.kind == kind}
     return known[next(iter(known)) if loss is None else check_choice(f"{kind} loss", loss, known)]
+
+
+def _class_sizes(targets: np.ndarray, classes: int, weight: np.ndarray | None) -> np.ndarray:
+    """``(tasks, classes)``: the rows of each class, a row of weight 2 being two."""
+    share = np.ones(len(targets)) if weight is None else weight
+    return np.stack([share @ (targets == each) for each in range(classes)], axis=1)
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:

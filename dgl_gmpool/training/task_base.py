@@ -129,9 +129,13 @@ class Task(ABC):
         return self.link(outputs)
 
     def class_weights(
-        self, wanted: str | float | None, targets: np.ndarray, classes: int = 2
+        self,
+        wanted: str | float | None,
+        targets: np.ndarray,
+        classes: int = 2,
+        weight: np.ndarray | None = None,
     ) -> np.ndarray | None:
-        """``(tasks, classes)`` factors on the loss, from training rows; or None.
+        """``(tasks, classes)`` factors on the loss, from training rows and their weights; or None.
 
         Raises
         ------

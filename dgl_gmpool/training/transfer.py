@@ -3,12 +3,14 @@ and what it must have in common."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool.data import MoleculeDataset, Splits
+from dgl_gmpool.data.molecule import canonical_smiles
 from dgl_gmpool.data.standardize import split_recipe
 from dgl_gmpool.models.backbones import Backbone
 from dgl_gmpool.training.config import NETWORK, TrainingConfig
@@ -145,11 +147,15 @@ def known_already(dataset: MoleculeDataset, splits: Splits, config: TrainingConf
     """A line that says how many test molecules the run to start from was trained on, or ``""``."""
     if config.start_from is None or pretrained_file(config.start_from) is not None:
         return ""
-    folder, _ = run_of(config.start_from)
-    file = RunFolder(folder).known_molecules
-    if not file.exists():
+    folder, fold = run_of(config.start_from)
+    files = RunFolder(folder)
+    if not files.known_molecules.exists():
         return ""
-    known = set(KnownMolecules.read(file).smiles)
+    known = set(KnownMolecules.read(files.known_molecules).smiles)
+    if (fold is not None or Path(config.start_from).is_dir()) and files.predictions.exists():
+        # Final models know the run's test rows, those of the folds do not.
+        with open(files.predictions, encoding="utf-8", newline="") as text:
+            known -= {canonical_smiles(row["smiles"])[0] for row in csv.DictReader(text)}
     test = {dataset.table.canonical[row] for row in splits.test}
     common = len(test & known)
     if not common:
