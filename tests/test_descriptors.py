@@ -315,6 +315,7 @@ def test_predictions_are_those_of_the_training_table(run):
         (["--feature", "pH=7"], "or give all rows one value: --feature T=VALUE"),
         (["--feature", "pH=7", "T=25", "ph=7"], "without a feature 'ph'; did you mean 'pH'?"),
         (["--feature", "pH=acid", "T=25"], "'pH=acid': expected NAME=VALUE"),
+        (["--feature", "pH=acid=7", "T=25"], "without a feature 'pH=acid'"),
         (["--feature", "pH", "T=25"], "'pH': expected NAME=VALUE"),
         (["--feature", "pH=7", "pH=8", "T=1"], "--feature pH is given twice"),
         ([], "no column 'pH'"),

@@ -130,6 +130,15 @@ def test_going_on_with_something_else_is_refused(run, table, tmp_path, monkeypat
     assert command("predict", run, table, output) == 0
     assert len(rows_of(output.read_text())) == len(ROWS)
 
+    # What one fold's model predicts comes with the intervals of its run.
+    shutil.copytree(run, tmp_path / "run")
+    fold = tmp_path / "run" / "fold_0" / "model.pt"
+    stopped(fold, table, tmp_path / "fold.csv", monkeypatch)
+    with open(tmp_path / "run" / "uncertainty.json", "a") as file:
+        file.write(" ")
+    assert command("predict", fold, table, tmp_path / "fold.csv", "--resume") == 2
+    assert "another model" in capsys.readouterr().err
+
     stopped(run, table, tmp_path / "b.csv", monkeypatch)
     (tmp_path / ".b.csv.partial").write_text("torn")
     assert command("predict", run, table, tmp_path / "b.csv", "--resume") == 2

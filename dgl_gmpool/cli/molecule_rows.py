@@ -69,7 +69,7 @@ class FeatureSource:
         self.decimal_comma = decimal_comma
         self.constants: dict[str, str] = {}
         for text in texts:
-            name, equals, value = text.partition("=")
+            name, equals, value = text.rpartition("=")
             _, why = read_features([name], [value])
             if not equals or not name or why or not value.strip():
                 raise ValueError(f"--feature {text!r}: expected NAME=VALUE, such as pH=7.4")

@@ -25,6 +25,7 @@ from dgl_gmpool.data.hashes import file_hash
 from dgl_gmpool.data.parsed_rows import ParsedRows, parse_rows
 from dgl_gmpool.training.distributed import current_world
 from dgl_gmpool.training.model_file import TrainedModel, load_models
+from dgl_gmpool.training.run_folder import run_of
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -263,8 +264,8 @@ def _check_several(path: str) -> None:
 
 def _record(job: Job, rows: MoleculeRows, args: argparse.Namespace) -> dict[str, Any]:
     """What decides an output: the table's content, the models' and the command's options."""
-    folder = args.model if args.model.is_dir() else args.model.parent
-    files = sorted([*folder.rglob("model.pt"), *folder.glob("uncertainty.json")])
+    models = args.model.rglob("model.pt") if args.model.is_dir() else [args.model]
+    files = sorted([*models, *run_of(args.model)[0].glob("uncertainty.json")])
     return {
         "table": file_hash([rows.text.file]),
         "model": file_hash(files),
