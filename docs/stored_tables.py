@@ -222,8 +222,7 @@ def table2_wide(*rows: str) -> Table:
     found, labels = table2("wide"), table2("labels")
     against = ("mean_and_max@200", "phi@200", "chemprop@200", "forest")
     return [
-        [labels[name]]
-        + [_change(found[other].get(name, {}).get("all")) for other in against]
+        [labels[name]] + [_change(found[other].get(name, {}).get("all")) for other in against]
         for name in rows
     ]
 
