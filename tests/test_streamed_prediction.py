@@ -130,8 +130,13 @@ def test_going_on_with_something_else_is_refused(run, table, tmp_path, monkeypat
     assert command("predict", run, table, output) == 0
     assert len(rows_of(output.read_text())) == len(ROWS)
 
-    # What one fold's model predicts comes with the intervals of its run.
+    # The same run, by another way of writing its path.
     shutil.copytree(run, tmp_path / "run")
+    stopped(tmp_path / "run", table, tmp_path / "path.csv", monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    assert command("predict", "run", table, tmp_path / "path.csv", "--resume") == 0
+
+    # What one fold's model predicts comes with the intervals of its run.
     fold = tmp_path / "run" / "fold_0" / "model.pt"
     stopped(fold, table, tmp_path / "fold.csv", monkeypatch)
     with open(tmp_path / "run" / "uncertainty.json", "a") as file:
