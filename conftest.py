@@ -1,6 +1,8 @@
-"""``--every N``: a quick look at the whole suite; and the order of the tests."""
+"""``--every N``: a quick look at the whole suite; the order of the tests; less garbage collection."""
 
 from __future__ import annotations
+
+import gc
 
 import pytest
 
@@ -21,3 +23,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     # Most slow tests are of training and tuning. Taken first, they leave short ones for the end,
     # where one processor would otherwise wait for the other.
     items.sort(key=lambda item: item.path.name, reverse=True)
+
+
+def pytest_collection_finish() -> None:
+    # Some 3 % of the suite's time goes into looking through what lives until the end anyway.
+    gc.collect()
+    gc.freeze()
