@@ -1,4 +1,4 @@
-"""``--every N``: a quick look at the whole suite; the order of the tests; less garbage collection."""
+"""``--every N``: a quick look at the whole suite; the tests' order; less garbage collection."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from rdkit.Chem import Descriptors, rdFingerprintGenerator
 from training_data import rows_of, small_dataset, small_options
 
 from dgl_gmpool import cli, load_predictor
+from dgl_gmpool.cli.molecule_rows import FeatureSource
 from dgl_gmpool.data import Features, load_csv, make_splits, with_descriptors
 from dgl_gmpool.data.descriptors import calculate, descriptor_names
 from dgl_gmpool.data.features import FeatureNames, joined_features
@@ -246,6 +247,15 @@ def test_a_cell_that_is_no_number_leaves_its_row_out(tmp_path):
 
 
 # ---- from training to a prediction
+
+
+def test_a_feature_of_all_rows_may_have_a_decimal_comma_too(run):
+    """It was refused, also where the table's own commas were read."""
+    model = load_models(run)[0]
+    given = ["pH=7,4", "T=1.025,5"]
+    assert FeatureSource(model, given, decimal_comma=True).constants == {"pH": "7.4", "T": "1025.5"}
+    with pytest.raises(ValueError, match="'pH=7,4': expected NAME=VALUE"):
+        FeatureSource(model, given)
 
 
 def test_a_run_with_features_is_asked_with_them(run, tmp_path, capsys):

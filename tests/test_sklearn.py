@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import pickletools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,10 +18,13 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import validate_data
-from training_data import SMILES
+from training_data import SMILES, small_dataset
 
+from dgl_gmpool.data import featurize, make_splits
+from dgl_gmpool.data.standardize import split_recipe
 from dgl_gmpool.sklearn import GMPoolClassifier, GMPoolRegressor, smiles_of
 from dgl_gmpool.sklearn.columns import labels_of, numbers_of
+from dgl_gmpool.training import TrainingConfig, train_run
 from dgl_gmpool.training.predict import predict_smiles
 
 SMALL = {"epochs": 2, "hidden_feats": 8, "num_steps": 1, "batch_size": 16}
@@ -313,6 +317,21 @@ def test_another_width_than_that_of_the_run_to_start_from_is_named(regressor, tm
     other = clone(regressor).set_params(start_from=str(file), hidden_feats=24)
     with pytest.raises(ValueError, match=r"hidden_feats=24: expected .* give that"):
         other.fit(SMILES, Y)
+
+
+@pytest.mark.parametrize("recipe", ["canonical", "stereo+fragment+charge"])
+def test_features_are_those_of_the_run_to_start_from(regressor, tmp_path, recipe):
+    """It was refused, with advice for the command line."""
+    splits = make_splits(small_dataset().table, seed=0, folds=2)
+    dataset = featurize(small_dataset().table, featurizer=split_recipe(recipe)[0], progress=False)
+    network = {**SMALL, "batch_size": 8}
+    config = TrainingConfig(**network)
+    train_run(replace(dataset, featurizer=recipe), splits, config, tmp_path / "run", progress=False)
+    model = clone(regressor).set_params(start_from=str(tmp_path / "run"))
+    found = model.fit(["C[N+](C)(C)CC(=O)[O-].[Na+]", *SMILES], [1.0, *Y])
+    assert found.trained_model_.featurizer == recipe
+    once, salted = found.predict(["CC(=O)O", "CC(=O)[O-].[Na+]"])
+    assert (once == salted) == ("charge" in recipe)
 
 
 @pytest.mark.parametrize(

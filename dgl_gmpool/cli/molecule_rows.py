@@ -12,6 +12,7 @@ from dgl_gmpool._options import as_typed
 from dgl_gmpool.cli.flags import add_flag
 from dgl_gmpool.data.delimited_text import BLANK_ROW, DelimitedText, Row
 from dgl_gmpool.data.feature_columns import FeatureColumns, read_features
+from dgl_gmpool.data.number import with_decimal_point
 from dgl_gmpool.training.model_features import check_feature_names, feature_columns
 from dgl_gmpool.training.model_file import TrainedModel
 
@@ -70,6 +71,7 @@ class FeatureSource:
         self.constants: dict[str, str] = {}
         for text in texts:
             name, equals, value = text.rpartition("=")
+            value = with_decimal_point(value) if decimal_comma else value
             _, why = read_features([name], [value])
             if not equals or not name or why or not value.strip():
                 raise ValueError(f"--feature {text!r}: expected NAME=VALUE, such as pH=7.4")

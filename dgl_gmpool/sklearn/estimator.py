@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,12 +21,13 @@ from dgl_gmpool._options import check_choice
 from dgl_gmpool.data import MoleculeTable, SelectionReport, featurize, with_descriptors
 from dgl_gmpool.data.featurizers import CODES, STEREO
 from dgl_gmpool.data.molecule import split_smiles
+from dgl_gmpool.data.standardize import split_recipe, standardized_table
 from dgl_gmpool.sklearn.columns import first_wrong, read_molecules, smiles_of, weights_of
 from dgl_gmpool.training import TrainedModel, TrainingConfig, load_model, save_model
 from dgl_gmpool.training.device import choose_device
 from dgl_gmpool.training.fold import fit_fold
 from dgl_gmpool.training.predict import predict_smiles
-from dgl_gmpool.training.transfer import check_start, network_of
+from dgl_gmpool.training.transfer import check_start, features_of, network_of
 
 #: Parameters that a configuration has too.
 OF_CONFIG = (
@@ -118,8 +119,13 @@ class GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
             classes=(classes,) if classes else (),
             weights=None if weights is None else weights[rows],
         )
-        featurizer = CODES if config.backbone == "gin" else STEREO
+        recipe = CODES if config.backbone == "gin" else STEREO
+        if config.start_from is not None:
+            recipe = features_of(config.start_from)
+        featurizer, steps = split_recipe(recipe)
+        table = standardized_table(table, steps)
         dataset = featurize(table, featurizer=featurizer, progress=False)
+        dataset = replace(dataset, featurizer=recipe)
         check_start(dataset, config)
         dataset = with_descriptors(dataset, config.descriptors, progress=False)
         train, valid = self._split(dataset.table, seed)

@@ -24,7 +24,7 @@ class GMPoolRegressor(RegressorMixin, GMPoolEstimator):  # type: ignore[misc]
         As in :class:`~dgl_gmpool.training.TrainingConfig`. ``hidden_feats`` is 64 (200 there).
     start_from, freeze : str, optional
         As there: weights to start from, whose ``backbone``, ``hidden_feats`` and so on must be
-        given, too.
+        given, too. Molecules are standardised and featurised as for those weights.
     epochs, batch_size, lr, weight_decay
         As there, but 20, 40 and 2e-3.
     validation_fraction : float

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from dgl_gmpool import MoleculePredictor
 from dgl_gmpool.data import MoleculeDataset, Splits
+from dgl_gmpool.data.featurizers import CODES
 from dgl_gmpool.data.molecule import canonical_smiles
 from dgl_gmpool.data.standardize import split_recipe
 from dgl_gmpool.models.backbones import Backbone
@@ -42,6 +43,18 @@ def network_of(path: str | Path) -> dict[str, Any]:
     return {name: config[name] for name in NETWORK}
 
 
+def features_of(path: str | Path) -> str:
+    """The recipe of the features that a run, or pretrained weights, read
+    (:func:`~dgl_gmpool.data.standardize.feature_recipe`).
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        There is no finished run.
+    """
+    return CODES if pretrained_file(path) is not None else load_models(path)[0].featurizer
+
+
 def check_start(dataset: MoleculeDataset, config: TrainingConfig) -> None:
     """Raise a ValueError where the features are not what the network reads, or the weights to start
     from are no start for this configuration and data.
@@ -54,20 +67,10 @@ def check_start(dataset: MoleculeDataset, config: TrainingConfig) -> None:
         The run is not finished, or its network or features are others.
     """
     mine = featurizer_name(dataset)
+    if config.start_from is not None:
+        _check_network(config, config.start_from)
     check_codes(config.backbone, split_recipe(mine)[0])
-    if config.start_from is None:
-        return
-    what = "run" if pretrained_file(config.start_from) is None else "weights"
-    for name, wanted in network_of(config.start_from).items():
-        have = getattr(config, name)
-        have = dict(have) if isinstance(have, Mapping) else have
-        if have != wanted:
-            raise ValueError(
-                f"{name}={have!r}: expected {wanted!r}, as in the {what} to start from "
-                f"({config.start_from}); give that, or on the command line nothing, and it is "
-                "taken from there"
-            )
-    if what == "weights":
+    if config.start_from is None or pretrained_file(config.start_from) is not None:
         return
     trained = load_models(config.start_from)[0]
     found = trained.model.config
@@ -78,6 +81,18 @@ def check_start(dataset: MoleculeDataset, config: TrainingConfig) -> None:
             f"({dataset.node_in_feats}): use {_flags_of(trained.featurizer)}, or train the run to "
             "start from anew"
         )
+
+
+def _check_network(config: TrainingConfig, path: str) -> None:
+    what = "run" if pretrained_file(path) is None else "weights"
+    for name, wanted in network_of(path).items():
+        have = getattr(config, name)
+        have = dict(have) if isinstance(have, Mapping) else have
+        if have != wanted:
+            raise ValueError(
+                f"{name}={have!r}: expected {wanted!r}, as in the {what} to start from ({path}); "
+                "give that, or on the command line nothing, and it is taken from there"
+            )
 
 
 def _flags_of(recipe: str) -> str:
