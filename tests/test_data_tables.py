@@ -248,6 +248,17 @@ def test_csv_files_that_cannot_be_used(tmp_path, content, message):
         load(path)
 
 
+def test_a_table_without_a_usable_row_names_the_first_of_many(tmp_path):
+    """It printed every row of the file."""
+    path = write(tmp_path / "m.csv", "smiles,pIC50\n" + "C1CC,5\n" * 1000)
+    with pytest.raises(ValueError, match="no usable row") as caught:
+        load(path)
+    assert str(caught.value).splitlines()[-2:] == [
+        "  refused row 21: 'C1CC': not a SMILES",
+        "  ... and 980 more",
+    ]
+
+
 @pytest.mark.parametrize("separator", list(",;\t|"))
 @pytest.mark.parametrize("name", ["m.csv", "m.tsv", "m.txt"])
 def test_separators_are_recognised_by_the_columns(tmp_path, separator, name):

@@ -148,7 +148,7 @@ def load_bindingdb(
     if not kept:
         raise ValueError(
             f"no molecule is left; check accessions= ({', '.join(targets)}), measure= and the "
-            f"limits:\n{report.text()}"
+            f"limits:\n{report}"
         )
 
     def values(relation: str) -> np.ndarray:

@@ -167,7 +167,7 @@ def load_chromophores(
         f"{phase} with a value" + ("" if rule.takes_all else f", {rule}"), len(kept)
     )
     if not kept:
-        raise ValueError(f"{text.path} has no usable row for target={target!r}:\n{report.text()}")
+        raise ValueError(f"{text.path} has no usable row for target={target!r}:\n{report}")
     ids, written, canonicals, solvents, values = zip(*kept)
     table = MoleculeTable(
         name=f"chromophores_{target}",

@@ -257,7 +257,7 @@ def load_csv(
         )
     report = tally.finish("usable rows" if rule.takes_all else str(rule), len(kept))
     if not kept:
-        raise ValueError(f"{text.path} has no usable row:\n{report.text()}")
+        raise ValueError(f"{text.path} has no usable row:\n{report}")
     return MoleculeTable(
         name=name if name is not None else text.path.name.split(".")[0],
         kind=overall_kind([column.kind for column in columns]),

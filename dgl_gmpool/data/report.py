@@ -9,6 +9,8 @@ LEFT_OUT = "left out: "
 MERGED = "merged: "
 #: What is told of a refused row or cell.
 _OF_A_ROW = ("id", "smiles", "reason")
+#: So many of them are printed.
+_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,7 @@ class SelectionReport:
         }
 
     def __str__(self) -> str:
-        return self.text(shown=20)
-
-    def text(self, *, shown: int | None = None) -> str:
-        """The report for people; at most ``shown`` of the refused rows and cells, or all."""
+        """The report for people; with the first of the refused rows and cells."""
         lines = [f"selection from {self.source}"]
         for label, count in self.counts:
             taken = label.startswith((LEFT_OUT, MERGED))
@@ -107,13 +106,15 @@ class SelectionReport:
             (self.refused, "refused", "refused"),
             (self.cells, "cell left out,", "cells"),
         ):
-            for row, smiles, reason in found[:shown]:
+            for row, smiles, reason in found[:_SHOWN]:
                 lines.append(f"  {what} {row}: {smiles!r}: {reason}")
-            if shown is not None and len(found) > shown:
-                lines.append(
-                    f"  ... and {len(found) - shown} more (all of them: config.json of the run's "
-                    f"folder, under report.{place}; in Python, .report.{place})"
-                )
+            if len(found) > _SHOWN:
+                lines.append(f"  ... and {len(found) - _SHOWN} more")
+                if self.rows_kept:  # else there is neither run nor table to look into
+                    lines[-1] += (
+                        f" (all of them: config.json of the run's folder, under report.{place}; in "
+                        f"Python, .report.{place})"
+                    )
         lines.extend(f"  note: {note}" for note in self.notes)
         return "\n".join(lines)
 
