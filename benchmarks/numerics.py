@@ -398,7 +398,7 @@ def gradient_study() -> dict:
     for kind, value, spectrum in cases:
         matrix = (basis * torch.tensor(spectrum, dtype=torch.float64)) @ basis.mT
         matrix = ((matrix + matrix.mT) / 2)[None]
-        for decomposition in DECOMPOSITIONS:
+        for decomposition in ROOTS:
             leaf = matrix.clone().requires_grad_()
             # The pivots are the package's own, on a matrix that is positive definite already.
             if decomposition == "cholesky":

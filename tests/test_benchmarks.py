@@ -385,3 +385,13 @@ def test_a_watched_command_is_timed_measured_and_killed(benchmark_module):
             watched(wrong)
     with pytest.raises(RuntimeError, match="ended by itself, with exit code 0"):
         watched([sys.executable, "-c", "0"], lambda: False)
+
+
+def test_gradients_of_every_root_are_held_against_60_digits(benchmark_module, monkeypatch):
+    """The study stopped where `pivot` had joined the decompositions, which is no root."""
+    numerics = benchmark_module("numerics")
+    monkeypatch.setattr(numerics, "GAPS", (1e-3,))
+    rows = numerics.gradient_study()["rows"]
+    assert {row["decomposition"] for row in rows} == set(numerics.ROOTS)
+    assert max(row["relative_error"] for row in rows) < 1e-4
+    assert max(r["relative_error"] for r in rows if r["decomposition"] == "cholesky") < 1e-12
