@@ -5,9 +5,8 @@
 Four studies, stored in benchmarks/results/numerics.json and numerics.md:
 
 1. random grouping matrices (1 to 132 nodes; untrained, trained and clustered float32 features),
-   each through every decomposition and through the readouts that make neither S nor M X, forward
-   and backward: values that are not finite, and the error of S S' against the nearest positive
-   semidefinite matrix (of the readouts' node weights against the row sums of S, or of M);
+   each through every decomposition, forward and backward: values that are not finite, and of the
+   roots the error of S S' against the nearest positive semidefinite matrix;
 2. the adversarial set: eq. 7 blocks of equal size, all ones, identity, rank one, zero, indefinite,
    small eigengaps, equal atoms, features from 1e-8 to 1e6;
 3. gradients against finite differences with 60 digits, by eigengap and by smallest eigenvalue;
@@ -572,8 +571,7 @@ def report(result: dict) -> str:
         "Errors are absolute, on matrices with entries in [0, 1]: the largest entry of "
         "S S' - M+, where M+ is the nearest positive semidefinite matrix. `eigen` and `cholesky` "
         "leave out up to 1 % of the trace by design (tol = 0.01); in the adversarial set tol = 0. "
-        "Readouts: the largest error of a node's weight in the mean; of S v and its gradient, "
-        "relative to the largest entry, for the adversarial matrices.",
+        "`pivot` is no root and has no such error. Times are processor time.",
     ]
     titles = {
         "random": "Random grouping matrices, float32 features, forward and backward",

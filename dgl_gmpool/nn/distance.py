@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def compute_dtype(device: torch.device) -> torch.dtype:
-    """float64 where the device has it: on small matrices it costs no more than float32."""
+    """float64 where the device has it, so that rounding does not show up as groups."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
