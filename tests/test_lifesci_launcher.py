@@ -477,6 +477,7 @@ def test_command_line(folder, capsys):
         (["--option", "tol"], "expected KEY=VALUE"),
         (["--option", "tol=1", "--option", "tol=2"], "given twice"),
         (["--option", "tl=1"], "Did you mean 'tol'"),
+        (["--option", "fragment_weight=1"], "fragment_weight=1 needs each atom's fragment"),
     ):
         assert cli.main(["run", "--readout", "gmpool", *wrong, TRAIN, *data]) == 2
         err = capsys.readouterr().err

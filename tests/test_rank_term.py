@@ -166,3 +166,6 @@ def test_missing_fragments_are_asked_for(face):
     run = pool if face == "readout" else pool.coarsen
     with pytest.raises(ValueError, match=r"needs graph.ndata\['fragment'\].*brics_fragments"):
         run(graphs(), torch.randn(sum(SIZES), 4))
+    # To predict needs none, with or without torch.no_grad().
+    pool.eval()
+    assert run(graphs(), torch.randn(sum(SIZES), 4)) is not None

@@ -319,6 +319,12 @@ def test_another_width_than_that_of_the_run_to_start_from_is_named(regressor, tm
         other.fit(SMILES, Y)
 
 
+def test_groups_are_drawn_to_fragments(regressor):
+    """It was offered among the options, and failed for want of the fragments."""
+    drawn = clone(regressor).set_params(readout_options={"fragment_weight": 50.0}).fit(SMILES, Y)
+    assert not np.array_equal(drawn.predict(SMILES), regressor.predict(SMILES))
+
+
 @pytest.mark.parametrize("recipe", ["canonical", "stereo+fragment+charge"])
 def test_features_are_those_of_the_run_to_start_from(regressor, tmp_path, recipe):
     """It was refused, with advice for the command line."""

@@ -127,6 +127,9 @@ def test_going_on_with_something_else_is_refused(run, table, tmp_path, monkeypat
         error = capsys.readouterr().err
         assert said in error
         assert "leave out --resume to start over" in error
+    # It put vectors behind predictions: its options are among those of predict.
+    assert command("embed", run, table, output, "--resume") == 2
+    assert "another command" in capsys.readouterr().err
     assert command("predict", run, table, output) == 0
     assert len(rows_of(output.read_text())) == len(ROWS)
 

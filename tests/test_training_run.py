@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -255,8 +256,11 @@ def test_resuming_with_other_settings_names_them(finished, regression, tmp_path)
     targets = regression.table.targets.copy()
     targets[3] += 1
     config = finished.config
-    with pytest.raises(ValueError, match=r"data\.fingerprint"):
+    with pytest.raises(ValueError, match=r"data\.fingerprint.* with the table and the settings"):
         train(with_targets(regression, targets), config, finished.folder, resume=True)
+    # Only the file has another name.
+    renamed = replace(regression, table=replace(regression.table, name="renamed"))
+    assert train(renamed, config, finished.folder, resume=True) == finished
     with pytest.raises(ValueError, match=r"splits\.folds was 2, now 3"):
         train_run(regression, splits_of(regression, folds=3), config, finished.folder, resume=True)
 

@@ -64,7 +64,8 @@ class PartialOutput:
             before, size, state = saved["record"], int(saved["bytes"]), saved["state"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"--resume: {self._about} is damaged; {again}") from error
-        differ = [key for key, value in self._record.items() if before.get(key) != value]
+        keys = dict.fromkeys([*self._record, *before])
+        differ = [key for key in keys if self._record.get(key) != before.get(key)]
         if differ:
             raise ValueError(
                 f"--resume: the unfinished {self.path} was made with another {', '.join(differ)}; "

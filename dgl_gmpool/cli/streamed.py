@@ -263,11 +263,12 @@ def _check_several(path: str) -> None:
 
 
 def _record(job: Job, rows: MoleculeRows, args: argparse.Namespace) -> dict[str, Any]:
-    """What decides an output: the table's content, the models' and the command's options."""
+    """What decides an output: the command, the table's content, the models' and the options."""
     models = args.model.rglob("model.pt") if args.model.is_dir() else [args.model]
     # Sorted apart: a path of the run is absolute, and the order must not hang on how one is given.
     files = [*sorted(models), *run_of(args.model)[0].glob("uncertainty.json")]
     return {
+        "command": job.name,
         "table": file_hash([rows.text.file]),
         "model": file_hash(files),
         "version": dgl_gmpool.__version__,

@@ -41,6 +41,12 @@ class ReadoutChoice:
         """Raise a ValueError now, rather than after the script has featurised its molecules."""
         with torch.random.fork_rng(devices=[]):
             get_readout(self.readout, in_feats=8, **self.options)
+        weight = self.options.get("fragment_weight")
+        if weight:
+            raise ValueError(
+                f"fragment_weight={weight} needs each atom's fragment in the graph, which a script "
+                "does not put there; leave the option out, or train with dgl-gmpool train"
+            )
 
     def auxiliary_losses(self) -> list[str]:
         """Names of the losses that the readout adds to that of its model, if any."""

@@ -161,7 +161,8 @@ class GroupingPool(Pooling):
             losses["rank"] = self.rank_weight * mean_over_graphs(parts, batch.feat)
         # To predict needs no fragments, and a coarse graph has none.
         coarse = getattr(batch.graph, "pooled_by", None)
-        if self.fragment_weight and torch.is_grad_enabled() and not coarse:
+        asked = self.training or FRAGMENT in batch.graph.ndata
+        if self.fragment_weight and torch.is_grad_enabled() and asked and not coarse:
             losses["fragment"] = self.fragment_weight * self._fragment_loss(batch, matrices)
         return losses
 
@@ -169,7 +170,8 @@ class GroupingPool(Pooling):
         if FRAGMENT not in batch.graph.ndata:
             raise ValueError(
                 f"fragment_weight={self.fragment_weight} needs graph.ndata[{FRAGMENT!r}], the "
-                "number of each node's fragment (dgl_gmpool.data.fragments.brics_fragments)"
+                "number of each node's fragment as a tensor, such as torch.as_tensor("
+                "dgl_gmpool.data.fragments.brics_fragments(mol)) in the order of the graph's nodes"
             )
         number = batch.graph.ndata[FRAGMENT].to(batch.feat.device)
         if number.numel() != len(number) or number.is_floating_point():

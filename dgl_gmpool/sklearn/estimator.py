@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from dgl_gmpool._options import check_choice
 from dgl_gmpool.data import MoleculeTable, SelectionReport, featurize, with_descriptors
+from dgl_gmpool.data.featurize import with_fragments
 from dgl_gmpool.data.featurizers import CODES, STEREO
 from dgl_gmpool.data.molecule import split_smiles
 from dgl_gmpool.data.standardize import split_recipe, standardized_table
@@ -127,6 +128,8 @@ class GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
         dataset = featurize(table, featurizer=featurizer, progress=False)
         dataset = replace(dataset, featurizer=recipe)
         check_start(dataset, config)
+        if config.readout_options.get("fragment_weight"):
+            dataset = with_fragments(dataset)
         dataset = with_descriptors(dataset, config.descriptors, progress=False)
         train, valid = self._split(dataset.table, seed)
         device = choose_device(self.device)

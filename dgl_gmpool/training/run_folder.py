@@ -123,7 +123,8 @@ class RunFolder:
             # A round trip through JSON makes tuples lists, as they are in the stored file.
             new = _flat(json.loads(json.dumps(values)))
             for key in [*new, *(key for key in old if key not in new)]:
-                if old.get(key) != new.get(key):
+                # A file may be renamed: the fingerprint tells what is in it.
+                if old.get(key) != new.get(key) and (section, key) != ("data", "name"):
                     changes.append(
                         f"{section}.{key} was {_short(old.get(key))}, now {_short(new.get(key))}"
                     )
@@ -131,8 +132,8 @@ class RunFolder:
             same = as_typed("--config", self.config)
             raise ValueError(
                 f"{self.path} holds a run with other settings: {'; '.join(changes)}. Continue it "
-                f"with the settings it was started with ({same} takes them), or "
-                "use another output folder"
+                "with the table and the settings it was started with (dgl-gmpool train takes the "
+                f"settings by {same}), or use another output folder"
             )
 
     @contextmanager
