@@ -432,10 +432,12 @@ def test_what_a_flag_says_and_the_space_lacks_is_told(tmp_path, capsys):
 def test_a_study_keeps_its_choices_and_tells_of_other_settings(tmp_path, capsys):
     tune = [*table(tmp_path), "--output", str(tmp_path / "out"), "--resume"]
     assert cli.main([*tune, "--space", "width=4,8", "lr=1e-3:1e-2", "--trials", "1"]) == 0
-    for other in ("width=8,4", "width=4,8,16", "width=4:8"):
-        assert cli.main([*tune, "--space", other, "--trials", "2"]) == 2
+    for other in ("width=4,8,16", "width=4:8"):
+        assert cli.main([*tune, "--space", other, "dropout=0:0.1", "--trials", "2"]) == 2
         said = capsys.readouterr().err
         assert f"--space {other}: the study 'dgl-gmpool' has tried width=4,8" in said
+        # What it tells to type keeps the rest of the search.
+        assert "continue it with --space width=4,8 dropout=0:0.1 in place of" in said
     assert cli.main([*tune, "--space", "lr=1e-3,1e-2", "--trials", "2"]) == 2
     assert "has tried lr=0.001:0.01" in capsys.readouterr().err
     assert len(rows(tmp_path / "out")) == 1
@@ -444,6 +446,17 @@ def test_a_study_keeps_its_choices_and_tells_of_other_settings(tmp_path, capsys)
     assert cli.main([*tune, *wider]) == 0
     assert "note: earlier trials of the study had epochs 1, now 3" in capsys.readouterr().out
     assert len(rows(tmp_path / "out")) == 2
+
+
+def test_choices_in_another_order_are_those_of_the_study(tmp_path, capsys):
+    tune = [*table(tmp_path), "--output", str(tmp_path / "out"), "--resume"]
+    assert cli.main([*tune, "--readout", "mean", "max", "--trials", "1"]) == 0
+    assert "is not tried" not in capsys.readouterr().out
+    flags = ["--readout", "max", "mean"]
+    assert cli.main([*tune, *flags, "--trials", "2"]) == 0
+    assert "searching readout (mean,max)" in capsys.readouterr().out
+    assert cli.main([*tune, *flags, "--space", "readout=mean,max", "lr", "--trials", "3"]) == 0
+    assert len(rows(tmp_path / "out")) == 3
 
 
 def test_trials_that_all_fail_say_why(tmp_path, capsys):

@@ -44,6 +44,7 @@ def plan_search(args: argparse.Namespace) -> tuple[argparse.Namespace, Space]:
         space = _without_network(space, args.start_from, chosen=args.space is not None)
     if args.space is None:
         space = _without_given(space, given)
+    space = _with_listed_readouts(args, space)
     for name, values in space.items():
         value = getattr(args, FLAGS[SETTINGS[name][0]])
         value = value[0] if name in ("readout", "levels") else _as_choice(value)
@@ -103,25 +104,35 @@ def _without_given(space: Space, given: Mapping[str, Any]) -> Space:
     return left
 
 
-def _with_readouts(args: argparse.Namespace, space: Space) -> Space:
-    """The readouts of ``--space`` or ``--readout`` in both, so that what plans runs plans them."""
-    flags, listed = list(args.readout), f"--readout {' '.join(args.readout)}"
-    own = any(text.startswith("readout=") for text in args.space or ())
-    if own and len(flags) > 1:
-        raise ValueError(f"{listed} and --space readout=... both list readouts; give one of them")
-    if len(flags) > 1:
-        names = flags
-    elif "readout" in space:
-        # Those of the flags first: a search begins there.
-        names = sorted(space["readout"].tried(), key=lambda name: name not in flags)
-    else:
+def _lists_readouts(args: argparse.Namespace) -> bool:
+    return any(text.startswith("readout=") for text in args.space or ())
+
+
+def _with_listed_readouts(args: argparse.Namespace, space: Space) -> Space:
+    """Several readouts of ``--readout`` are the choices."""
+    if len(args.readout) < 2:
         return space
+    if _lists_readouts(args) and set(space["readout"].tried()) != set(args.readout):
+        raise ValueError(
+            f"--readout {' '.join(args.readout)} and --space readout={space['readout']} both list "
+            "readouts; give one of them"
+        )
+    return {**space, "readout": Choices(tuple(args.readout))}
+
+
+def _with_readouts(args: argparse.Namespace, space: Space) -> Space:
+    """The readouts of the space in ``args.readout`` too, so that what plans runs plans them."""
+    if "readout" not in space:
+        return space
+    flags = list(args.readout)
+    # Those of the flags first: a search begins there.
+    names = sorted(space["readout"].tried(), key=lambda name: name not in flags)
     for name in names:
         readout_entry(name)
     (level,) = args.levels
     unable = [name for name in names if not can_do_levels(level, name, args.backbone)]
     if unable and "levels" not in space:
-        if own or len(flags) > 1 or unable == names:
+        if _lists_readouts(args) or len(flags) > 1 or unable == names:
             raise ValueError(
                 f"{unable[0]} cannot do --levels {level}; leave it out of the search, or let the "
                 "search try the levels that each can do, with --space levels beside the rest"

@@ -24,11 +24,11 @@ from dgl_gmpool.training.search_space import (
 )
 from dgl_gmpool.training.study import (
     best_trial,
-    check_space,
     finished_trials,
     import_optuna,
     open_study,
     other_settings,
+    space_of_study,
     trial_error,
     write_best,
     write_trials,
@@ -108,7 +108,7 @@ def main(args: argparse.Namespace) -> int:
     args.output.mkdir(parents=True, exist_ok=True)
     storage = args.storage or f"sqlite:///{(args.output / DATABASE).absolute()}"
     study = open_study(storage, args.study, metric, shared)
-    check_space(study, space)
+    space = space_of_study(study, space)
     for note in other_settings(study, base, [SETTINGS[name][0] for name in space]):
         print(f"note: {note}")
     device = choose_device(args.device)

@@ -110,30 +110,31 @@ def _retry(optuna: Any) -> dict[str, Any]:
     return {"failed_trial_callback": storages.RetryFailedTrialCallback(max_retry=2)}
 
 
-def check_space(study: Any, space: Space) -> None:
-    """Refuse values that cannot stand beside those of the study's earlier trials.
+def space_of_study(study: Any, space: Space) -> Space:
+    """``space`` with the choices of the study's earlier trials in their order.
 
     Raises
     ------
     ValueError
         Other choices than before, or choices in place of a range; a range may change its ends.
     """
+    tried: Space = {}
     for trial in study.get_trials(deepcopy=False):
-        for name, before in trial.distributions.items():
-            values = space.get(name)
-            choices = getattr(before, "choices", None)
-            if choices is None:
-                same = isinstance(values, Range)
-                known = f"{before.low:g}:{before.high:g}"
-            else:
-                same = isinstance(values, Choices) and values.values == tuple(choices)
-                known = ",".join(map(str, choices))
-            if values is not None and not same:
-                raise ValueError(
-                    f"--space {name}={values}: the study {study.study_name!r} has tried "
-                    f"{name}={known}, and its choices stay as they are; continue it with "
-                    f"{as_typed('--space', f'{name}={known}')}, or name another with --study"
-                )
+        for name, each in trial.distributions.items():
+            choices = getattr(each, "choices", None)
+            before = Range(each.low, each.high) if choices is None else Choices(tuple(choices))
+            if name in space and (choices is not None or not isinstance(space[name], Range)):
+                tried[name] = before
+    for name, before in tried.items():
+        if set(before.tried()) != set(space[name].tried()) or type(before) is not type(space[name]):
+            whole = [f"{each}={values}" for each, values in {**space, **tried}.items()]
+            raise ValueError(
+                f"--space {name}={space[name]}: the study {study.study_name!r} has tried "
+                f"{name}={before}, and its choices stay as they are; continue it with "
+                f"{as_typed('--space', *whole)} in place of the flags that list others, or name "
+                "another study with --study"
+            )
+    return {**space, **tried}
 
 
 def other_settings(study: Any, base: TrainingConfig, searched: Sequence[str]) -> list[str]:
