@@ -17,6 +17,7 @@ from test_training_run import content
 from dgl_gmpool import cli
 from dgl_gmpool.cli.config_file import FLAGS, read_config
 from dgl_gmpool.cli.datasets import DATA_SETS
+from dgl_gmpool.cli.split_plan import check_split_flags
 from dgl_gmpool.cli.train_flags import TrainFlags
 from dgl_gmpool.training import RunResult, TrainingConfig
 from dgl_gmpool.training.config import LONGEST_NAME
@@ -210,6 +211,60 @@ class TestConfig:
         # A name that is no target of the file's run is a slip.
         file.write_text(json.dumps({"task_weights": {"A": 2.0}}))
         assert flags.resolve(given, name="csv").task_weights == [("A", 2.0)]
+
+    def test_none_undoes_what_the_file_says(self, tmp_path, capsys):
+        file = tmp_path / "config.json"
+        training = {"positive_weight": "balanced", "head_feats": 4, "auxiliary": {"properties": 1}}
+        training |= {"loss": "absolute_error", "readout_options": {"tol": 0.1}, "exchange": None}
+        source = {"data_set": "csv", "standardize": ["charge"], "feature_columns": ["pH"]}
+        source |= {"splits_file": "s.csv", "kind": ["regression"], "weight_column": "w"}
+        file.write_text(json.dumps({"training": training, "source": source}))
+        parser = argparse.ArgumentParser()
+        flags = TrainFlags(parser, DATA_SETS["csv"], output="out")
+        said = ["positive-weight", "head", "auxiliary", "loss", "option", "standardize", "kind"]
+        said += ["feature-columns", "splits-file", "weight-column"]
+        words = [word for name in said for word in (f"--{name}", "none")]
+        found = flags.resolve(parser.parse_args(["--config", str(file), *words]), name="csv")
+        plain = flags.resolve(argparse.Namespace())
+        assert {**vars(found), "config": None} == vars(plain)
+        with pytest.raises(ValueError, match="--standardize: none stands beside other values"):
+            flags.resolve(parser.parse_args(["--standardize", "none", "charge"]))
+        with pytest.raises(SystemExit):
+            parser.parse_args(["--head", "nothing"])
+        assert "--head: invalid int value: 'nothing'" in capsys.readouterr().err
+        assert cli.main(["train", "csv", "--csv", "t.csv", "--target", "y", "--head", "0"]) == 2
+        assert "--head 0: expected at least 1, or none" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("theirs", "given", "left"),
+        [
+            ("time, date", "--splits-file s.csv", "random, s.csv"),
+            ("time, date", "--test-csv t.csv", "random, t.csv"),
+            ("time, date", "--split-column day", "time, day"),
+            ("time, date", "--split scaffold", "scaffold"),
+            ("time, date", "--split time", "time, date"),
+            ("random, s.csv", "--split-column part", "random, part"),
+            ("scaffold, s.csv", "--split cluster", "cluster"),
+            ("scaffold, t.csv", "--split cluster", "cluster, t.csv"),
+            ("scaffold, part", "--split cluster", "cluster, part"),
+        ],
+    )
+    def test_one_way_to_split_takes_the_place_of_that_of_the_file(
+        self, theirs, given, left, tmp_path
+    ):
+        names = {"s.csv": "splits_file", "t.csv": "test_csv"}
+        kind, _, way = theirs.partition(", ")
+        source = {"data_set": "csv", "split": kind, names.get(way, "split_column"): way}
+        file = tmp_path / "config.json"
+        file.write_text(json.dumps({"training": {}, "source": source}))
+        parser = argparse.ArgumentParser()
+        flags = TrainFlags(parser, DATA_SETS["csv"], output="out")
+        args = parser.parse_args(["--config", str(file), *given.split()])
+        found = flags.resolve(args, name="csv")
+        found.data_set = "csv"
+        check_split_flags(found)
+        ways = [found.split, found.split_column, found.splits_file, found.test_csv]
+        assert ", ".join(filter(None, ways)) == left
 
     def test_a_file_that_is_not_there_or_not_json(self, tmp_path, capsys):
         for text, message in ((None, "there is no such file"), ("{", "not readable JSON")):

@@ -67,6 +67,24 @@ def without_targets(saved: Mapping[str, Any], targets: Sequence[str]) -> dict[st
     return found
 
 
+def without_other_split(saved: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The file's values without those that say how to split where the command line says it."""
+    ways = {"splits_file", "split_column", "test_csv"}
+    gone: set[str] = set()
+    named = {flag for flag in ways if given.get(flag) is not None}
+    # Then the column and the kind of split belong together.
+    read = saved.get("split") in ("time", "group") and saved.get("split_column") is not None
+    if named:
+        gone |= ways
+    if named - {"split_column"} and read:
+        gone.add("split")
+    if "split" in given:
+        gone.add("splits_file")
+        if read and given["split"] != saved["split"]:
+            gone.add("split_column")
+    return {key: value for key, value in saved.items() if key not in gone}
+
+
 def read_config(file: Path, name: str, data_flags: Sequence[str]) -> dict[str, Any]:
     """A run's ``config.json`` as values of flags."""
     if file.is_dir():  # of a run, or of a training with one run in it

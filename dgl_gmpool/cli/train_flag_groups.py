@@ -176,8 +176,8 @@ def add_machine(add: Callable[..., None], *, output: str) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help="take what is not given here from the config.json of a run, or its folder (default: "
-        "none)",
+        help="take what is not given here from the config.json of a run, or its folder; the value "
+        "none, as in --splits-file none, undoes what it says (default: none)",
     )
     add(
         "--resume",

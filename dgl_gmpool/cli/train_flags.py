@@ -16,12 +16,16 @@ from dgl_gmpool.cli.config_file import (
     merged,
     network_flags,
     read_config,
+    without_other_split,
     without_targets,
 )
 from dgl_gmpool.cli.datasets import DataSet
 from dgl_gmpool.cli.flags import add_flag
 from dgl_gmpool.cli.train_flag_groups import add_machine, add_model, add_training
 from dgl_gmpool.data.featurizers import CODES
+
+#: What undoes the value that ``--config`` gives to a flag that may be without one.
+NONE = "none"
 
 
 class TrainFlags:
@@ -42,6 +46,8 @@ class TrainFlags:
     ) -> None:
         self._defaults: dict[str, Any] = {}
         self._files: set[str] = set()
+        self._may_be_none: set[str] = set()
+        self._needs = data.needs if data else {}
         self.data_flags: list[str] = []
         if data is not None:
             data.add_flags(self._group(parser, "data"))
@@ -68,6 +74,12 @@ class TrainFlags:
             self._defaults[action.dest] = action.default
             if action.metavar == "FILE":
                 self._files.add(action.dest)
+            # A switch takes no value, and "none" may be one of a flag's own.
+            may_be_none = action.default in (None, []) and action.dest not in self._needs
+            if may_be_none and action.nargs != 0 and NONE not in (action.choices or ()):
+                self._may_be_none.add(action.dest)
+                action.type = _or_none(action.type or str)
+                action.choices = action.choices and [*action.choices, NONE]
             action.default = argparse.SUPPRESS
 
         return add
@@ -85,26 +97,41 @@ class TrainFlags:
         Raises
         ------
         ValueError
-            The file is none that a run wrote, or has a key that is not known.
+            The file is none that a run wrote, or has a key that is not known; or "none" stands
+            beside other values.
         """
-        given = dict(vars(args))
+        given = {key: self._value(key, value) for key, value in vars(args).items()}
         saved: dict[str, Any] = {}
         if given.get("config") is not None:
             saved = read_config(given["config"], name, self.data_flags)
             if isinstance(given.get("target"), list):
                 saved = without_targets(saved, given["target"])
+            saved = without_other_split(saved, given)
         start = given.get("start_from", saved.get("start_from"))
         of_run: dict[str, Any] = {}
         if start is not None:
             of_run = network_flags(start)
             given = {**of_run, **given, "start_from": os.path.abspath(start)}
         for key in ("readout_option", "backbone_option", *NAMED_WEIGHTS):
-            if key in saved and (key not in of_run or key in vars(args)):
+            undone = given.get(key) == []
+            if key in saved and not undone and (key not in of_run or key in vars(args)):
                 given[key] = merged(key, saved, given)
         values = {**self._defaults, **saved, **given}
         if values["backbone"] == "gin" and "featurizer" not in {**saved, **given}:
             values["featurizer"] = CODES
         return argparse.Namespace(**values)
+
+    def _value(self, key: str, value: Any) -> Any:
+        """What a flag was given, ``none`` being its default."""
+        words = value if isinstance(value, list) else [value]
+        if key not in self._may_be_none or NONE not in words:
+            return value
+        if len(words) > 1:
+            raise ValueError(
+                f"--{key.replace('_', '-')}: {NONE} stands beside other values; leave it or them "
+                "out"
+            )
+        return self._defaults[key]
 
     def source(self, args: argparse.Namespace, name: str) -> dict[str, Any]:
         """The data flags of a resolved ``args``, as a run keeps them for ``--config``."""
@@ -115,3 +142,13 @@ class TrainFlags:
                 os.path.abspath(value) if key in self._files and value not in (None, "-") else value
             )
         return found
+
+
+def _or_none(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The type of a flag whose value may be the word ``none``."""
+
+    def value(text: str) -> Any:
+        return text if text == NONE else read(text)
+
+    value.__name__ = getattr(read, "__name__", "value")  # argparse names it
+    return value

@@ -210,7 +210,8 @@ def in_words_of_the_flags() -> Iterator[None]:
         if found is None or found[1] not in FLAGS:
             raise
         flag = FLAGS[found[1]].replace("_", "-")
-        raise ValueError(f"--{flag} {found[2]}: {found[3]}") from error
+        said = re.sub(r"\bNone\b", "none", found[3])
+        raise ValueError(f"--{flag} {found[2]}: {said}") from error
 
 
 def _as_in_the_paper(config: TrainingConfig) -> TrainingConfig:
