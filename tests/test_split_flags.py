@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 from dataclasses import replace
@@ -13,7 +14,9 @@ from test_data_splits import sides, table_of
 from test_recipes import SMALL
 
 from dgl_gmpool import cli
-from dgl_gmpool.data import MoleculeTable, load_bindingdb, load_csv, make_splits
+from dgl_gmpool.cli.split_plan import _parts_of_file
+from dgl_gmpool.data import MoleculeTable, Splits, load_bindingdb, load_csv, make_splits
+from dgl_gmpool.data.chromophores import load_chromophores
 from dgl_gmpool.data.held_out_table import with_test_table
 from dgl_gmpool.data.make_splits import splits_of_parts
 from dgl_gmpool.data.replicates import merged_replicates
@@ -173,8 +176,13 @@ def test_a_test_table_takes_its_molecules_from_training():
     assert both.report.rows_read == 6
     assert both.report.rows_kept == 5
     assert sum(both.report.left_out.values()) == 1
-    with pytest.raises(ValueError, match="nothing is left to train on"):
+    with pytest.raises(
+        ValueError, match=r"of 4 rows of .* 4 are of molecules of the test table too"
+    ):
         with_test_table(table, table)
+    groups = [replace(each, groups=("g",) * len(each)) for each in (table, table_of(["b", "e"]))]
+    with pytest.raises(ValueError, match=r"1 are of molecules .* and 3 of groups .*--group"):
+        with_test_table(*groups)
 
 
 @pytest.mark.parametrize(
@@ -226,6 +234,7 @@ def files(tmp_path):
             writer.writerows(chosen)
     lines = [f"{i + 2},{row['part']}" for i, row in enumerate(rows)]
     (tmp_path / "parts.csv").write_text("\n".join(["row,part", *lines, "999,train", ""]))
+    (tmp_path / "one.csv").write_text("row,part\n3,train\n")
     return tmp_path
 
 
@@ -278,6 +287,9 @@ def test_every_split_resumes_and_comes_back_from_its_config(
     ("flags", "message"),
     [
         (["--split", "time"], "--split time needs dates or numbers"),
+        (["--split", "time", "--test-csv", "held.csv"], "leave --split time out"),
+        (["--split", "time", "--splits-file", "parts.csv"], "leave --split time out"),
+        (["--splits-file", "one.csv"], "the row '2' of the data (its number, as a spreadsheet"),
         (["--split", "group"], "groups: name their column with --split-column"),
         (["--split", "group", "--test-csv", "held.csv"], "name their column with --group-column"),
         (["--split-column", "part", "--test-csv", "held.csv"], "both say how to split"),
@@ -295,14 +307,26 @@ def test_flags_that_do_not_say_how_to_split(flags, message, files, capsys, monke
     assert message in capsys.readouterr().err
 
 
+def _without_folds(files):
+    return json.dumps({**json.loads((files / "other.json").read_text()), "folds": []})
+
+
 def test_splits_of_another_table_say_what_to_give_in_their_place(files, capsys):
     make_splits(table_of(MOLECULES)).save(files / "other.json")
     start = ["train", "csv", "--csv", str(files / "t.csv"), "--target", "y", *SMALL]
     start += ["--splits-file", str(files / "other.json"), "--output", str(files / "run")]
     assert cli.main(start) == 2
     said = capsys.readouterr().err
-    assert f"--splits-file {files / 'other.json'} is of another table" in said
+    assert f"--splits-file {files / 'other.json'}: these splits were made for 48 rows" in said
     assert "columns row (or id) and part" in said
+    for text, why in (("{", "JSONDecodeError"), (_without_folds(files), "the splits have no fold")):
+        (files / "other.json").write_text(text)
+        assert cli.main(start) == 2
+        said = capsys.readouterr().err
+        assert why in said
+        assert "make_splits" not in said
+    with pytest.raises(ValueError, match=r"no fold; make new splits with make_splits\(table\)"):
+        Splits.load(files / "other.json")
 
 
 def test_a_score_named_twice_is_named_by_its_flag(files, capsys):
@@ -395,6 +419,32 @@ def test_parts_of_one_molecule_must_agree_where_its_rows_become_one(tmp_path, na
     command = ["train", name, OWN_FILES[name], file, *SMALL, "--split-column", "part"]
     assert cli.main([*command, "--output", str(tmp_path / "run")]) == 2
     assert "train and test on rows of one molecule" in capsys.readouterr().err
+
+
+def test_rows_of_one_molecule_may_call_their_part_by_different_words():
+    table = replace(table_of(["a", "a"]), split_values=("valid", "Validation"))
+    torn = replace(table, split_values=("train", "test"))
+    for split in ("random", "time"):
+        assert len(merged_replicates(table, "median", split=split)) == 1
+        with pytest.raises(ValueError, match=r"one molecule, a; give its rows the same part$"):
+            merged_replicates(torn, "median", split=split)
+    with pytest.raises(ValueError, match="or say what it holds: --split time or --split group"):
+        merged_replicates(replace(table, split_values=("x", "y")), "median", split="random")
+
+
+@pytest.mark.parametrize(("tag", "names"), [("", ["2", "row 3"]), ("Tag", ["T0", "T1"])])
+def test_a_splits_file_of_a_published_set_names_rows_as_its_report(tag, names, tmp_path):
+    head = f"Chromophore,Solvent,Emission max (nm),Quantum yield,{tag or 'other'}\n"
+    rows = [f"{smiles},{smiles},400,0.5,T{i}" for i, smiles in enumerate(("CCO", "CCN"))]
+    (tmp_path / "c.csv").write_text(head + "\n".join(rows))
+    table = load_chromophores(tmp_path / "c.csv")
+    args = argparse.Namespace(splits_file=str(tmp_path / "s.csv"))
+    (tmp_path / "s.csv").write_text(f"row,part\n{names[0]},train\n{names[1]},test\n")
+    assert _parts_of_file(args, table) == ["train", "test"]
+    (tmp_path / "s.csv").write_text(f"row,part\n{names[1]},test\n")
+    how = "name, such as T0" if tag else "number, as a spreadsheet shows it"
+    with pytest.raises(ValueError, match=f"no part for the row '{names[0]}' of .* .its {how}"):
+        _parts_of_file(args, table)
 
 
 def test_a_molecule_of_several_measurements_is_as_old_as_its_first(tmp_path):

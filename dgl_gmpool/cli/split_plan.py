@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from dgl_gmpool.data.delimited_text import DelimitedText
 from dgl_gmpool.data.featurizers import TELL_TWINS_APART
 from dgl_gmpool.data.make_splits import splits_of_parts
 from dgl_gmpool.data.molecule import is_missing
-from dgl_gmpool.data.splits import PARTS, are_parts
+from dgl_gmpool.data.splits import PARTS, REMEDY, are_parts
 
 
 def plan_splits(args: argparse.Namespace, table: MoleculeTable) -> dict[int, Splits]:
@@ -26,14 +27,14 @@ def plan_splits(args: argparse.Namespace, table: MoleculeTable) -> dict[int, Spl
     found = {}
     for seed in args.seed:
         if Path(args.splits_file or "").suffix.lower() == ".json":
-            splits = Splits.load(args.splits_file)
             try:
+                splits = Splits.load(args.splits_file)
                 splits.check(table)
             except ValueError as error:
                 raise ValueError(
-                    f"--splits-file {args.splits_file} is of another table: {error}. Here that is: "
-                    "the table, targets and flags of the run that it comes from, or a table with "
-                    "the columns row (or id) and part in its place"
+                    f"--splits-file {args.splits_file}: {str(error).removesuffix(REMEDY)}; give "
+                    "the splits.json of a run with the same table, targets and flags, or a table "
+                    "with the columns row (or id) and part"
                 ) from error
             found[seed] = replace(splits, seed=seed)
             continue
@@ -74,6 +75,11 @@ def check_split_flags(args: argparse.Namespace) -> None:
     if len(named) > 1:
         raise ValueError(f"{' and '.join(named)} both say how to split; give one of them")
     if args.split == "time" and column is None:
+        if named:
+            raise ValueError(
+                f"--split time needs a --split-column, and {named[0]} says how to split; leave "
+                "--split time out"
+            )
         raise ValueError(
             "--split time needs dates or numbers: name their column with --split-column"
             + ("" if hasattr(args, "split_column") else ", which 'train csv' has")
@@ -94,7 +100,7 @@ def check_split_flags(args: argparse.Namespace) -> None:
 def _given_parts(args: argparse.Namespace, table: MoleculeTable) -> list[str] | None:
     """The part of each row, where a file or a column says it."""
     if args.splits_file is not None:
-        return _parts_of_file(args.splits_file, table, getattr(args, "id_column", None))
+        return _parts_of_file(args, table)
     parts = are_parts(table.split_values)
     # Parts are neither groups nor dates, whatever kind of split is the data set's default.
     if not table.split_values or (args.split in ("group", "time") and not parts):
@@ -108,9 +114,21 @@ def _given_parts(args: argparse.Namespace, table: MoleculeTable) -> list[str] | 
     return [PARTS[cell.strip().lower()] for cell in table.split_values]
 
 
-def _parts_of_file(path: str, table: MoleculeTable, id_column: str | None) -> list[str]:
+def _parts_of_file(args: argparse.Namespace, table: MoleculeTable) -> list[str]:
     """A table of rows and parts: ``row`` or ``id`` names a row as the data's report does, by its
     number or by ``--id-column``. Of rows that became one the parts must agree."""
+    path, id_column = args.splits_file, getattr(args, "id_column", None)
+
+    def named(name: str) -> str:
+        # Where the data have no names, a report says "row 2".
+        return name if id_column else re.sub(r"^row (?=\d+$)", "", name)
+
+    if id_column is not None:
+        how = f"as in --id-column {id_column}"
+    elif hasattr(args, "id_column") or named(table.ids[0]) != table.ids[0]:
+        how = "its number, as a spreadsheet shows it"
+    else:
+        how = f"its name, such as {table.ids[0]}"
     text = DelimitedText(path, columns=["part"])
     wanted = ("row", "id") if id_column is None else ("id",)
     names = [name for name in wanted if name in text.header]
@@ -118,9 +136,9 @@ def _parts_of_file(path: str, table: MoleculeTable, id_column: str | None) -> li
         raise ValueError(
             f"--splits-file {path} has the columns {', '.join(text.header)}; expected 'part', and "
             + (
-                "'row' (its number, the header being row 1)"
+                f"'row' ({how})"
                 if id_column is None
-                else f"'id' (as in --id-column {id_column}; to number the rows, leave that out)"
+                else f"'id' ({how}; to number the rows, leave that out)"
             )
         )
     name_at, part_at = text.column(names[0]), text.column("part")
@@ -135,16 +153,15 @@ def _parts_of_file(path: str, table: MoleculeTable, id_column: str | None) -> li
                 f"--splits-file {path}, row {row.number}: {wrong or f'part {word!r} of {name!r}'}; "
                 "expected a row and train, valid or test"
             )
-        if found.setdefault(name, PARTS[word.lower()]) != PARTS[word.lower()]:
+        if found.setdefault(named(name), PARTS[word.lower()]) != PARTS[word.lower()]:
             raise ValueError(f"--splits-file {path}: {name!r} is in two parts; give it one")
     parts: list[str] = []
     for rows in table.merged_ids or [(name,) for name in table.ids]:
-        of_rows = {found[name]: name for name in rows if name in found}
+        of_rows = {found[named(name)]: name for name in rows if named(name) in found}
         if not of_rows:
             raise ValueError(
-                f"--splits-file {path} has no part for the row {rows[0]!r} of the data; give every "
-                "usable row one (rows are named by --id-column, or by their number, the header "
-                "being row 1)"
+                f"--splits-file {path} has no part for the row {named(rows[0])!r} of the data "
+                f"({how}); give every usable row one"
             )
         if len(of_rows) > 1:
             (part, one), (other, another) = list(of_rows.items())[:2]

@@ -76,9 +76,19 @@ def without_test_molecules(table: MoleculeTable, *, stereo: bool = True) -> Mole
     if len(rows) == len(table):
         return table
     if len(rows) == sum(testing):
+        training = [row for row in range(len(table)) if not testing[row]]
+        molecules = sum(
+            columns[0][row] in held[0] or columns[2][row] in held[2] for row in training
+        )
         raise ValueError(
-            f"all {len(table) - len(rows)} molecules of {table.name!r} are in the test table too, "
-            "so nothing is left to train on; give another --test-csv"
+            f"nothing is left to train on: of {len(training)} rows of {table.name!r} {molecules} "
+            "are of molecules of the test table too"
+            + (
+                "; give another --test-csv"
+                if molecules == len(training)
+                else f", and {len(training) - molecules} of groups of it; leave --group-column "
+                "out, or give another --test-csv"
+            )
         )
     left_out = [(ALSO_IN_TEST, len(table) - len(rows))]
     return table.take(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dgl_gmpool.data.molecule import is_missing
 from dgl_gmpool.data.split_units import tied, times
-from dgl_gmpool.data.splits import are_parts
+from dgl_gmpool.data.splits import PARTS, are_parts
 
 
 def merged_split_values(
@@ -36,6 +36,8 @@ def merged_split_values(
     ('2019', '2020')
     >>> merged_split_values(["CCO", "CCN", "CO"], [["a", "b"], ["b"], ["c"]], "group")
     ('a', 'a', 'c')
+    >>> merged_split_values(["CCO"], [["valid", "Validation"]], "")
+    ('valid',)
     """
     known = [[cell.strip() for cell in each if not is_missing(cell)] for each in cells]
     flat = [cell for each in known for cell in each]
@@ -52,10 +54,11 @@ def merged_split_values(
             starts.append(starts[-1] + len(each))
         return tuple(first[at] if each else "" for at, each in zip(starts, known))
     for name, each in zip(names, known):
-        if len({cell.lower() for cell in each}) > 1:
+        words = {PARTS[cell.lower()] if parts else cell.lower(): cell for cell in each}
+        if len(words) > 1:
             raise ValueError(
-                f"the split column says {' and '.join(dict.fromkeys(each))} on rows of one "
-                f"molecule, {name}; give its rows the same part, or say what the column holds: "
-                "--split time or --split group"
+                f"the split column says {' and '.join(words.values())} on rows of one molecule, "
+                f"{name}; give its rows the same part"
+                + ("" if parts else ", or say what it holds: --split time or --split group")
             )
     return tuple(each[0] if each else "" for each in known)

@@ -42,6 +42,8 @@ def are_parts(cells: Iterable[str]) -> bool:
 
 
 FORMAT = 1
+#: How an error of splits ends: a command says what to do with its own flags.
+REMEDY = "; make new splits with make_splits(table)"
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,7 @@ class Splits:
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f"{path} is not a file of splits ({type(error).__name__}: {error}); "
-                f"make new ones with make_splits(table).save(path)"
+                f"{path} is not a file of splits ({type(error).__name__}: {error}){REMEDY}"
             ) from error
         for _ in splits._checked_rows():
             pass
@@ -126,7 +127,7 @@ class Splits:
                 f"these splits were made for {self.rows} rows (fingerprint "
                 f"{self.fingerprint[:12]}), the table {table.name!r} has {len(table)} (fingerprint "
                 f"{table.fingerprint()[:12]}): the data, its selection or the RDKit version "
-                f"changed. Make new splits, or load the data the old way"
+                f"changed{REMEDY}"
             )
         names = ("test", "train", "valid")
         columns = first_rows_of_each([table.canonical, table.groups])
@@ -140,11 +141,13 @@ class Splits:
                     column = table.canonical if first is columns[0] else table.groups
                     raise ValueError(
                         f"fold {fold}: {column[torn.min()]!r} is both in {names[sides.min()]} and "
-                        f"{names[sides.max()]}; make new splits with make_splits(table)"
+                        f"{names[sides.max()]}{REMEDY}"
                     )
 
     def _checked_rows(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Training and validation rows of each fold; an error if a row is not there once."""
+        if not self.folds:
+            raise ValueError(f"the splits have no fold{REMEDY}")
         everything, test = np.arange(self.rows), np.array(self.test, np.int64)
         for fold, (train, valid) in enumerate(self.folds):
             parts = [test, np.array(train, np.int64), np.array(valid, np.int64)]
@@ -152,7 +155,7 @@ class Splits:
             if not np.array_equal(held, everything):
                 raise ValueError(
                     f"fold {fold}: test, train and valid do not hold each of the {self.rows} rows "
-                    f"once; make new splits with make_splits(table)"
+                    f"once{REMEDY}"
                 )
             yield parts[1], parts[2]
 
