@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import UserDict
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ from dgl_gmpool.data.descriptors import calculate, descriptor_names
 from dgl_gmpool.data.features import FeatureNames, joined_features
 from dgl_gmpool.training import TrainingConfig, load_models, train_run
 from dgl_gmpool.training.fold_data import FoldData
+from dgl_gmpool.training.model_features import RowFeatures
 from dgl_gmpool.training.predict import predict_smiles
 from dgl_gmpool.training.standardizer import FeatureScaler
 
@@ -244,6 +246,38 @@ def test_a_cell_that_is_no_number_leaves_its_row_out(tmp_path):
     for columns, said in ((["ph"], "no column 'ph'. Did you mean 'pH'"), (["y"], "more than once")):
         with pytest.raises(ValueError, match=said):
             load_csv(file, smiles_column="smiles", target_columns="y", feature_columns=columns)
+
+
+def test_a_column_without_a_number_is_no_feature(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("smiles,pH,y\nCCO,,1.5\nCCN,,2\n")
+    options = dict(smiles_column="smiles", target_columns="y", feature_columns=["pH"])
+    with pytest.raises(ValueError, match=r"every row's 'pH' is blank: .*--feature-columns"):
+        load_csv(file, **options)
+    # A test table may hold what it likes.
+    table = load_csv(file, smiles_column="smiles", target_columns="y")
+    assert len(load_csv(file, **options, test_of=table)) == 2
+
+
+def test_what_predict_says_of_a_feature_that_models_did_not_learn_is_true():
+    nan = np.nan
+    blank, seven, both = (
+        SimpleNamespace(
+            global_scaler=FeatureScaler.fit(np.array(values)[:, None]),
+            features=(FeatureNames("column", ("pH",)),),
+        )
+        for values in ([nan, nan], [7.0, nan], [6.0, 7.0])
+    )
+
+    def note(models, value):
+        return RowFeatures(models, 1, features={"pH": [value]}).row(0)[2]
+
+    assert note([blank], 5) == "'pH' was blank in all training rows: 5 is taken for that too"
+    assert note([seven] * 2, 5) == "'pH' was 7 in all training rows: 5 is taken for that too"
+    assert "was blank or 7 in all training rows: 5 is" in note([blank, seven], 5)
+    assert "blank in all training rows of 1 of 2 models: 7 is" in note([both, blank], 7)
+    assert "the mean of the training rows stands in" in note([blank, both], nan)
+    assert note([blank], nan) == note([seven], 7) == note([both], 6) == ""
 
 
 # ---- from training to a prediction

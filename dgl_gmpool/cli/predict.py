@@ -132,7 +132,7 @@ def _predicted(
 ) -> tuple[bytes, Totals]:
     solvents = [row.solvent or "" for row in rows]
     features = RowFeatures(
-        predictor.first,
+        predictor.models,
         len(rows),
         solvents=solvents if rows[0].solvent is not None else None,
         features={name: [row.features[name] for row in rows] for name in rows[0].features},

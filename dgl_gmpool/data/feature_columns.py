@@ -67,6 +67,15 @@ class FeatureColumns:
         """The numbers of a row, NaN where a cell is blank, and why there are none, or ``""``."""
         return read_features(self.names, self.texts(cells))
 
+    def check(self, rows: Sequence[Sequence[float]]) -> None:
+        """Raise a ValueError where a feature of all rows of a table is blank throughout."""
+        for column, name in enumerate(self.names):
+            if all(math.isnan(row[column]) for row in rows):
+                raise ValueError(
+                    f"every row's {name!r} is blank: nothing can be learnt from it; leave the "
+                    "column out (--feature-columns)"
+                )
+
     def notes(self, rows: Sequence[Sequence[float]]) -> list[str]:
         """What to know of the features of all rows of a table."""
         found = []

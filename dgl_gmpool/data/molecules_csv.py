@@ -225,6 +225,8 @@ def load_csv(
         )
     tally.notes += [note for column in columns for note in column.notes]
     features = [row.features for row in kept]
+    if kept and test_of is None:
+        conditions.check(features)
     tally.notes += conditions.notes(features)
     without_group = 0 if group_column is None else sum(not row.group for row in kept)
     if without_group:

@@ -331,7 +331,7 @@ def _features(
     that and of descriptors."""
     given = {name: [value] for name, value in (features or {}).items()}
     beside = RowFeatures(
-        trained, 1, solvents=None if solvent is None else [solvent], features=given
+        [trained], 1, solvents=None if solvent is None else [solvent], features=given
     )
     known, why, note = beside.row(0)
     if why:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -30,7 +31,8 @@ class RowFeatures:
 
     Parameters
     ----------
-    trained : TrainedModel
+    models : sequence of TrainedModel
+        Of one run.
     rows : int
         How many.
     solvents : sequence of str, optional
@@ -49,13 +51,15 @@ class RowFeatures:
 
     def __init__(
         self,
-        trained: TrainedModel,
+        models: Sequence[TrainedModel],
         rows: int,
         *,
         solvents: Sequence[str] | None = None,
         features: Mapping[str, Sequence[object]] | None = None,
     ) -> None:
-        self._trained = trained
+        self._trained = trained = models[0]
+        scalers = [model.global_scaler for model in models]
+        self._scalers = [each for each in scalers if each is not None]
         self._solvents = solvents
         check_solvents(trained, given=solvents is not None)
         if solvents is not None and len(solvents) != rows:
@@ -99,13 +103,30 @@ class RowFeatures:
         scaler = self._trained.global_scaler
         start = _start_of(self._trained, COLUMN)
         for number, (name, value) in enumerate(zip(self._names, values), start=start):
+            # Of models that saw one value of the feature, or none (NaN), and not this one.
+            seen = [
+                each.mean[number]
+                for each in self._scalers
+                if math.isinf(each.std[number])
+                and not math.isclose(value, each.mean[number], rel_tol=1e-5, abs_tol=1e-8)
+            ]
             if value != value:
-                found.append(f"{name!r} is blank: the mean of the training rows stands in for it")
+                # Where it was blank in training nothing stands in for it.
+                if not all(np.isnan(each.mean[number]) for each in self._scalers):
+                    found.append(
+                        f"{name!r} is blank: the mean of the training rows stands in for it"
+                    )
+            elif seen:
+                held = ("blank" if math.isnan(each) else f"{each:.6g}" for each in seen)
+                was = " or ".join(dict.fromkeys(held))
+                all_of_them = len(seen) == len(self._scalers)
+                of = "" if all_of_them else f" of {len(seen)} of {len(self._scalers)} models"
+                found.append(
+                    f"{name!r} was {was} in all training rows{of}: {value:g} is taken for that too"
+                )
             elif isinstance(scaler, FeatureScaler):
                 mean, std = scaler.mean[number], scaler.std[number]
-                if np.isinf(std) and not np.isclose(value, mean):
-                    found.append(f"{name!r} was {mean:.6g} in all training rows: {value:g} is too")
-                elif abs(value - mean) > scaler.limit * std:
+                if abs(value - mean) > scaler.limit * std:
                     taken = mean + np.sign(value - mean) * scaler.limit * std
                     found.append(
                         f"{name!r} is {value:g}, far from the training rows: taken as {taken:.4g}"

@@ -74,7 +74,7 @@ def predict_smiles(
     predictor = RowPredictor(
         models, uncertainty=uncertainty, coverage=coverage, batch_size=batch_size, device=device
     )
-    beside = RowFeatures(models[0], len(smiles), solvents=solvents, features=features)
+    beside = RowFeatures(models, len(smiles), solvents=solvents, features=features)
     parts = []
     starts = range(0, max(len(smiles), 1), CHUNK)
     for start in tqdm(starts, desc="predict", disable=None if progress else True, leave=False):

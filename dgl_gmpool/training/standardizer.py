@@ -97,7 +97,8 @@ class FeatureScaler(Standardizer):
     What is not known (NaN) is the training mean, 0. What lies further from it than ``limit``
     standard deviations is clipped: a fragment that one training molecule had, or a molecule ten
     times the size, must not outweigh all else. A column that does not vary in the training rows
-    (``std`` infinite) is 0 for every molecule: no weight was learnt for it.
+    (``std`` infinite), or that is known in none of them (``mean`` NaN too), is 0 for every
+    molecule: no weight was learnt for it.
 
     Attributes
     ----------
@@ -137,12 +138,13 @@ class FeatureScaler(Standardizer):
         if weight is not None:
             values, weight = values[weight > 0], weight[weight > 0]
         # Nothing known is as good as a column that does not vary.
-        values = np.where(np.isnan(values).all(axis=0), 0.0, values)
+        unknown = np.isnan(values).all(axis=0)
+        values = np.where(unknown, 0.0, values)
         found = Standardizer.fit(values, weight)
         varies = np.nanmax(values, axis=0) > np.nanmin(values, axis=0)
         # Rounding around 0, as of sums of charges, is no feature.
         std = np.where((found.std <= _FLAT) & calculated, 1.0, found.std)
-        return cls(found.mean, np.where(varies, std, np.inf))
+        return cls(np.where(unknown, np.nan, found.mean), np.where(varies, std, np.inf))
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """``(rows, columns)`` float32, finite, between ``-limit`` and ``limit``."""
