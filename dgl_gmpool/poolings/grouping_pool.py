@@ -161,9 +161,9 @@ class GroupingPool(Pooling):
             losses["rank"] = self.rank_weight * mean_over_graphs(parts, batch.feat)
         # To predict needs no fragments, and a coarse graph has none.
         coarse = getattr(batch.graph, "pooled_by", None)
-        if self.fragment_weight and torch.is_grad_enabled() and not coarse:
-            if self.training or FRAGMENT in batch.graph.ndata:
-                losses["fragment"] = self.fragment_weight * self._fragment_loss(batch, matrices)
+        wanted = self.fragment_weight and torch.is_grad_enabled() and not coarse
+        if wanted and (self.training or FRAGMENT in batch.graph.ndata):
+            losses["fragment"] = self.fragment_weight * self._fragment_loss(batch, matrices)
         return losses
 
     def _fragment_loss(self, batch: GraphBatch, matrices: list[Tensor]) -> Tensor:
