@@ -279,16 +279,54 @@ def test_several_targets_and_missing_cells():
         GMPoolRegressor(**SMALL).fit(SMILES, both[:, 1])
 
 
+def test_what_no_row_to_learn_from_measures_is_named_before_training():
+    """In the estimator's words: it has no folds."""
+    both = np.stack([Y, np.full(len(Y), np.nan)], axis=1)
+    model = GMPoolRegressor(**SMALL, invalid="skip")
+    with pytest.raises(ValueError, match="column 1 of y is NaN in all 36 rows to learn from"):
+        model.fit(SMILES, both)
+    both[:3, 1] = 1.0
+    with pytest.raises(ValueError, match="column 1 of y is NaN in all 33 rows to learn from"):
+        model.fit(SMILES, both, sample_weight=np.isnan(both[:, 1]).astype(float))
+    with (
+        pytest.warns(UserWarning, match="1 of 37 rows are left out"),
+        pytest.raises(ValueError, match="every sample weight is zero, of the rows that are"),
+    ):
+        model.fit([*SMILES, "C1CC"], [*Y, 1.0], sample_weight=[0.0] * len(SMILES) + [1.0])
+
+
+@pytest.mark.parametrize("measured", range(0, len(SMILES), 6))
+def test_a_target_of_one_row_is_trained_on(measured):
+    """Not refused where that row happens to be one of those that choose the epoch."""
+    both = np.stack([Y, np.where(np.arange(len(Y)) == measured, 1.0, np.nan)], axis=1)
+    model = GMPoolRegressor(**{**SMALL, "epochs": 1}, validation_fraction=0.5).fit(SMILES, both)
+    assert np.isfinite(model.predict(SMILES[:2])).all()
+
+
+@pytest.mark.parametrize(
+    ("asked", "rows"), [(0.1, 4), (1 / 7, 5), (0.25, 9), (0.4, 14), (0.5, 18), (0.7, 25), (0.9, 32)]
+)
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_the_share_of_validation_rows_is_the_one_asked_for(asked, rows, kind):
+    table = small_dataset(kind).table
+    model = GMPoolRegressor(validation_fraction=asked)
+    train, valid = model._split(table, 0)
+    assert abs(len(valid) - rows) <= 2
+    assert sorted(train + valid) == list(range(len(table)))
+
+
 def test_rows_that_are_no_molecules(regressor, classifier):
     rows, y = [*SMILES, "C1CC", pd.NA], [*Y, 1.0, 2.0]
-    with pytest.raises(ValueError, match=r"row 36 is no molecule \(and 1 more\): 'C1CC': not a"):
+    with pytest.raises(
+        ValueError, match=r"row 36 is no molecule \(and 1 more\): 'C1CC': not a .*not for cross_val"
+    ):
         GMPoolRegressor(**SMALL).fit(rows, y)
     skip = GMPoolRegressor(**SMALL, invalid="skip")
     with pytest.warns(UserWarning, match="2 of 38 rows are left out: row 36 is no molecule"):
         skip.fit(rows, y)
     assert np.array_equal(skip.predict(SMILES), regressor.predict(SMILES))
     assert np.isnan(skip.predict(rows)).tolist() == [False] * 36 + [True] * 2
-    with pytest.raises(ValueError, match="row 0 is no molecule: not a SMILES"):
+    with pytest.raises(ValueError, match=r"row 0 is no molecule: .*which no scorer takes"):
         regressor.predict(["C1CC"])
     for labels in (LABELS, THIRDS):
         lenient = clone(classifier).set_params(invalid="skip").fit(SMILES, labels)
@@ -348,6 +386,7 @@ def test_features_are_those_of_the_run_to_start_from(regressor, tmp_path, recipe
         ({"hidden_feats": 0}, "hidden_feats=0: expected"),
         ({"readout": "gmpol"}, "Did you mean 'gmpool'"),
         ({"descriptors": ["rdkti"]}, "Did you mean 'rdkit'"),
+        ({"levels": 2, "backbone": "gcn"}, "levels=2, use backbone 'dmpnn', 'mpnn' or"),
     ],
 )
 def test_wrong_parameters_are_named_when_fitting(change, message):

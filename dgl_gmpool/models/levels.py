@@ -50,8 +50,9 @@ def check_levels(
     if backbone == "gcn" and not (backbone_options or {}).get("edges"):
         raise ValueError(
             "dgllife's GCN takes neither edge weights nor edge features, so it cannot see how "
-            "strongly coarse nodes are joined; use its option edges=True, or backbone='dmpnn', "
-            f"'mpnn' or 'attentivefp', with levels={levels}"
+            f"strongly coarse nodes are joined; with levels={levels}, use backbone 'dmpnn', 'mpnn' "
+            "or 'attentivefp', or, where backbone_options (--backbone-option) can be given, "
+            "edges=True"
         )
 
 

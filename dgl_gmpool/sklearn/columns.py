@@ -84,8 +84,6 @@ def weights_of(values: Any, rows: int) -> np.ndarray:
     if weights.ndim == 0:
         weights = np.full(rows, float(weights))
     check_weights(weights, rows)
-    if not weights.any():
-        raise ValueError("every sample weight is zero: give the rows to learn from one above 0")
     return weights
 
 

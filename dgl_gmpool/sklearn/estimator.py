@@ -5,7 +5,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from inspect import signature
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -68,7 +70,8 @@ class GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
         canonical, wrong = read_molecules(smiles)
         if wrong and self.invalid == "error":
             raise ValueError(
-                f"{first_wrong(wrong)}; correct or leave out such rows, or invalid='skip'"
+                f"{first_wrong(wrong)}; correct or leave out such rows, or fit with invalid='skip' "
+                "(not for cross_val_score and other scorers: they need molecules in all rows)"
             )
         rows = [row for row in range(len(smiles)) if row not in wrong]
         if not rows:
@@ -104,7 +107,19 @@ class GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
             metric="log_loss" if kind == "multiclass" else None,
             seed=seed,
         )
-        weights = None if sample_weight is None else weights_of(sample_weight, len(smiles))
+        weights = None if sample_weight is None else weights_of(sample_weight, len(smiles))[rows]
+        learnt = targets[rows] if weights is None else targets[rows][weights > 0]
+        if not len(learnt):
+            raise ValueError(
+                "every sample weight is zero, of the rows that are molecules: give those to learn "
+                "from one above 0"
+            )
+        blank = np.flatnonzero(np.isnan(learnt).all(axis=0))
+        if len(blank):
+            raise ValueError(
+                f"column {blank[0]} of y is NaN in all {len(learnt)} rows to learn from (molecules "
+                "with a weight above 0): leave that column out of y, or give more rows"
+            )
         groups = tuple(canonical[row] for row in rows)
         table = MoleculeTable(
             name="smiles",
@@ -118,7 +133,7 @@ class GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
             global_feats=None,
             report=SelectionReport("SMILES to fit", (("molecules", len(rows)),)),
             classes=(classes,) if classes else (),
-            weights=None if weights is None else weights[rows],
+            weights=weights,
         )
         recipe = CODES if config.backbone == "gin" else STEREO
         if config.start_from is not None:
@@ -150,7 +165,12 @@ class GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
                 f"validation_fraction={self.validation_fraction!r}: expected a number between 0 "
                 "and 1"
             )
-        parts = max(2, round(1 / self.validation_fraction))
+        # The smaller part decides: neither may be rounded to nothing.
+        least = min(self.validation_fraction, 1 - self.validation_fraction)
+        share = Fraction(least).limit_denominator(max(10, round(1 / least)))
+        parts, held = share.denominator, share.numerator
+        if self.validation_fraction > 0.5:
+            held = parts - held
         everything = list(range(len(table)))
         molecules = len(set(table.groups))
         numbers = table.kind == "regression"
@@ -160,10 +180,14 @@ class GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
             return everything, everything
         # Numbers are one class: GroupKFold itself does not shuffle before scikit-learn 1.6.
         splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
-        train, valid = next(splitter.split(everything, strata, table.groups))
-        if set(strata[valid]) != set(classes):
+        chosen = islice(splitter.split(everything, strata, table.groups), held)
+        valid = sorted(row for _, part in chosen for row in part.tolist())
+        train = sorted(set(everything) - set(valid))
+        known = ~np.isnan(table.targets)
+        learnt = known if table.weights is None else known & (table.weights > 0)[:, None]
+        if set(strata[valid]) != set(classes) or not known[valid].any():
             return everything, everything
-        return train.tolist(), valid.tolist()
+        return (train, valid) if learnt[train].any(axis=0).all() else (everything, everything)
 
     def _outputs(self, X: ArrayLike) -> np.ndarray:
         """``(rows, tasks)``; NaN in rows that are no molecules, where that is allowed."""
@@ -172,7 +196,8 @@ class GMPoolEstimator(BaseEstimator):  # type: ignore[misc]
         wrong = {row: why for row, why in enumerate(found.reasons) if why}
         if wrong and self.invalid == "error":
             raise ValueError(
-                f"{first_wrong(wrong)}; correct such rows, or invalid='skip' gives NaN"
+                f"{first_wrong(wrong)}; correct such rows, or invalid='skip' gives NaN (which no "
+                "scorer takes)"
             )
         return found.mean
 

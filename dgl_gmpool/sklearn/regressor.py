@@ -28,11 +28,13 @@ class GMPoolRegressor(RegressorMixin, GMPoolEstimator):  # type: ignore[misc]
     epochs, batch_size, lr, weight_decay
         As there, but 20, 40 and 2e-3.
     validation_fraction : float
-        Share of the molecules on which the best epoch is chosen. With too few molecules to part,
-        the last word is that of the training rows. Default 0.1.
+        Share of the molecules on which the best epoch is chosen, above 0 and below 1: as 1 / n, or
+        the nearest fraction whose denominator is at most 10. With too few molecules to part, the
+        last word is that of the training rows. Default 0.1.
     invalid : str
         A row that is no molecule: ``"error"`` (default) names it; ``"skip"`` leaves it out of
-        ``fit``, with a warning, and predicts NaN for it.
+        ``fit``, with a warning, and predicts NaN for it. A scorer, as in ``cross_val_score``,
+        takes no NaN: there, all rows must be molecules.
     random_state : int, RandomState or None
     device : str
         ``auto``, ``cpu`` or ``cuda``.
