@@ -98,14 +98,14 @@ def check_writable(folder: Path) -> None:
     """
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir():
-        raise ValueError(f"{there} is a file; name another folder with --output")
+        raise ValueError(f"{there} is a file; name another folder (--output)")
     try:
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
         raise ValueError(
-            f"nothing can be written in {there} ({why}); name another folder with --output"
+            f"nothing can be written in {there} ({why}); name another folder (--output)"
         ) from error
 
 
@@ -123,7 +123,7 @@ def lock(file: IO[Any], path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise ValueError(
-            f"another process is writing {path}; wait for it, or name another --output"
+            f"another process is writing {path}; wait for it, or name another output (--output)"
         ) from error
     except OSError:
         pass  # a file system without locks: go on as without this guard

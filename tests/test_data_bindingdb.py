@@ -343,6 +343,12 @@ def test_potency_is_nine_minus_log_nanomolar(tmp_path):
     assert (table.kind, table.units) == ("regression", "pIC50")
 
 
+def test_nothing_left_says_what_chose_the_rows_in_both_interfaces(tmp_path):
+    said = r"\(Q64663; accessions=, --accession\), the measure \(IC50; measure=, --measure\)"
+    with pytest.raises(ValueError, match=said):
+        load(write(tmp_path / "a.tsv", [row()]), accessions=["Q64663"])
+
+
 def test_misspelt_options_name_the_closest(tmp_path):
     path = write(tmp_path / "a.tsv", [row()])
     with pytest.raises(ValueError, match="Did you mean 'drop'"):

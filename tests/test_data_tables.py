@@ -449,7 +449,8 @@ def test_a_column_of_another_name_or_named_twice_says_which_flag(tmp_path):
     ):
         load_csv(path, smiles_column="smiles", target_columns="y")
     with pytest.raises(
-        ValueError, match=r"column 'y' is named more than once; .*--feature-columns"
+        ValueError,
+        match=r"'y' is named more than once; .*feature_columns, --feature-columns",
     ):
         load_csv(path, smiles_column="structure", target_columns="y", feature_columns=["y"])
 

@@ -223,7 +223,7 @@ def test_codes_and_the_network_that_reads_them_come_together(tmp_path, capsys):
         dataset = featurize(table, featurizer=codes, progress=False)
         config = TrainingConfig(**small_options(backbone=backbone))
         splits = make_splits(dataset.table, folds=2)
-        with pytest.raises(ValueError, match="--featurizer pretrained-gin"):
+        with pytest.raises(ValueError, match=r"--featurizer pretrained-gin.*featurizer='pre"):
             train_run(dataset, splits, config, tmp_path / "run", progress=False)
         flags = ["train", "csv", "--csv", str(table_file(tmp_path)), "--target", "y"]
         flags += ["--featurizer", codes, "--backbone", backbone, "--output", str(tmp_path / "o")]

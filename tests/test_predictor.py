@@ -8,6 +8,7 @@ import dgl
 import numpy as np
 import pytest
 import torch
+from dgl.nn import GraphConv, NNConv
 from torch import nn
 
 from dgl_gmpool import MoleculePredictor, list_readouts
@@ -286,6 +287,9 @@ def test_a_backbone_of_your_own():
         model.config  # noqa: B018 - the property raises
     wrapped = make(backbone=Backbone(nn.Linear(NODE, 7), 7))
     assert wrapped.poolings[0].in_feats == 7
+    layer = GraphConv(NODE, 7, allow_zero_in_degree=True)
+    wrapped = make(backbone=Backbone(layer, 7, takes_edges=False))
+    assert run(wrapped, graphs()).shape == (graphs().batch_size, 1)
 
 
 class _OwnOnCodes(_OwnBackbone):
@@ -347,7 +351,9 @@ def test_a_backbone_of_your_own_may_take_codes_of_atoms(readout):
         ({"levels": 2, "readout": "ngmpool"}, r"do not commute.*activations"),
         ({"levels": 2, "backbone": "gcn"}, "neither edge weights nor edge features"),
         ({"levels": 2, "backbone": _OwnBackbone()}, "name it instead"),
-        ({"backbone": nn.Linear(3, 3)}, "no integer out_feats"),
+        ({"backbone": nn.Linear(3, 3)}, "takes nothing as the third; wrap it"),
+        ({"backbone": GraphConv(NODE, 7)}, r"takes weight as the third; .*takes_edges=False"),
+        ({"backbone": NNConv(NODE, 7, nn.Identity())}, "no integer out_feats; set it"),
         ({"n_tasks": 0}, "n_tasks is 0"),
         ({"head_feats": 0}, "head_feats is 0"),
         ({"global_feats": -1}, "global_feats is -1"),
@@ -437,7 +443,7 @@ def test_double_features_and_arrays_are_told_with_a_remedy(options, edges):
     for call in (model, model.embed):
         with pytest.raises(TypeError, match=told):
             call(graph, nodes.double(), bonds)
-        with pytest.raises(TypeError, match="node_feats is ndarray; give a floating-point tensor"):
+        with pytest.raises(TypeError, match=r"ndarray; .*torch\.as_tensor\(node_feats, dtype="):
             call(graph, nodes.numpy(), bonds)
         with pytest.raises(ValueError, match="node_in_feats=16"):
             call(graph, nodes[:, :3], bonds)

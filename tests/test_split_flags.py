@@ -86,6 +86,13 @@ def test_cells_that_are_no_dates(cells, message):
         times(cells, name="date")
 
 
+def test_a_split_by_time_names_argument_and_flag():
+    with pytest.raises(ValueError, match=r"--split-column NAME \(split_column=NAME\)"):
+        make_splits(timed(()), kind="time")
+    with pytest.raises(ValueError, match=r"in the column of split_column \(--split-column\)"):
+        make_splits(timed(["2001", ""]), kind="time")
+
+
 @pytest.mark.parametrize(
     "cells",
     [

@@ -98,7 +98,7 @@ def test_missing_data_flags_are_named(capsys):
 
 
 @pytest.mark.parametrize(("place", "message"), [
-    ("FILE/run", "is a file; name another folder with --output"),
+    ("FILE/run", "is a file; name another folder (--output)"),
     ("FILE", "is a file; the output must be a folder"),
     ("/proc/run", "nothing can be written in /proc"),
 ])  # fmt: skip

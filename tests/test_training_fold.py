@@ -227,7 +227,7 @@ def test_a_loss_that_is_not_finite_stops_with_epoch_and_rows(regression, monkeyp
 
 def test_a_model_that_overflows_stops_with_advice(regression):
     config = TrainingConfig(**small_options(readout="mean", lr=1e30, batch_size=24))
-    with pytest.raises(TrainingError, match=r"epoch 1 \(lr 1e\+30\).*smaller --lr"):
+    with pytest.raises(TrainingError, match=r"epoch 1 \(lr 1e\+30\).*smaller lr"):
         fit_fold(regression, TRAIN, VALID, config)
 
 

@@ -229,7 +229,7 @@ def test_a_lost_model_file_is_trained_again(finished, regression, config, tmp_pa
 
 
 def test_a_folder_in_use_or_foreign_is_refused(finished, regression, config, tmp_path):
-    with pytest.raises(ValueError, match=r"not empty.*--resume.*--output"):
+    with pytest.raises(ValueError, match=r"not empty.*--resume \(resume=True\).*--output"):
         train(regression, config, finished.folder)
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "thesis.docx").write_text("do not touch")

@@ -147,8 +147,8 @@ def load_bindingdb(
     report = tally.finish(f"rows with a usable {measure}, {rule}", len(kept))
     if not kept:
         raise ValueError(
-            f"no molecule is left; check accessions= ({', '.join(targets)}), measure= and the "
-            f"limits:\n{report}"
+            f"no molecule is left; check the accessions ({', '.join(targets)}; accessions=, "
+            f"--accession), the measure ({measure}; measure=, --measure) and the limits:\n{report}"
         )
 
     def values(relation: str) -> np.ndarray:

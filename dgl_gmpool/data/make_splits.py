@@ -94,7 +94,7 @@ def make_splits(
         units = [[outside[row] for row in unit] for unit in within]
     dates: list[float] = []
     if kind == "time":
-        dates = times(table.split_values, name="--split-column", rows=table.ids)
+        dates = times(table.split_values, name="split_column (--split-column)", rows=table.ids)
         # A molecule is as old as its first measurement.
         units.sort(key=lambda unit: (min(dates[row] for row in unit), unit[0]))
         units.reverse()
@@ -216,7 +216,8 @@ def _ties(
     notes = []
     if kind == "time" and not table.split_values:
         raise ValueError(
-            "a split by time needs dates or numbers; name their column: --split-column"
+            "a split by time needs dates or numbers; name their column when the table is read: "
+            "--split-column NAME (split_column=NAME)"
         )
     if kind == "scaffold":
         found = scaffolds(table.canonical)

@@ -143,7 +143,8 @@ def load_csv(
     if repeated:
         raise ValueError(
             f"the column {repeated[0]!r} is named more than once; name another one for the SMILES "
-            "(--smiles-column), each target (--target) and each of --feature-columns"
+            "(smiles_column, --smiles-column), each target (target_columns, --target) and each "
+            "feature (feature_columns, --feature-columns)"
         )
 
     kinds = kinds_of(kind, tasks) if test_of is None else test_of.kinds
@@ -255,7 +256,8 @@ def load_csv(
     if kept and weights is not None and not weights.any() and test_of is None:
         raise ValueError(
             f"{text.path}: all {len(weights)} weights in {weight_column!r} are 0: nothing would be "
-            "learnt; give some rows a weight above 0, or leave --weight-column out"
+            "learnt; give some rows a weight above 0, or leave weight_column "
+            "(--weight-column) out"
         )
     report = tally.finish("usable rows" if rule.takes_all else str(rule), len(kept))
     if not kept:

@@ -117,7 +117,8 @@ def read_weight(text: str, *, where: str) -> float:
     if not 0 <= weight <= LARGEST:
         raise ValueError(
             f"{where} is {text.strip()!r}: expected a number from 0 (which leaves the row out of "
-            f"the training) to {LARGEST:g}; correct the cell or take another --weight-column"
+            f"the training) to {LARGEST:g}; correct the cell or take another weight_column "
+            "(--weight-column)"
         )
     return weight
 

@@ -57,7 +57,7 @@ def merged_replicates(
     if not left.any():
         raise ValueError(
             "no molecule is left: the measurements of each exclude each other; correct them, or "
-            "keep them apart (--replicates keep)"
+            "keep them apart (--replicates keep, how='keep')"
         )
     kept = np.flatnonzero(left).tolist()
     lost = len(merger.contradicting - set(kept))

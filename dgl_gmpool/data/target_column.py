@@ -244,8 +244,8 @@ def _classes(name: str, cells: Sequence[str]) -> tuple[str, ...]:
     if len(found) > MOST_CLASSES or len(found) > max(10, len(held) / 2):
         raise ValueError(
             f"target {name!r} has {len(found)} different values in {len(held)} rows: too many for "
-            f"classes (at most {MOST_CLASSES}, and half of the rows); use --kind regression for "
-            "numbers, or name fewer classes"
+            f"classes (at most {MOST_CLASSES}, and half of the rows); use --kind regression "
+            "(kind='regression') for numbers, or name fewer classes"
         )
 
     def order(held: str) -> tuple[bool, float, str]:

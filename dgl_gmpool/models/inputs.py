@@ -8,6 +8,7 @@ import torch
 from dgl import DGLGraph
 from torch import Tensor, nn
 
+from dgl_gmpool.nn.checks import check_floating
 from dgl_gmpool.nn.structure import check_homogeneous
 
 
@@ -50,9 +51,7 @@ def check_rows(
     width)``, or that the network cannot compute with; None takes codes, of any type."""
     check_homogeneous(graph)
     name, rows = f"{what}_feats", graph.num_nodes() if what == "node" else graph.num_edges()
-    if not isinstance(values, Tensor) or not values.is_floating_point():
-        kind = values.dtype if isinstance(values, Tensor) else type(values).__name__
-        raise TypeError(f"{name} is {kind}; give a floating-point tensor")
+    check_floating(name, values)
     if values.shape != (rows, width):
         raise ValueError(
             f"{name} has shape {tuple(values.shape)}; expected {(rows, width)}: {rows} "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 from torch import nn
@@ -110,10 +111,27 @@ def make_poolings(
 def _wrap(gnn: nn.Module) -> Backbone:
     if isinstance(gnn, Backbone):
         return gnn
-    width = getattr(gnn, "out_feats", None)
+    name, width = type(gnn).__name__, getattr(gnn, "out_feats", None)
+    wrapped = f"wrap it: dgl_gmpool.models.Backbone({name}(...), out_feats=WIDTH"
+    third = _third_argument(gnn)
+    # DGL's convolutions have weights of edges there, or a weight matrix.
+    if third == "nothing" or "weight" in third:
+        raise ValueError(
+            f"backbone {name} is called with graph, node_feats and edge_feats, and it takes "
+            f"{third} as the third; {wrapped}, takes_edges=False), where WIDTH is that of its node "
+            "states"
+        )
     if not isinstance(width, int):
         raise ValueError(
-            f"backbone {type(gnn).__name__} has no integer out_feats; set it to the width of its "
-            "node states, or wrap it: Backbone(gnn, out_feats=..., takes_edges=...)"
+            f"backbone {name} has no integer out_feats; set it to the width of its node states, "
+            f"or {wrapped})"
         )
     return Backbone(gnn, width)
+
+
+def _third_argument(gnn: nn.Module) -> str:
+    """The name of the third argument of a call, or "nothing"."""
+    try:
+        return list(signature(gnn.forward).bind(*range(3)).arguments)[-1]
+    except TypeError:
+        return "nothing"

@@ -14,6 +14,19 @@ from dgl_gmpool.nn.structure import GraphStructure
 LARGEST = 1e150
 
 
+def check_floating(name: str, values: object) -> None:
+    """Raise a TypeError, with how to make one, unless it is a floating-point tensor."""
+    if not isinstance(values, Tensor):
+        raise TypeError(
+            f"{name} is {type(values).__name__}; give a floating-point tensor, for example "
+            f"torch.as_tensor({name}, dtype=torch.float32)"
+        )
+    if not values.is_floating_point():
+        raise TypeError(
+            f"{name} is {values.dtype}; give a floating-point tensor, for example {name}.float()"
+        )
+
+
 def check_features(feat: Tensor, width: int) -> None:
     """Check that ``feat`` is a floating-point ``(N, width)`` tensor.
 
@@ -24,9 +37,7 @@ def check_features(feat: Tensor, width: int) -> None:
     ValueError
         If its shape is wrong.
     """
-    if not isinstance(feat, Tensor) or not feat.is_floating_point():
-        kind = feat.dtype if isinstance(feat, Tensor) else type(feat).__name__
-        raise TypeError(f"feat is {kind}; give a floating-point tensor, for example feat.float()")
+    check_floating("feat", feat)
     if feat.dim() != 2 or feat.shape[1] != width:
         raise ValueError(
             f"feat has shape {tuple(feat.shape)}; expected (number of nodes, in_feats={width})"
@@ -97,9 +108,7 @@ def check_edges(
     """
     if values is None:
         return None
-    if not isinstance(values, Tensor) or not values.is_floating_point():
-        kind = values.dtype if isinstance(values, Tensor) else type(values).__name__
-        raise TypeError(f"{name} is {kind}; give a floating-point tensor")
+    check_floating(name, values)
     if dims == 1 and values.dim() == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.dim() != dims or values.shape[0] != graph.num_edges():

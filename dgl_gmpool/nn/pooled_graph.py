@@ -12,6 +12,7 @@ from dgl import DGLGraph
 from torch import Tensor
 
 from dgl_gmpool.nn.assignment import Assignment
+from dgl_gmpool.nn.checks import check_floating
 from dgl_gmpool.nn.coarsen import lift, normalise_edge_weight
 from dgl_gmpool.nn.counting import Spectrum
 from dgl_gmpool.nn.ragged import RaggedLayout
@@ -139,9 +140,7 @@ class PooledGraph:
         ValueError
             If it does not have one row per coarse node.
         """
-        if not isinstance(feat, Tensor) or not feat.is_floating_point():
-            kind = feat.dtype if isinstance(feat, Tensor) else type(feat).__name__
-            raise TypeError(f"feat is {kind}; give a floating-point tensor")
+        check_floating("feat", feat)
         if feat.dim() != 2 or feat.shape[0] != self.graph.num_nodes():
             raise ValueError(
                 f"feat has shape {tuple(feat.shape)}; expected one row for each of the "

@@ -32,7 +32,7 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             f"device {name!r}: torch {torch.__version__} sees no CUDA device here; "
-            "use --device cpu or install a CUDA build of torch"
+            "use --device cpu (device='cpu') or install a CUDA build of torch"
         )
     return device
 

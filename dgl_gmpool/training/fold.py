@@ -181,8 +181,8 @@ def fit_fold(
     if stopping.best_epoch is None or stopping.best_score is None:
         raise TrainingError(
             f"{config.label}, fold {fold}: the validation {metric.label} was not a number in any "
-            f"of {len(history)} epochs, so there is no best model; try a smaller --lr and look "
-            "for extreme targets"
+            f"of {len(history)} epochs, so there is no best model; try a smaller lr (--lr) and "
+            "look for extreme targets"
         )
     model, data = trainer.model, trainer.data
     release_model(model)

@@ -178,7 +178,7 @@ class FoldTrainer:
         except ValueError as error:  # poolings refuse features that are not finite
             raise TrainingError(
                 f"{config.label}: after fold {self.fold}, epoch {number} (lr {config.lr:g}) the "
-                f"model cannot predict its validation rows ({error}); try a smaller --lr"
+                f"model cannot predict its validation rows ({error}); try a smaller lr (--lr)"
             ) from error
         own = self.world.join_rows(outputs[:, : data.widths[0]])
         # Decided in one place: a last digit that differs must not stop one process only.
@@ -271,6 +271,6 @@ class FoldTrainer:
         named = [f"{table.ids[i]} {table.smiles[i]}" for i in rows]
         return (
             f"{config.label}: {what} in fold {self.fold}, epoch {number} (lr {config.lr:g}). Try a "
-            f"smaller --lr, and look for extreme targets, auxiliary ones too, or features in this "
-            f"batch of {len(rows)} rows (id SMILES): {'; '.join(named)}"
+            f"smaller lr (--lr), and look for extreme targets, auxiliary ones too, or features in "
+            f"this batch of {len(rows)} rows (id SMILES): {'; '.join(named)}"
         )

@@ -125,8 +125,8 @@ def check_tensorboard() -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ValueError(
-            f"--tensorboard: TensorBoard cannot be imported ({error}); pip install tensorboard, "
-            "or leave the flag out: history.csv has the same numbers"
+            f"TensorBoard cannot be imported ({error}); pip install tensorboard, or leave "
+            "--tensorboard (tensorboard=True) out: history.csv has the same numbers"
         ) from error
     return SummaryWriter
 

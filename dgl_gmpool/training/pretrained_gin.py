@@ -104,12 +104,13 @@ def check_codes(backbone: str, featurizer: str) -> None:
     if backbone == "gin" and featurizer != CODES:
         raise ValueError(
             f"backbone gin reads codes of atoms and bonds, and the features are {featurizer!r}: "
-            f"add --featurizer {CODES}, or take another --backbone"
+            f"add --featurizer {CODES} (featurizer={CODES!r}), or take another backbone"
         )
     if backbone != "gin" and featurizer == CODES:
         raise ValueError(
-            f"--featurizer {CODES} makes codes of atoms and bonds, which backbone {backbone} would "
-            "take for numbers: add --backbone gin, or take another --featurizer"
+            f"the features are codes of atoms and bonds (--featurizer {CODES}, "
+            f"featurizer={CODES!r}), which backbone {backbone} would take for numbers: add "
+            "--backbone gin (backbone='gin'), or take other features"
         )
 
 

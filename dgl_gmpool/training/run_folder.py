@@ -203,8 +203,8 @@ def check_free_folder(path: Path, *, resume: bool) -> None:
         raise ValueError(f"{path} is a file; the output must be a folder")
     if not resume and _contents(path):
         raise ValueError(
-            f"the output folder {path} is not empty. Add --resume to continue the run in it, or "
-            "name another folder with --output"
+            f"the output folder {path} is not empty. Add --resume (resume=True) to continue the "
+            "run in it, or name another folder (--output)"
         )
     # Asked now, and not when hours of training want to be written.
     check_writable(path)

@@ -220,7 +220,7 @@ class TableTask:
                 able = [each.name for each in TASKS if each.takes_bounds]
                 raise ValueError(
                     f"the loss {task.name} has no form for bounds, and the table holds some; use "
-                    f"{' or '.join(able)}, or leave the bounds out (--bounds drop)"
+                    f"{' or '.join(able)}, or leave the bounds out (--bounds drop, bounds='drop')"
                 )
 
     def weights_of(self, weights: Mapping[str, float]) -> np.ndarray | None:
