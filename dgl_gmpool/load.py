@@ -20,7 +20,7 @@ from dgl_gmpool.training import (
 )
 from dgl_gmpool.training.embed import embed_smiles, embedding_width
 from dgl_gmpool.training.row_bounds import COVERAGE
-from dgl_gmpool.training.run_folder import RunFolder, run_of
+from dgl_gmpool.training.run_folder import CONTINUE, RunFolder, run_of
 from dgl_gmpool.training.uncertainty import RunUncertainty
 
 if TYPE_CHECKING:
@@ -246,8 +246,11 @@ def load_predictor(path: str | os.PathLike[str], *, device: str = "auto") -> Pre
 def _lack(source: str) -> str:
     """Why there are no intervals of what stands there, and what to do."""
     without = "so intervals, calibrated probabilities and nearest molecules are NaN or blank"
-    if not RunFolder(run_of(source)[0]).config.exists():
+    files = RunFolder(run_of(source)[0])
+    if not files.config.exists():
         return f"is a model without its run, {without}; the folder of its run has them"
+    if not files.finished:
+        return f"is of a run that is not finished, {without}; {CONTINUE}"
     return (
         f"lacks what tells its errors (uncertainty.json, written since 0.3.0), {without}; this "
         "works them out once and keeps them in the run: dgl-gmpool predict "

@@ -18,7 +18,14 @@ from dgl_gmpool import __version__, load_predictor
 from dgl_gmpool.cli import main
 from dgl_gmpool.data import make_splits
 from dgl_gmpool.data.chromophores import SOLVENT_DESCRIPTORS, solvent_descriptors
-from dgl_gmpool.training import TrainingConfig, load_model, load_models, predict_smiles, train_run
+from dgl_gmpool.training import (
+    RunResult,
+    TrainingConfig,
+    load_model,
+    load_models,
+    predict_smiles,
+    train_run,
+)
 from dgl_gmpool.training.run_trainer import RunTrainer
 
 #: What ``predict`` puts behind a table's columns, for a run of one number.
@@ -265,7 +272,7 @@ def test_an_unfinished_run_is_not_used_in_silence(tmp_path, monkeypatch, capsys)
     with pytest.raises(KeyboardInterrupt):
         trained_folder(small_dataset(), tmp_path / "run", readout="mean")
     with pytest.raises(
-        ValueError, match=r"is not finished \(1 of its folds .*--resume, or"
+        ValueError, match=r"is not finished \(1 of its folds .*--resume .*; or use"
     ) as caught:
         load_models(tmp_path / "run")
     (tmp_path / "t.csv").write_text("smiles\nCCO\n")
@@ -274,7 +281,18 @@ def test_an_unfinished_run_is_not_used_in_silence(tmp_path, monkeypatch, capsys)
     # The way out that the message offers.
     alone = str(caught.value).rpartition(": ")[2]
     assert command(alone, tmp_path / "t.csv", tmp_path / "out.csv") == 0
-    assert "1 predicted by 1 model(s)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 predicted by 1 model(s)" in said
+    assert "no intervals, calibration or nearest molecules: the run in" in said
+    assert "is not finished; continue it" in said
+    with pytest.warns(UserWarning, match="is of a run that is not finished, so intervals"):
+        load_predictor(alone).predict(["CCO"])
+    with pytest.raises(ValueError, match=r"holds a run that is not finished; .*resume=True"):
+        RunResult.load(tmp_path / "run")
+    with pytest.raises(ValueError, match="there is no folder"):
+        RunResult.load(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"holds no config\.json"):
+        RunResult.load(tmp_path)
 
 
 def test_models_of_other_versions_say_which(run, tmp_path):

@@ -16,6 +16,7 @@ from training_data import rows_of, small_dataset, small_options, with_targets, w
 from dgl_gmpool import GMPool, MoleculePredictor
 from dgl_gmpool.data import Splits, make_splits
 from dgl_gmpool.nn.grouping import GroupingMatrix
+from dgl_gmpool.report.run_data import RunData
 from dgl_gmpool.training import RunResult, TrainingConfig, TrainingError, load_models, train_run
 from dgl_gmpool.training.run_folder import RunFolder
 from dgl_gmpool.training.scores import scores
@@ -226,6 +227,28 @@ def test_a_lost_model_file_is_trained_again(finished, regression, config, tmp_pa
     (tmp_path / "run" / "metrics.json").unlink()
     train(regression, config, tmp_path / "run", resume=True)
     assert content(tmp_path / "run") == content(finished.folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "read"),
+    [
+        ("config.json", "training", RunResult.load),
+        ("config.json", "data.task_names", RunData.load),
+        ("metrics.json", "folds", load_models),
+        ("metrics.json", "folds", RunResult.load),
+        ("metrics.json", "seconds", RunResult.load),
+        ("metrics.json", "valid", RunData.load),
+    ],
+)
+def test_a_record_without_a_key_is_named_with_it(finished, tmp_path, name, key, read):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    file = tmp_path / "run" / name
+    record = json.loads(file.read_text())
+    *above, last = key.split(".")
+    del (record[above[0]] if above else record)[last]
+    file.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=rf"{name} lacks '{key}'; was it edited\?"):
+        read(tmp_path / "run")
 
 
 def test_a_folder_in_use_or_foreign_is_refused(finished, regression, config, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from fractions import Fraction
 
@@ -343,6 +344,31 @@ def test_a_target_with_few_values_takes_no_intervals_from_the_others(tmp_path, c
     assert "intervals: made to hold 90 %" in said
     assert "no intervals of sparse, because its validation rows are too few for 0.9" in said
     assert "--coverage 0.88 gives some" in said
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.5])
+def test_without_the_known_molecules_there_is_what_needs_none(run, tmp_path, slope):
+    shutil.copytree(run[0].folder, tmp_path / "run")
+    file = tmp_path / "run" / "uncertainty.json"
+    saved = json.loads(file.read_text())
+    numbers = run[1].table.kind == "regression"
+    for task in saved["tasks"] if numbers else ():
+        task["slope"] = slope
+    file.write_text(json.dumps(saved))
+    asked = ["CCO", "c1ccncc1", "C" * 30]
+    whole = load_predictor(tmp_path / "run").predict(asked)
+    (tmp_path / "run" / "training_molecules.csv").unlink()
+    found = load_predictor(tmp_path / "run").predict(asked)
+    np.testing.assert_array_equal(found.mean, whole.mean)
+    np.testing.assert_array_equal(found.calibrated, whole.calibrated)
+    if slope:
+        assert np.isnan(found.lower).all()
+    else:
+        np.testing.assert_array_equal(found.lower, whole.lower)
+        assert np.isfinite(found.lower).any() == numbers
+    assert np.isnan(found.similarity).all()
+    assert found.nearest == ("",) * 3
+    assert found.notes[2].startswith("outside the domain: larger than")
 
 
 def test_damaged_files_say_what_to_do(run, tmp_path):

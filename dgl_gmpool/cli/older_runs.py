@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dgl_gmpool.training.distributed import current_world
-from dgl_gmpool.training.run_folder import RunFolder, read_json, run_of
+from dgl_gmpool.training.run_folder import CONTINUE, RunFolder, read_json, run_of
 from dgl_gmpool.training.uncertainty import RunUncertainty, write_uncertainty
 
 
@@ -28,14 +28,20 @@ def load_uncertainty(path: Path, say: Callable[[str], None]) -> RunUncertainty |
     """
 
     def find() -> None:
-        folder, _ = run_of(path)
-        if RunUncertainty.load(path) is not None or not RunFolder(folder).config.exists():
+        files, found = RunFolder(run_of(path)[0]), RunUncertainty.load(path)
+        if (found is not None and found.known is not None) or not files.config.exists():
             return
-        say(f"note: {folder} lacks what tells its errors: intervals are worked out, this once")
+        lacking = "no intervals, calibration or nearest molecules"
+        if found is not None:
+            lacking = "no nearest molecules, nor intervals whose width hangs on them"
+        if not files.finished:
+            say(f"note: {lacking}: the run in {files.path} is not finished; {CONTINUE}")
+            return
+        say(f"note: {files.path} lacks what tells its errors: intervals are worked out, this once")
         try:
-            _complete(RunFolder(folder))
+            _complete(files)
         except (ValueError, TypeError, KeyError, OSError, AttributeError) as error:
-            say(f"note: no intervals, calibration or nearest molecules: {error}")
+            say(f"note: {lacking}: {error}")
 
     current_world().on_main(find)
     return RunUncertainty.load(path)

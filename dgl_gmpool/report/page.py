@@ -97,7 +97,7 @@ def write_index(folder: str | os.PathLike[str]) -> Path:
     folder = Path(folder)
     if not (folder / "table.json").exists():
         raise ValueError(f"{folder} holds no table.json, so it is not the output of a training")
-    rows = read_json(folder / "table.json")["rows"]
+    rows = read_json(folder / "table.json", "rows")["rows"]
     # A baseline does not say which scores the runs show.
     first = next((row for row in rows if row["folders"]), rows[0])
     titles = score_titles([name for name, _ in _scores(first)], first["units"])

@@ -106,23 +106,14 @@ class RunData:
             It holds no finished run, or a file in it is damaged.
         """
         files = RunFolder(folder)
-        if not files.config.exists():
-            raise ValueError(
-                f"{files.path} holds no config.json, so it is not a run; give the folder of a run, "
-                "or the --output of a training, which holds them"
-            )
-        if not files.finished:
-            raise ValueError(
-                f"{files.path} holds a run that is not finished; continue it: the training's own "
-                "command with --resume"
-            )
-        config = read_json(files.config)
+        files.check_finished()
+        config = read_json(files.config, "data.task_names", "data.kind")
         tasks = list(config["data"]["task_names"])
         classes = list(config["data"].get("classes", [[]] * len(tasks)))
         return cls(
             files,
             config,
-            read_json(files.metrics),
+            read_json(files.metrics, "metric", "folds", "valid"),
             _read(_history, files.history) or [],
             _read(partial(_predicted, tasks=tasks, classes=classes), files.predictions),
             _read(partial(_predicted, tasks=tasks, classes=classes), files.valid_predictions),

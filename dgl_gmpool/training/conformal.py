@@ -88,7 +88,9 @@ class Intervals:
         at = int(np.searchsorted(_kept(self.rows), rank))
         score = self.scores[at] if at < len(self.scores) else np.inf
         similarity = np.minimum(np.asarray(similarity, np.float64), self.closest)
-        expected = self.constant + self.slope * (1 - similarity)
+        expected = np.full(similarity.shape, self.constant)
+        if self.slope:  # else similarities need not be known
+            expected += self.slope * (1 - similarity)
         return expected * score
 
     def to_dict(self) -> dict[str, Any]:

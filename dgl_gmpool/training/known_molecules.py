@@ -110,7 +110,8 @@ class KnownMolecules:
         except (ValueError, IndexError, csv.Error) as error:
             raise ValueError(
                 f"{path} is not readable as a run's training molecules ({error}); was it edited? "
-                "Delete it to predict without similarities, or copy the run again"
+                "Delete it to predict without similarities and what hangs on them, or copy the run "
+                "again"
             ) from error
 
     @cached_property

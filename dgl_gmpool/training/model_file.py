@@ -21,7 +21,7 @@ from dgl_gmpool._options import as_typed
 from dgl_gmpool.data.features import FeatureNames
 from dgl_gmpool.training.config import BEFORE
 from dgl_gmpool.training.model import raw_outputs
-from dgl_gmpool.training.run_folder import RunFolder, read_json, run_of
+from dgl_gmpool.training.run_folder import CONTINUE, RunFolder, read_json, run_of
 from dgl_gmpool.training.standardizer import FeatureScaler, Standardizer
 from dgl_gmpool.training.table_task import TableTask
 
@@ -248,10 +248,10 @@ def load_models(path: str | os.PathLike[str]) -> list[TrainedModel]:
         )
     if not RunFolder(path).finished:
         raise ValueError(
-            f"the run in {path} is not finished ({len(files)} of its folds are trained): continue "
-            f"it with --resume, or use one fold's model alone: {as_typed(files[0])}"
+            f"the run in {path} is not finished ({len(files)} of its folds are trained): "
+            f"{CONTINUE}; or use one fold's model alone: {as_typed(files[0])}"
         )
-    run, metrics = RunFolder(path), read_json(RunFolder(path).metrics)
+    run, metrics = RunFolder(path), read_json(RunFolder(path).metrics, "folds")
     finals = [run.final(number).model for number in range(len(metrics.get("final", ())))]
     folds = [run.fold(number).model for number in range(len(metrics["folds"]))]
     wanted = finals or folds

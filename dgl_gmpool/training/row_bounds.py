@@ -82,12 +82,13 @@ class RowBounds:
         similarity, nearest, notes = np.full(rows, np.nan), [""] * rows, list(notes)
         some = np.array([row for row in range(rows) if not reasons[row]], np.int64)
         if self._known is not None and len(some):
-            used, back = np.unique(parsed.place[some], return_inverse=True)
-            names = [parsed.canonical[at] for at in used]
-            found = self._known.known.nearest(parsed.fingerprints[used], names)
-            similarity[some], measured[some] = found.similarity[back], found.targets[back]
-            for row, at in zip(some, back):
-                nearest[row] = found.smiles[at]
+            if self._known.known is not None:
+                used, back = np.unique(parsed.place[some], return_inverse=True)
+                names = [parsed.canonical[at] for at in used]
+                found = self._known.known.nearest(parsed.fingerprints[used], names)
+                similarity[some], measured[some] = found.similarity[back], found.targets[back]
+                for row, at in zip(some, back):
+                    nearest[row] = found.smiles[at]
             if self._known.domain is not None:
                 sizes = parsed.heavy_atoms[parsed.place[some]]
                 for row, note in zip(some, self._known.domain.notes(similarity[some], sizes)):
@@ -147,7 +148,7 @@ class RowBounds:
     @property
     def knows_molecules(self) -> bool:
         """Whether similarities can be told."""
-        return self._known is not None
+        return self._known is not None and self._known.known is not None
 
     def kind(self, target: int) -> type | None:
         """``Intervals``, ``Calibrator`` (of two classes or of several), or None for neither."""

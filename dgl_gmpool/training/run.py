@@ -25,6 +25,9 @@ from dgl_gmpool.training.run_folder import RunFolder, read_json
 from dgl_gmpool.training.run_trainer import RunTrainer
 from dgl_gmpool.training.transfer import check_start, known_already
 
+#: What the table of several runs has of ``metrics.json``.
+_IN_TABLES = ("metric", "folds", "units", "test_rows", "parameters", "seconds")
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -44,10 +47,10 @@ class RunResult:
             The folder holds no finished run.
         """
         files = RunFolder(folder)
-        if not files.finished:
-            raise ValueError(f"{files.path} holds no finished run; continue it with --resume")
-        config = TrainingConfig.from_dict(read_json(files.config)["training"], str(files.config))
-        return cls(files.path, config, read_json(files.metrics))
+        files.check_finished()
+        training = read_json(files.config, "training")["training"]
+        config = TrainingConfig.from_dict(training, str(files.config))
+        return cls(files.path, config, read_json(files.metrics, *_IN_TABLES))
 
     @property
     def uncertainty(self) -> dict[str, Any] | None:

@@ -15,6 +15,8 @@ from dgl_gmpool._io import atomic_write_json, check_writable, lock, without_nan
 from dgl_gmpool._options import as_typed
 from dgl_gmpool.training.config import BEFORE
 
+#: What to do about a run that is not finished.
+CONTINUE = "continue it by the training's own command with --resume (train_run with resume=True)"
 _LOCK = ".lock"
 _NAMES = (
     *("config.json", "splits.json", "metrics.json", "uncertainty.json", "result.json"),
@@ -90,6 +92,18 @@ class RunFolder:
     def finished(self) -> bool:
         """True once every fold is trained and the summary is written."""
         return self.metrics.exists() and bool(read_json(self.metrics).get("complete"))
+
+    def check_finished(self) -> None:
+        """Raise a ValueError, with what to do, unless there is a run and it is finished."""
+        if not self.path.is_dir():
+            raise ValueError(f"there is no folder {self.path}; give the folder of a run")
+        if not self.config.exists():
+            raise ValueError(
+                f"{self.path} holds no config.json, so it is not a run; give the folder of a run, "
+                "which the --output of a training holds"
+            )
+        if not self.finished:
+            raise ValueError(f"{self.path} holds a run that is not finished; {CONTINUE}")
 
     def check_free(self, *, resume: bool) -> None:
         """Refuse a folder that holds something, unless a run is to be continued in it.
@@ -210,13 +224,13 @@ def check_free_folder(path: Path, *, resume: bool) -> None:
     check_writable(path)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file as a dict.
+def read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """A JSON file as a dict with at least these keys; ``"a.b"`` is ``b`` of the object ``a``.
 
     Raises
     ------
     ValueError
-        The file is not JSON.
+        The file is not JSON, or lacks a key.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -224,6 +238,12 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not readable JSON ({error}); was it edited?") from error
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds {_short(found)}, not an object; was it edited?")
+    for key in keys:
+        held: Any = found
+        for part in key.split("."):
+            if not isinstance(held, dict) or part not in held:
+                raise ValueError(f"{path} lacks {key!r}; was it edited? Copy the run again")
+            held = held[part]
     return found
 
 

@@ -27,6 +27,9 @@ from dgl_gmpool.training.summary import write_summary
 from dgl_gmpool.training.uncertainty_check import uncertainty_lines
 from dgl_gmpool.training.words import score_text
 
+#: What is read of a fold's ``result.json``.
+_OF_A_FOLD = ("fold", "best_epoch", "epochs", "seconds", "parameters", "history", "valid", "test")
+
 
 @dataclass
 class RunTrainer:
@@ -182,7 +185,7 @@ class RunTrainer:
         files = self.files.fold(number)
         # Here and not in _train_fold, so that a kill just before it leaves nothing behind.
         files.checkpoint.unlink(missing_ok=True)
-        self.results.append(read_json(files.result))
+        self.results.append(read_json(files.result, *_OF_A_FOLD))
         self.log.end(number, self.results[-1]["history"])
         self.say(f"  {self._fold_line(self.results[-1])}")
         write_summary(self.files, self.dataset, self.splits, self.config, self.results)
@@ -214,7 +217,7 @@ class RunTrainer:
     def _close_final(self, number: int, epochs: int) -> None:
         files, folds = self.files.final(number), len(self.splits.folds)
         files.checkpoint.unlink(missing_ok=True)
-        self.finals.append(read_json(files.result))
+        self.finals.append(read_json(files.result, "seconds"))
         self.say(
             f"  {self.config.label}, final model {number + 1} of {folds}: all "
             f"{len(self.dataset)} rows, {epochs} epochs, {self.finals[-1]['seconds']:.0f} s"

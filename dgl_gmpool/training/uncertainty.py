@@ -75,17 +75,18 @@ class RunUncertainty:
         Per target; a calibrator for each fold; None where no validation row was measured, too few
         were for a curve, or final models predict.
     domain : Domain or None
-    known : KnownMolecules
+    known : KnownMolecules or None
+        None without that file: then there are no intervals whose width depends on similarity.
     """
 
     task_names: tuple[str, ...]
     tasks: tuple[Intervals | tuple[Calibrator, ...] | None, ...]
     domain: Domain | None
-    known: KnownMolecules
+    known: KnownMolecules | None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> RunUncertainty | None:
-        """Of a run folder, or of that of a ``fold_N/model.pt``; None without the files.
+        """Of a run folder, or of that of a ``fold_N/model.pt``; None without ``uncertainty.json``.
 
         Raises
         ------
@@ -94,7 +95,7 @@ class RunUncertainty:
         """
         folder, fold = run_of(path)
         files = RunFolder(folder)
-        if not (files.uncertainty.exists() and files.known_molecules.exists()):
+        if not files.uncertainty.exists():
             return None
         saved = read_json(files.uncertainty)
         try:
@@ -109,7 +110,10 @@ class RunUncertainty:
                 f"{files.uncertainty} is not readable ({type(error).__name__}: {error}); was it "
                 "edited? Delete it to predict without intervals, or copy the run again"
             ) from error
-        return cls(names, tasks, domain, KnownMolecules.read(files.known_molecules))
+        if files.known_molecules.exists():
+            return cls(names, tasks, domain, KnownMolecules.read(files.known_molecules))
+        alike = [None if isinstance(each, Intervals) and each.slope else each for each in tasks]
+        return cls(names, tuple(alike), domain, None)
 
 
 def _read(
