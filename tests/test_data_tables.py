@@ -94,6 +94,12 @@ def test_tox21_limits_can_be_lifted(tmp_path):
     assert "salt" not in table.ids
 
 
+def test_tox21_without_a_usable_row_says_why(tmp_path):
+    path = tox21_file(tmp_path / "t.csv", [row for row in TOX21_ROWS if row[1] != "forty"][2:])
+    with pytest.raises(ValueError, match=r"t\.csv has no usable row:(.|\n)*more than one fragment"):
+        load_tox21(path)
+
+
 @pytest.mark.parametrize("label", ["2", "x", "0.5", "-1"])
 def test_tox21_refuses_labels_that_are_none(tmp_path, label):
     path = tox21_file(tmp_path / "t.csv", [("0", "a", EICOSANE)])

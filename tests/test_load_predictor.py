@@ -107,6 +107,15 @@ def test_one_value_is_no_list(predictor, value):
             call(value)
 
 
+def test_features_have_names(predictor):
+    for call in (
+        lambda: predictor.predict(["C"], features=[7]),
+        lambda: predictor.explain("C", features=[7]),
+    ):
+        with pytest.raises(TypeError, match=r"features is \[7\]; give a dict"):
+            call()
+
+
 def test_a_target_is_named_by_text(predictor):
     with pytest.raises(ValueError, match=r"unknown target 1\. .*Known: task0, task1"):
         predictor.explain("CCO", target=1)

@@ -21,8 +21,9 @@ from training_data import rows_of, small_dataset, small_options, with_targets
 
 from dgl_gmpool.cli import main
 from dgl_gmpool.data import make_splits
+from dgl_gmpool.data.chromophores import SOLVENT_DESCRIPTORS
+from dgl_gmpool.report import facts, plots, write_report
 from dgl_gmpool.report import novelty as novelty_module
-from dgl_gmpool.report import plots, write_report
 from dgl_gmpool.report.groups import _typical
 from dgl_gmpool.report.mistakes import Bins, _by
 from dgl_gmpool.report.novelty import novelty
@@ -199,6 +200,16 @@ def test_command_and_versions(regression):
     stored = json.loads((regression.parent / "config.json").read_text())
     assert f"torch {stored['versions']['torch']}" in text
     assert f"--model '{regression.parent}'" in text
+
+
+def test_the_command_to_predict_names_solvents_where_the_model_needs_them(tmp_path, regression):
+    dataset = small_dataset(rows=20)
+    feats = np.random.default_rng(0).normal(size=(20, len(SOLVENT_DESCRIPTORS)))
+    table = replace(dataset.table, global_feats=feats.astype(np.float32))
+    folder = trained(tmp_path / "run", replace(dataset, table=table), readout="mean")
+    text = "".join(facts.how_made(RunData.load(folder)))
+    assert "--smiles-column smiles --solvent-column solvent --output" in text
+    assert "--solvent-column" not in Page(regression).parts["How it was made"]
 
 
 @pytest.mark.parametrize("damage", ["no validation rows", "no similarity", "no matplotlib"])

@@ -68,7 +68,7 @@ def test_whole_numbers_are_classes_where_that_is_said(tmp_path):
     assert "which is none of the classes" in str(table.report)
     with pytest.raises(ValueError, match="every label of 'y' is 3"):
         load(write(tmp_path, "C,3", "CC,3"), "y", kind="multiclass")
-    with pytest.raises(ValueError, match="no usable row"):
+    with pytest.raises(ValueError, match="holds decimals alone"):
         load(write(tmp_path, "C,0.5", "CC,1.5"), "y", kind="multiclass")
     two = tmp_path / "two.csv"
     two.write_text("smiles,y,z\nC,1,\nCC,2,\nC1C,,a\n")
@@ -87,6 +87,17 @@ def test_words_that_do_not_say_which_class_is_1_are_for_multiclass(tmp_path, wor
     with pytest.raises(ValueError, match=f"'y' holds .*'{first}'.*--kind multiclass"):
         load(path, "y", kind="classification")
     assert set(load(path, "y", kind="multiclass").classes[0]) == set(words.split())
+
+
+@pytest.mark.parametrize("targets", [["y"], ["y", "c"]])
+def test_decimals_and_blanks_are_no_classes(tmp_path, targets):
+    file = tmp_path / "t.csv"
+    file.write_text("smiles,y,c,z\nC,1.5,a,\nCC,2.5,b,\nCCC,,a,\n")
+    said = r"'y' holds decimals alone, such as '1\.5', .*--kind y=regression \(kind=\{'y': 'reg"
+    with pytest.raises(ValueError, match=said):
+        load_csv(file, smiles_column="smiles", target_columns=targets, kind="multiclass")
+    with pytest.raises(ValueError, match="no usable row has a label of 'z': there is nothing to"):
+        load_csv(file, smiles_column="smiles", target_columns=["c", "z"], kind="multiclass")
 
 
 def test_kinds_by_target(tmp_path):

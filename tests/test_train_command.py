@@ -266,6 +266,26 @@ class TestConfig:
         ways = [found.split, found.split_column, found.splits_file, found.test_csv]
         assert ", ".join(filter(None, ways)) == left
 
+    @pytest.mark.parametrize(
+        ("setting", "message"),
+        [
+            ({"readout": ["mean"]}, r"'readout' is \['mean'\]; expected one value.*--readout A B"),
+            ({"levels": [1, 2]}, r"'levels' is \[1, 2\]; expected one value"),
+            ({"seed": {"a": 1}}, "'seed' is .*; expected one value"),
+            ({"start_from": [1]}, r"'start_from' is \[1\]; expected one value, as a run has it$"),
+        ],
+    )
+    def test_a_list_in_place_of_one_value(self, tmp_path, setting, message):
+        (tmp_path / "mine.json").write_text(json.dumps(setting))
+        with pytest.raises(ValueError, match=message):
+            read_config(tmp_path / "mine.json", "csv", [])
+
+    @pytest.mark.parametrize("setting", [{"metric": 5}, {"descriptors": 5}, {"metric": {"a": 1}}])
+    def test_a_number_in_place_of_names(self, setting):
+        (name,) = setting
+        with pytest.raises(ValueError, match=f"{name}=.*expected .*names?"):
+            TrainingConfig(**setting)
+
     def test_a_file_that_is_not_there_or_not_json(self, tmp_path, capsys):
         for text, message in ((None, "there is no such file"), ("{", "not readable JSON")):
             file = tmp_path / "mine.json"

@@ -126,8 +126,13 @@ def read_config(file: Path, name: str, data_flags: Sequence[str]) -> dict[str, A
 def _as_flags(training: Mapping[str, Any], file: Path) -> dict[str, Any]:
     """Fields of a TrainingConfig as values of flags."""
     values = {FLAGS[key]: value for key, value in training.items()}
-    for key in ("readout", "levels", "seed"):
-        if key in values:
+    for key in ("readout", "levels", "seed", "start_from"):
+        if isinstance(values.get(key), (list, dict)):
+            raise ValueError(
+                f"--config {file}: {key!r} is {values[key]!r}; expected one value, as a run has it"
+                + ("" if key == "start_from" else f" (for several give --{key} A B)")
+            )
+        if key in values and key != "start_from":
             values[key] = [values[key]]
     if "readout_option" in values:
         owner = values.setdefault("readout", ["gmpool"])[0]

@@ -241,6 +241,14 @@ def _classes(name: str, cells: Sequence[str]) -> tuple[str, ...]:
         if not is_missing(cell) or cell.strip().lower() in CLASS_NAMES
     ]
     found = set(held) - {""}
+    if held and not found:
+        example = next(cell.strip() for cell in cells if not is_missing(cell))
+        of_it = as_typed("--kind", f"{name}=regression")
+        raise ValueError(
+            f"target {name!r} holds decimals alone, such as {example!r}, "
+            "which are measurements and name no classes; for a multiclass target give whole "
+            f"numbers or words, or take it for numbers: {of_it} (kind={{{name!r}: 'regression'}})"
+        )
     if len(found) > MOST_CLASSES or len(found) > max(10, len(held) / 2):
         raise ValueError(
             f"target {name!r} has {len(found)} different values in {len(held)} rows: too many for "
@@ -271,7 +279,7 @@ def held_classes(column: TargetColumn, values: np.ndarray) -> TargetColumn:
     ValueError
         Fewer than two classes are left.
     """
-    if not column.classes:
+    if column.kind != "multiclass":
         return column
     held = np.unique(values[~np.isnan(values)]).astype(int)
     if len(held) < 2:

@@ -135,6 +135,9 @@ def load_tox21(
         assays.append(labels)
         parts.append(part)
     tally.notes += ignored_extensions(written)
+    if not kept:
+        report = tally.finish("molecules with a label that can be featurised", 0)
+        raise ValueError(f"{text.path} has no usable row:\n{report}")
     measured = np.array(assays, dtype=np.float32).reshape(len(kept), len(TOX21_TASKS))
     tasks: tuple[str, ...] = TOX21_TASKS
     targets = measured

@@ -30,6 +30,7 @@ from dgl_gmpool.training.model_features import (
     RowFeatures,
     check_feature_names,
     check_solvents,
+    given_names,
 )
 
 #: A molecule has about 2 n + 2^K masked copies of n atoms: beyond this it takes minutes.
@@ -195,7 +196,8 @@ def explain_molecule(
     ValueError
         The target is not one of the model's, or the solvent or a feature is missing or superfluous.
     """
-    check_models(models, solvents=solvent is not None, features=list(features or {}))
+    names = given_names({} if features is None else features)
+    check_models(models, solvents=solvent is not None, features=names)
     first = models[0]
     chosen = ExplainedTarget.of(first, target)
     parsed = parse_rows([smiles], first.featurizer)

@@ -15,6 +15,8 @@ from dgl_gmpool.explain.html import table
 from dgl_gmpool.report.plots import target_histogram
 from dgl_gmpool.report.run_data import RunData
 from dgl_gmpool.training.metrics import label_of
+from dgl_gmpool.training.model_features import takes_solvents
+from dgl_gmpool.training.model_file import load_model
 from dgl_gmpool.training.words import averaged_text, duration, score_text
 
 #: What the page says of a kind of target.
@@ -66,9 +68,11 @@ def how_made(run: RunData) -> Iterator[str]:
     if config.get("source", {}).get("data_set"):
         name = config["source"]["data_set"]
         again.append(f"dgl-gmpool train {name} --config {folder} --output ANOTHER_FOLDER")
+    model = run.files.fold(0).model
+    solvents = model.exists() and takes_solvents(load_model(model))
     again.append(
         f"dgl-gmpool predict --model {folder} --csv YOUR.csv --smiles-column smiles "
-        "--output PREDICTED.csv"
+        f"{'--solvent-column solvent ' if solvents else ''}--output PREDICTED.csv"
     )
     yield (
         "<p>To train it again, and to predict molecules of your own:</p>"

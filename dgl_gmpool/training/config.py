@@ -7,7 +7,7 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
@@ -208,7 +208,8 @@ class TrainingConfig:
                     "--start-from RUN); what has learnt nothing is not worth keeping"
                 )
         names: Any = self.descriptors
-        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        listed = isinstance(names, Collection) and not isinstance(names, str)
+        if not listed or not all(isinstance(name, str) for name in names):
             raise ValueError(f"descriptors={names!r}: expected a list of names")
         for name in names:
             check_choice("set of descriptors", name, DESCRIPTOR_SETS)
@@ -292,6 +293,8 @@ def _metric_names(given: Any) -> str | tuple[str, ...] | None:
     """Checked; one name is a text, as in configurations of 0.2.0."""
     if given is None:
         return None
+    if not isinstance(given, (str, list, tuple)):
+        raise ValueError(f"metric={given!r}: expected the name of a metric, or a list of names")
     names = (given,) if isinstance(given, str) else tuple(given)
     for name in names:
         check_choice("metric", name, METRICS)

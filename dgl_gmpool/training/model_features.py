@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -65,9 +65,8 @@ class RowFeatures:
         if solvents is not None and len(solvents) != rows:
             raise ValueError(f"{rows} SMILES and {len(solvents)} solvents; give one per row")
         self._names = feature_columns(trained)
-        # A data frame of polars iterates over its columns, not over their names.
         features = {} if features is None else features
-        given = {str(name): features[name] for name in getattr(features, "columns", features)}
+        given = {str(name): features[name] for name in given_names(features)}
         check_feature_names(trained, list(given))
         self._columns = [one_column(f"feature {name!r}", given[name]) for name in self._names]
         for name, column in zip(self._names, self._columns):
@@ -181,8 +180,7 @@ def feature_columns(trained: TrainedModel) -> tuple[str, ...]:
 def check_solvents(trained: TrainedModel, *, given: bool) -> None:
     """Raise a ValueError where solvents are missing or superfluous, or the model's features cannot
     be found out again."""
-    features = trained.features or _of_old_models(trained)
-    width = next((len(each.names) for each in features if each.source == GIVEN), 0)
+    width = _given_width(trained)
     if width not in (0, len(SOLVENT_DESCRIPTORS)):
         raise ValueError(
             f"the model was trained with {width} global features, which are not solvent "
@@ -195,6 +193,33 @@ def check_solvents(trained: TrainedModel, *, given: bool) -> None:
             if width
             else "the model was trained without solvents: leave them out"
         )
+
+
+def takes_solvents(trained: TrainedModel) -> bool:
+    """Whether the model reads the descriptors of a solvent beside each molecule."""
+    return _given_width(trained) == len(SOLVENT_DESCRIPTORS)
+
+
+def _given_width(trained: TrainedModel) -> int:
+    features = trained.features or _of_old_models(trained)
+    return next((len(each.names) for each in features if each.source == GIVEN), 0)
+
+
+def given_names(features: Any) -> list[Any]:
+    """The names in what a caller gives as features: a mapping, or a data frame.
+
+    Raises
+    ------
+    TypeError
+        It is neither.
+    """
+    if not isinstance(features, Mapping) and not hasattr(features, "columns"):
+        raise TypeError(
+            f"features is {features!r}; give a dict with the name of each feature and what it is: "
+            "{'pH': ...}"
+        )
+    # A data frame of polars iterates over its columns, not over their names.
+    return list(getattr(features, "columns", features))
 
 
 def check_feature_names(trained: TrainedModel, given: Sequence[str]) -> None:
