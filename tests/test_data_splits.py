@@ -201,7 +201,7 @@ def test_check_refuses_another_table_and_leaks():
         test=[],
         folds=[(list(range(39)), [39])],
     )
-    with pytest.raises(ValueError, match="fold 0: 'g' is both in train and valid"):
+    with pytest.raises(ValueError, match="fold_0: 'g' is both in train and valid"):
         forged.check(grouped)
     twice = replace(splits, folds=[(train, [*valid, train[0]])])
     with pytest.raises(ValueError, match="each of the 40 rows once"):

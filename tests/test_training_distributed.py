@@ -289,7 +289,7 @@ def test_an_error_in_one_process_is_told_once_and_ends_both(session, pair):
     assert "find_unused_parameters" not in err
     # Twice for each run of the session, which joins without run_script; once in the failing recipe.
     assert out.count("run 1 of 1") == 5
-    assert err.count("error: gmpool: the loss became nan in fold 0, epoch ") == 1
+    assert err.count("error: gmpool: the loss became nan in fold_0, epoch ") == 1
     assert err.count("--lr") == 1
     assert "does not answer" not in err
 

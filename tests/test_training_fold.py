@@ -204,7 +204,7 @@ def test_features_that_are_not_finite_stop_with_epoch_and_rows(regression, reado
     graph.ndata["h"] = torch.full_like(graph.ndata["h"], float("nan"))
     graphs = [*regression.graphs[:7], graph, *regression.graphs[8:]]
     config = TrainingConfig(**small_options(readout=readout))
-    with pytest.raises(TrainingError, match=r"in fold 3, epoch 1 .*m7 CCCC") as caught:
+    with pytest.raises(TrainingError, match=r"in fold_3, epoch 1 .*m7 CCCC") as caught:
         fit_fold(replace(regression, graphs=graphs), TRAIN, VALID, config, fold=3)
     named = str(caught.value).split("(id SMILES): ")[1].split("; ")
     assert len(named) == 8  # the batch, not the whole set
@@ -221,7 +221,7 @@ def test_a_loss_that_is_not_finite_stops_with_epoch_and_rows(regression, monkeyp
         return real(*given) * (bad if len(calls) == 5 else 1)
 
     monkeypatch.setattr(SquaredError, "total", total)
-    with pytest.raises(TrainingError, match=f"loss became {bad} in fold 0, epoch 2 .*8 rows"):
+    with pytest.raises(TrainingError, match=f"loss became {bad} in fold_0, epoch 2 .*8 rows"):
         fit_fold(regression, TRAIN, VALID, TrainingConfig(**small_options()))
 
 

@@ -140,7 +140,7 @@ class Splits:
                     sides = side[first == torn.min()]
                     column = table.canonical if first is columns[0] else table.groups
                     raise ValueError(
-                        f"fold {fold}: {column[torn.min()]!r} is both in {names[sides.min()]} and "
+                        f"fold_{fold}: {column[torn.min()]!r} is both in {names[sides.min()]} and "
                         f"{names[sides.max()]}{REMEDY}"
                     )
 
@@ -154,7 +154,7 @@ class Splits:
             held = np.sort(np.concatenate(parts), kind="stable")  # fast, as each part is sorted
             if not np.array_equal(held, everything):
                 raise ValueError(
-                    f"fold {fold}: test, train and valid do not hold each of the {self.rows} rows "
+                    f"fold_{fold}: test, train and valid do not hold each of the {self.rows} rows "
                     f"once{REMEDY}"
                 )
             yield parts[1], parts[2]

@@ -180,7 +180,7 @@ def fit_fold(
                 log.epoch(history)
     if stopping.best_epoch is None or stopping.best_score is None:
         raise TrainingError(
-            f"{config.label}, fold {fold}: the validation {metric.label} was not a number in any "
+            f"{config.label}, fold_{fold}: the validation {metric.label} was not a number in any "
             f"of {len(history)} epochs, so there is no best model; try a smaller lr (--lr) and "
             "look for extreme targets"
         )
@@ -205,7 +205,7 @@ def _bar(trainer: FoldTrainer, done: int, last: int, *, shown: bool) -> tqdm:
     return tqdm(
         total=last * trainer.steps,
         initial=done * trainer.steps,
-        desc=f"{trainer.config.label}, fold {trainer.fold}",
+        desc=f"{trainer.config.label}, fold {trainer.fold + 1}",
         unit="batch",
         leave=False,
         # None: a bar only on a terminal

@@ -201,7 +201,7 @@ def check_fold(
     table = dataset.table
     if len(train) == 0 or len(valid) == 0:
         raise ValueError(
-            f"fold {fold} has {len(train)} training and {len(valid)} validation rows; "
+            f"fold_{fold} has {len(train)} training and {len(valid)} validation rows; "
             "use fewer folds or more data"
         )
     weighted = np.asarray(train)
@@ -212,7 +212,7 @@ def check_fold(
         names = ", ".join(name for name, bad in zip(table.task_names, unmeasured) if bad)
         which = "" if table.weights is None else " with a weight above 0"
         raise ValueError(
-            f"fold {fold}: none of its {len(weighted)} training rows{which} has a measured "
+            f"fold_{fold}: none of its {len(weighted)} training rows{which} has a measured "
             f"{names}; leave that target out or use fewer folds"
         )
     task = table_task(table, config)
@@ -230,6 +230,6 @@ def check_fold(
         if "regression" in table.kinds and metric.two_values:
             wanted = "two different values of any target"
         raise ValueError(
-            f"fold {fold}: its {len(valid)} validation rows do not hold {wanted}, so they "
+            f"fold_{fold}: its {len(valid)} validation rows do not hold {wanted}, so they "
             "cannot choose the best epoch; use fewer folds, another kind of split or more data"
         )

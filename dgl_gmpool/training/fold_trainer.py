@@ -177,7 +177,7 @@ class FoldTrainer:
             )
         except ValueError as error:  # poolings refuse features that are not finite
             raise TrainingError(
-                f"{config.label}: after fold {self.fold}, epoch {number} (lr {config.lr:g}) the "
+                f"{config.label}: after fold_{self.fold}, epoch {number} (lr {config.lr:g}) the "
                 f"model cannot predict its validation rows ({error}); try a smaller lr (--lr)"
             ) from error
         own = self.world.join_rows(outputs[:, : data.widths[0]])
@@ -270,7 +270,7 @@ class FoldTrainer:
         config, table = self.config, self.dataset.table
         named = [f"{table.ids[i]} {table.smiles[i]}" for i in rows]
         return (
-            f"{config.label}: {what} in fold {self.fold}, epoch {number} (lr {config.lr:g}). Try a "
+            f"{config.label}: {what} in fold_{self.fold}, epoch {number} (lr {config.lr:g}). Try a "
             f"smaller lr (--lr), and look for extreme targets, auxiliary ones too, or features in "
             f"this batch of {len(rows)} rows (id SMILES): {'; '.join(named)}"
         )
