@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from experiments.planted.report import cell, result, select
@@ -225,6 +225,40 @@ def table2_wide(*rows: str) -> Table:
         [labels[name]] + [_change(found[other].get(name, {}).get("all")) for other in against]
         for name in rows
     ]
+
+
+def table2_averages(*rows: str) -> Table:
+    """Averages of five folds against that of mean and max, and what averaging brings, of one
+    seed."""
+    found, labels, sets = table2("ensembles"), table2("labels"), table2("sets")
+    against = found["mean_and_max+folds"]
+    return [
+        [labels[name]]
+        + [f"{against[name + '+folds']['sets'][data]['mean']:+.1f}" for data in sets]
+        + [
+            f"{entry[name + '+folds']['all']['mean']:+.1f}"
+            for entry in (against, table2("averaging"))
+        ]
+        for name in rows
+    ]
+
+
+def averages_by_set(row: str, other: str) -> list[float]:
+    """Changes of the average of a row against that of another, on each set, of one seed."""
+    entry = table2("ensembles")[f"{other}+folds"][f"{row}+folds"]
+    return [each["mean"] for each in entry["sets"].values()]
+
+
+def averages(row: str, other: str) -> float:
+    """Change of the average of a row against that of another, over all sets, of one seed."""
+    found: float = table2("ensembles")[f"{other}+folds"][f"{row}+folds"]["all"]["mean"]
+    return found
+
+
+def median_averaging() -> float:
+    """What averaging brings over one fold, over all sets, in the median of the rows."""
+    found = [each["all"] for name, each in table2("averaging").items() if "@" not in name]
+    return median(each["mean"] for each in found if each)
 
 
 def table2_change(row: str, other: str, data: str = "all") -> Row:
