@@ -21,7 +21,7 @@ from dgl_gmpool.data.delimited_text import DelimitedText
 from dgl_gmpool.training.model_file import load_models
 from dgl_gmpool.training.run_folder import RunFolder, run_of
 from dgl_gmpool.training.search_space import Choices
-from dgl_gmpool.training.study import check_space
+from dgl_gmpool.training.study import space_of_study
 
 ROOT = Path(__file__).parent.parent
 
@@ -153,7 +153,7 @@ def refuse_choices(_):
         params={"readout": "my mean"}, value=1.0,
         distributions={"readout": optuna.distributions.CategoricalDistribution(["my mean", "b"])},
     ))  # fmt: skip
-    check_space(study, {"readout": Choices(("b",))})
+    space_of_study(study, {"readout": Choices(("b",))})
 
 
 @pytest.mark.parametrize(
