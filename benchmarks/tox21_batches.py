@@ -13,10 +13,8 @@ padded
     one block, every graph padded to the largest of the batch, as is common elsewhere.
 
 ``exact`` and ``padded`` are the same code with nothing, and with very much, charged for a block
-(``ragged.BUCKET_CHARGE``). Forward and backward of the GMPool and NGMPool readouts, 64 random
-features per atom, one thread. One thing does not stay the same: above 2^21 cells a block, which
-only padding reaches, NGMPool makes its matrix a few rows at a time and twice, so its padded memory
-is less, and its padded time more, than padding alone would make them.
+(``ragged.BUCKET_CHARGE``). Forward and backward of the default readouts of GMPool and NGMPool, 64
+random features per atom, one thread.
 
 Memory is the largest sum of bytes that torch's CPU allocator had given out and not got back during
 the pass, from the allocation events of torch's profiler. It counts every tensor and workspace of

@@ -394,4 +394,4 @@ def test_gradients_of_every_root_are_held_against_60_digits(benchmark_module, mo
     rows = numerics.gradient_study()["rows"]
     assert {row["decomposition"] for row in rows} == set(numerics.ROOTS)
     assert max(row["relative_error"] for row in rows) < 1e-4
-    assert max(r["relative_error"] for r in rows if r["decomposition"] == "cholesky") < 1e-12
+    assert max(r["relative_error"] for r in rows if r["decomposition"] == "cholesky") < 1e-10

@@ -286,10 +286,11 @@ def test_what_predict_says_of_a_feature_that_models_did_not_learn_is_true():
 def test_a_feature_of_all_rows_may_have_a_decimal_comma_too(run):
     """It was refused, also where the table's own commas were read."""
     model = load_models(run)[0]
-    given = ["pH=7,4", "T=1.025,5"]
-    assert FeatureSource(model, given, decimal_comma=True).constants == {"pH": "7.4", "T": "1025.5"}
+    for given, values in (("pH=7,4 T=1.025,5", "7.4 1025.5"), ("pH=7.125 T=25", "7.125 25")):
+        found = FeatureSource(model, given.split(), decimal_comma=True).constants
+        assert found == dict(zip(["pH", "T"], values.split()))
     with pytest.raises(ValueError, match="'pH=7,4': expected NAME=VALUE"):
-        FeatureSource(model, given)
+        FeatureSource(model, ["pH=7,4"])
 
 
 def test_a_run_with_features_is_asked_with_them(run, tmp_path, capsys):

@@ -71,7 +71,8 @@ class FeatureSource:
         self.constants: dict[str, str] = {}
         for text in texts:
             name, equals, value = text.rpartition("=")
-            value = with_decimal_point(value) if decimal_comma else value
+            if decimal_comma and "," in value:  # without one it is as on the command line
+                value = with_decimal_point(value)
             _, why = read_features([name], [value])
             if not equals or not name or why or not value.strip():
                 raise ValueError(f"--feature {text!r}: expected NAME=VALUE, such as pH=7.4")
